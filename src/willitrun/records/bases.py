@@ -1,0 +1,137 @@
+"""The common ground of all records: strictness, citations, quantities."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from willitrun.intervals import Interval
+from willitrun.units import parse_bytes, parse_rate
+
+__all__ = [
+    "Basis",
+    "Bytes",
+    "BytesPerSecond",
+    "Citation",
+    "CitedRecord",
+    "FlopPerSecond",
+    "Hertz",
+    "IntervalField",
+    "Record",
+    "RecordId",
+    "Seconds",
+    "TransfersPerSecond",
+    "Usd",
+    "Watt",
+]
+
+Basis = Literal["vendor", "derived", "secondary", "measured"]
+RecordId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", max_length=120)]
+
+
+def _rate(dimension: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse_rate(value, dimension))
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(json_schema_extra={"x-unit": "B"})]
+BytesPerSecond = Annotated[float, _rate("bytes_per_s"), Field(json_schema_extra={"x-unit": "B/s"})]
+FlopPerSecond = Annotated[float, _rate("flop_per_s"), Field(json_schema_extra={"x-unit": "FLOP/s"})]
+Hertz = Annotated[float, _rate("hertz"), Field(json_schema_extra={"x-unit": "Hz"})]
+TransfersPerSecond = Annotated[float, _rate("transfers_per_s"), Field(json_schema_extra={"x-unit": "T/s"})]
+Watt = Annotated[float, _rate("watt"), Field(json_schema_extra={"x-unit": "W"})]
+Seconds = Annotated[float, _rate("seconds"), Field(json_schema_extra={"x-unit": "s"})]
+Usd = Annotated[float, _rate("usd"), Field(json_schema_extra={"x-unit": "USD"})]
+
+
+def _interval(value: object) -> object:
+    if isinstance(value, dict):
+        return Interval(**value)
+    return value
+
+
+# The dataclass validates itself; pydantic only has to move it through JSON and back.
+IntervalField = Annotated[
+    Interval,
+    BeforeValidator(_interval),
+    PlainSerializer(
+        lambda interval: {
+            "low": interval.low,
+            "best": interval.best,
+            "high": interval.high,
+            "level": interval.level,
+        },
+        return_type=dict[str, float],
+    ),
+]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=False, protected_namespaces=()
+    )
+
+
+class Citation(Record):
+    """Where one fact was read, and how it was got from there."""
+
+    source: RecordId
+    basis: Basis
+    at: str = ""
+    """Place inside the source: a table, a line, a commit path."""
+    rule: str = ""
+    """For ``derived`` values: the rule, for example ``bus / 8 x data rate``."""
+
+
+class CitedRecord(Record):
+    """A catalog record of which every non-null fact is covered by a citation.
+
+    ``cite`` maps a field name, or ``"*"`` for all fields without one of their own, to citations.
+    """
+
+    id: RecordId
+    name: str
+    aliases: tuple[str, ...] = ()
+    cite: dict[str, tuple[Citation, ...]] = Field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    """Doubts about a value, stated for the reader."""
+
+    @model_validator(mode="after")
+    def _every_fact_is_cited(self) -> Any:
+        known = set(type(self).model_fields)
+        for key, citations in self.cite.items():
+            if key != "*" and key.split(".")[0] not in known:
+                raise ValueError(f"cite names {key!r}, which is no field of {type(self).__name__}")
+            if not citations:
+                raise ValueError(f"cite.{key} is empty")
+        if "*" not in self.cite:
+            missing = [name for name in self.facts() if not self.citations(name)]
+            if missing:
+                raise ValueError(f"no citation covers {', '.join(missing)}")
+        return self
+
+    def facts(self) -> dict[str, object]:
+        """The non-null fields that state something about the world."""
+        labels = {"id", "name", "aliases", "cite", "flags"} | self._labels()
+        return {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name not in labels and getattr(self, name) not in (None, (), {}, "")
+        }
+
+    @classmethod
+    def _labels(cls) -> set[str]:
+        """Fields that name or classify, and state no fact that needs a source."""
+        return set()
+
+    def citations(self, field: str) -> tuple[Citation, ...]:
+        """The citations that cover one field, its own before the general ones."""
+        own = tuple(
+            citation
+            for key, citations in self.cite.items()
+            if key == field or key.startswith(f"{field}.")
+            for citation in citations
+        )
+        return own or self.cite.get("*", ())

@@ -1,0 +1,152 @@
+"""How a model is run: quantizations, runtimes, workloads, placements."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from willitrun.records.bases import Bytes, CitedRecord, Record, RecordId
+
+__all__ = [
+    "Placement", "Quantization", "Runtime", "RuntimeProfile", "Workload", "WorkloadProfile",
+]
+
+Backend = Literal["cuda", "rocm", "vulkan", "metal", "sycl", "cpu", "xpu", "tpu", "openvino"]
+
+
+class Quantization(CitedRecord):
+    """A weight format: exact block layout, and for mixes the formats that they mix."""
+
+    kind: Literal["float", "gguf-type", "gguf-mix", "group", "float-scaled", "bitsandbytes", "exl", "mlx"]
+    container: tuple[Literal["gguf", "safetensors", "pytorch", "exl2", "exl3", "mlx"], ...]
+    block_weights: int | None = Field(None, gt=0)
+    block_bytes: int | None = Field(None, gt=0)
+    scale_bits: int | None = None
+    mix_of: tuple[str, ...] = ()
+    exact: bool = True
+    """Whether sizes follow from a rule. Publisher mixes are intervals."""
+    nominal_bits: float | None = None
+    """Average bits per weight that the publisher states, for mixes without a rule."""
+    unquantized_format: str = "bf16"
+    """Format of the tensors that the method leaves alone."""
+    quality_rank: int = 0
+    """Order of preference when a smaller format is looked for; higher is closer to the original."""
+
+    @classmethod
+    def _labels(cls) -> set[str]:
+        return {"kind", "exact", "quality_rank", "unquantized_format"}
+
+
+class RuntimeProfile(CitedRecord):
+    """What a runtime can load and how it spends memory."""
+
+    containers: tuple[str, ...]
+    formats: tuple[str, ...] = ()
+    """Quantizations it runs; empty means all of its containers'."""
+    backends: tuple[Backend, ...]
+    vendors: tuple[str, ...] = ()
+    systems: tuple[Literal["linux", "windows", "macos"], ...] = ("linux", "windows", "macos")
+    tasks: tuple[str, ...]
+    cpu_offload: Literal["layers", "experts", "components", "none"] = "none"
+    multi_gpu: tuple[Literal["layer", "tensor", "pipeline", "expert", "data"], ...] = ()
+    kv_policy: Literal["cells", "pages", "dynamic", "none"] = "none"
+    kv_formats: tuple[str, ...] = ("f16",)
+    preallocates: bool = False
+    default_gpu_memory_utilization: float | None = None
+    parallel_slots: int = 1
+    install: str = ""
+    command: str = ""
+    """Template with ``{model}``, ``{context}``, ...: see `willitrun.verdicts`."""
+    homepage: str = ""
+    versions: str = ""
+
+    @classmethod
+    def _labels(cls) -> set[str]:
+        return {"parallel_slots", "install", "command", "homepage", "versions", "preallocates"}
+
+
+class WorkloadProfile(CitedRecord):
+    """A named workload with the floor below which it is not practical."""
+
+    task: str
+    fields: dict[str, Any] = Field(default_factory=dict)
+    floor: dict[str, float] = Field(default_factory=dict)
+    """``{decode_tokens_per_s = 7}``: the slowest that people find usable."""
+    note: str = ""
+
+    @classmethod
+    def _labels(cls) -> set[str]:
+        return {"task", "fields", "note"}
+
+
+class Runtime(Record):
+    """A runtime with the options that change memory or speed. ``None`` means the runtime's default."""
+
+    name: str
+    version: str | None = None
+    backend: Backend | None = None
+    kv_dtype_k: str | None = None
+    kv_dtype_v: str | None = None
+    flash_attention: bool | None = None
+    n_batch: int | None = Field(None, gt=0)
+    n_ubatch: int | None = Field(None, gt=0)
+    n_seq_max: int | None = Field(None, gt=0)
+    kv_unified: bool | None = None
+    swa_full: bool | None = None
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    max_num_seqs: int | None = Field(None, gt=0)
+    max_num_batched_tokens: int | None = Field(None, gt=0)
+    enforce_eager: bool | None = None
+    block_size: int | None = Field(None, gt=0)
+    offload: Literal["none", "model", "sequential", "group"] | None = None
+    vae_tiling: bool | None = None
+    vae_slicing: bool | None = None
+    imatrix: bool | None = None
+    mmap: bool | None = None
+
+
+class Placement(Record):
+    """What lies where. ``None`` means that the runtime decides."""
+
+    strategy: Literal["single", "layer", "tensor", "expert", "pipeline", "data", "cpu"] | None = None
+    gpu_layers: int | None = Field(None, ge=0)
+    cpu_moe_layers: int | None = Field(None, ge=0)
+    split: tuple[float, ...] | None = None
+    tp: int | None = Field(None, ge=1)
+    pp: int | None = Field(None, ge=1)
+    ep: int | None = Field(None, ge=1)
+    dp: int | None = Field(None, ge=1)
+
+
+class Workload(Record):
+    """What is asked of the model. A field that the task does not have is an error when it is judged."""
+
+    task: str | None = None
+    context_tokens: int | None = Field(None, gt=0, le=2**40)
+    prompt_tokens: int | None = Field(None, gt=0, le=2**40)
+    cached_tokens: int = Field(0, ge=0, le=2**40)
+    output_tokens: int | None = Field(None, gt=0, le=2**40)
+    concurrency: int = Field(1, gt=0, le=2**24)
+    batch_size: int | None = Field(None, gt=0, le=2**24)
+    image_size: int | None = Field(None, gt=0, le=2**16)
+    images: int = Field(0, ge=0, le=2**20)
+    steps: int | None = Field(None, gt=0, le=10_000)
+    frames: int | None = Field(None, gt=0, le=100_000)
+    audio_s: float | None = Field(None, gt=0)
+    dataset: str | None = None
+    split: str | None = None
+    execution: Literal["eager", "compile", "tensorrt", "onnxruntime", "openvino", "coreml"] | None = None
+    precision: Literal[
+        "fp32", "fp32-strict", "tf32", "amp-fp16", "amp-bf16", "fp16", "bf16", "int8", "fp8"
+    ] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    mode: Literal["inference", "full-finetune", "lora", "qlora"] = "inference"
+    optimizer: Literal["adamw", "adamw-8bit", "adafactor", "sgd", "muon"] | None = None
+    gradient_checkpointing: Literal["none", "selective", "full"] | None = None
+    lora_rank: int | None = Field(None, gt=0)
+    zero_stage: Literal[0, 1, 2, 3] | None = None
+    draft_tokens: int | None = Field(None, ge=0)
+    acceptance: float | None = Field(None, ge=0, le=1)
+    use: str | None = None
+    """A workload record whose floor decides what is practical: ``chat``, ``coding-agent``, ..."""

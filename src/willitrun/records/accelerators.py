@@ -23,15 +23,53 @@ from willitrun.records.bases import (
 __all__ = ["Accelerator", "Form", "HostPlatform", "Interconnect", "MemoryKind", "Peaks", "Vendor"]
 
 Vendor = Literal[
-    "nvidia", "amd", "intel", "apple", "qualcomm", "google", "amazon", "huawei", "broadcom", "rockchip", "generic"
+    "nvidia",
+    "amd",
+    "intel",
+    "apple",
+    "qualcomm",
+    "google",
+    "amazon",
+    "huawei",
+    "broadcom",
+    "rockchip",
+    "generic",
 ]
 Form = Literal[
-    "desktop", "laptop", "workstation", "laptop-workstation", "server-sxm", "server-pcie", "server-oam", "server",
-    "unified-soc", "igpu", "cpu", "cloud", "sbc",
+    "desktop",
+    "laptop",
+    "workstation",
+    "laptop-workstation",
+    "server-sxm",
+    "server-pcie",
+    "server-oam",
+    "server",
+    "unified-soc",
+    "igpu",
+    "cpu",
+    "cloud",
+    "sbc",
 ]
 MemoryKind = Literal[
-    "GDDR5", "GDDR5X", "GDDR6", "GDDR6X", "GDDR7", "HBM", "HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4",
-    "DDR3", "DDR4", "DDR5", "LPDDR4", "LPDDR4X", "LPDDR5", "LPDDR5X", "system",
+    "GDDR5",
+    "GDDR5X",
+    "GDDR6",
+    "GDDR6X",
+    "GDDR7",
+    "HBM",
+    "HBM2",
+    "HBM2e",
+    "HBM3",
+    "HBM3e",
+    "HBM4",
+    "DDR3",
+    "DDR4",
+    "DDR5",
+    "LPDDR4",
+    "LPDDR4X",
+    "LPDDR5",
+    "LPDDR5X",
+    "system",
 ]
 
 

@@ -9,7 +9,16 @@ from pydantic import Field, field_validator
 
 from willitrun.records.bases import Bytes, CitedRecord, Record, RecordId
 
-__all__ = ["Calibration", "Cause", "Dataset", "Fix", "GlossaryEntry", "Measurement", "Source", "TroubleshootingEntry"]
+__all__ = [
+    "Calibration",
+    "Cause",
+    "Dataset",
+    "Fix",
+    "GlossaryEntry",
+    "Measurement",
+    "Source",
+    "TroubleshootingEntry",
+]
 
 
 class Source(Record):
@@ -19,7 +28,17 @@ class Source(Record):
     title: str
     publisher: str
     url: str = Field(pattern=r"^https?://[^\s]+$")
-    kind: Literal["vendor", "paper", "config", "repository", "documentation", "database", "encyclopedia", "measurement", "standard"]
+    kind: Literal[
+        "vendor",
+        "paper",
+        "config",
+        "repository",
+        "documentation",
+        "database",
+        "encyclopedia",
+        "measurement",
+        "standard",
+    ]
     retrieved: date
     licence: str | None = None
 
@@ -110,7 +129,17 @@ class TroubleshootingEntry(CitedRecord):
 
     @classmethod
     def _labels(cls) -> set[str]:
-        return {"severity", "category", "runtimes", "vendors", "systems", "tasks", "signatures", "related", "reasons"}
+        return {
+            "severity",
+            "category",
+            "runtimes",
+            "vendors",
+            "systems",
+            "tasks",
+            "signatures",
+            "related",
+            "reasons",
+        }
 
 
 class Measurement(Record):
@@ -145,7 +174,13 @@ class Measurement(Record):
     notes: str = ""
 
     @field_validator(
-        "image_size", "batch_size", "concurrency", "prompt_tokens", "output_tokens", "context_tokens", mode="before"
+        "image_size",
+        "batch_size",
+        "concurrency",
+        "prompt_tokens",
+        "output_tokens",
+        "context_tokens",
+        mode="before",
     )
     @classmethod
     def _empty_is_unknown(cls, value: Any) -> Any:

@@ -23,14 +23,34 @@ __all__ = [
 ]
 
 Task = Literal[
-    "text-generation", "image-text-to-text", "feature-extraction", "text-ranking", "automatic-speech-recognition",
-    "text-to-speech", "image-classification", "image-feature-extraction", "object-detection", "image-segmentation",
-    "pose-estimation", "oriented-detection", "zero-shot-image-classification", "text-to-image", "text-to-video",
+    "text-generation",
+    "image-text-to-text",
+    "feature-extraction",
+    "text-ranking",
+    "automatic-speech-recognition",
+    "text-to-speech",
+    "image-classification",
+    "image-feature-extraction",
+    "object-detection",
+    "image-segmentation",
+    "pose-estimation",
+    "oriented-detection",
+    "zero-shot-image-classification",
+    "text-to-image",
+    "text-to-video",
     "fill-mask",
 ]
 
 LayerType = Literal[
-    "full_attention", "sliding_attention", "chunked_attention", "linear_attention", "mamba", "rwkv", "conv", "mlp", "moe",
+    "full_attention",
+    "sliding_attention",
+    "chunked_attention",
+    "linear_attention",
+    "mamba",
+    "rwkv",
+    "conv",
+    "mlp",
+    "moe",
 ]
 
 

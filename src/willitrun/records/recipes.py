@@ -6,10 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from willitrun.records.bases import Bytes, CitedRecord, Record, RecordId
+from willitrun.records.bases import CitedRecord, Record
 
 __all__ = [
-    "Placement", "Quantization", "Runtime", "RuntimeProfile", "Workload", "WorkloadProfile",
+    "Placement",
+    "Quantization",
+    "Runtime",
+    "RuntimeProfile",
+    "Workload",
+    "WorkloadProfile",
 ]
 
 Backend = Literal["cuda", "rocm", "vulkan", "metal", "sycl", "cpu", "xpu", "tpu", "openvino"]
@@ -137,9 +142,9 @@ class Workload(Record):
     dataset: str | None = None
     split: str | None = None
     execution: Literal["eager", "compile", "tensorrt", "onnxruntime", "openvino", "coreml"] | None = None
-    precision: Literal[
-        "fp32", "fp32-strict", "tf32", "amp-fp16", "amp-bf16", "fp16", "bf16", "int8", "fp8"
-    ] | None = None
+    precision: (
+        Literal["fp32", "fp32-strict", "tf32", "amp-fp16", "amp-bf16", "fp16", "bf16", "int8", "fp8"] | None
+    ) = None
     layout: Literal["nchw", "nhwc"] | None = None
     mode: Literal["inference", "full-finetune", "lora", "qlora"] = "inference"
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "sgd", "muon"] | None = None

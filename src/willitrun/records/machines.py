@@ -1,0 +1,143 @@
+"""Machines: what is installed, what is free now, and what could not be read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from willitrun.records.accelerators import Accelerator
+from willitrun.records.bases import Bytes, BytesPerSecond, FlopPerSecond, Hertz, Record, Watt
+from willitrun.records.presentation import Presented
+
+__all__ = ["Host", "InstalledAccelerator", "Link", "Machine", "ProbeReport", "ProcessUse", "SoftwareVersion"]
+
+
+class ProbeReport(Record):
+    """What one probe found, or why it found nothing."""
+
+    probe: str
+    """``nvml``, ``amd-sysfs``, ``cgroup``, ... or a field of it: ``nvml.memory_clock``."""
+    status: Literal["ok", "absent", "not-supported", "denied", "timeout", "failed", "skipped"]
+    reason: str = ""
+    duration_s: float = 0.0
+    see: tuple[str, ...] = ()
+
+
+class ProcessUse(Record):
+    """Device memory held by another process. No user names, no arguments."""
+
+    name: str
+    pid: int | None = None
+    used_bytes: Bytes | None = None
+
+
+class InstalledAccelerator(Record):
+    """One device in a machine. A field that could not be read is None, never 0."""
+
+    accelerator: Accelerator
+    """The catalog record, or a derived one for a device that no record describes."""
+    identity: Literal["pci-id", "name", "normalised-name", "catalog-id", "derived", "given"] = "catalog-id"
+    reported_name: str | None = None
+    memory_total_bytes: Bytes | None = None
+    memory_free_bytes: Bytes | None = None
+    memory_reserved_bytes: Bytes | None = None
+    """Held by the driver itself; no process can have it."""
+    processes: tuple[ProcessUse, ...] = ()
+    memory_bandwidth_bytes_per_s: BytesPerSecond | None = None
+    """From bus width and memory clock of this very device, where the driver tells them."""
+    memory_bus_width_bits: int | None = None
+    memory_clock_hz: Hertz | None = None
+    compute_units: int | None = None
+    compute_capability: str | None = None
+    pcie_generation: int | None = None
+    pcie_lanes: int | None = None
+    pcie_generation_max: int | None = None
+    pcie_lanes_max: int | None = None
+    power_limit_w: Watt | None = None
+    power_default_w: Watt | None = None
+    ecc: bool | None = None
+    mig_parent: str | None = None
+    """Name of the whole device, for a MIG slice."""
+    mig_profile: str | None = None
+    mig_enabled: bool | None = None
+    virtual: bool | None = None
+    """A vGPU profile."""
+    display_active: bool | None = None
+    shares_host_memory: bool = False
+    unified_budget_bytes: Bytes | None = None
+    """How much of the host's memory the device may use (Metal working set, GTT), where known."""
+    pci_id: str | None = None
+    driver_version: str | None = None
+
+
+class SoftwareVersion(Record):
+    """A driver or runtime found on the machine."""
+
+    name: str
+    version: str | None = None
+    detail: str = ""
+
+
+class Host(Record):
+    """CPU, memory, disk and system of a machine."""
+
+    cpu: str | None = None
+    sockets: int | None = None
+    cores: int | None = Field(None, gt=0)
+    """Physical cores."""
+    usable_cores: float | None = Field(None, gt=0)
+    """What affinity and quotas leave."""
+    instruction_sets: tuple[str, ...] = ()
+    fp32_flop_per_s: FlopPerSecond | None = None
+    ram_total_bytes: Bytes | None = None
+    ram_available_bytes: Bytes | None = None
+    memory_limit_bytes: Bytes | None = None
+    """The smallest cgroup limit above this process, if any."""
+    swap_total_bytes: Bytes | None = None
+    memory_bandwidth_bytes_per_s: BytesPerSecond | None = None
+    memory_type: str | None = None
+    memory_channels: int | None = None
+    disk_free_bytes: Bytes | None = None
+    disk_read_bytes_per_s: BytesPerSecond | None = None
+    system: Literal["linux", "windows", "macos"] | None = None
+    system_version: str | None = None
+    virtualization: Literal["container", "wsl2", "vm"] | None = None
+    pcie_generation: int | None = None
+
+
+class Link(Record):
+    """A link between devices (by index) or from the host to all of them."""
+
+    kind: Literal["pcie", "nvlink", "infinity-fabric", "c2c", "usb4", "thunderbolt", "ethernet", "oculink"]
+    devices: tuple[int, ...] = ()
+    """Indices of the devices it joins; empty: all of them."""
+    bandwidth_bytes_per_s: BytesPerSecond
+    """Per direction."""
+
+
+class Machine(Presented):
+    """A machine, detected or described."""
+
+    name: str
+    source: Literal["detected", "described", "capture"]
+    accelerators: tuple[InstalledAccelerator, ...] = ()
+    host: Host = Host()
+    links: tuple[Link, ...] = ()
+    software: tuple[SoftwareVersion, ...] = ()
+    probes: tuple[ProbeReport, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    """What was assumed because nobody said it: host memory, CPU, PCIe."""
+
+    def summary(self) -> str:
+        if not self.accelerators:
+            devices = "no GPU"
+        else:
+            counted: dict[str, int] = {}
+            for device in self.accelerators:
+                counted[device.accelerator.name] = counted.get(device.accelerator.name, 0) + 1
+            devices = " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counted.items())
+        from willitrun.units import format_bytes
+
+        ram = self.host.ram_total_bytes
+        return f"{devices}, {format_bytes(ram) if ram else 'unknown'} RAM ({self.source})"

@@ -1,0 +1,90 @@
+"""How results show themselves: one line in a console, one escaped table in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+from willitrun.intervals import Interval
+from willitrun.records.bases import Record
+from willitrun.units import format_bytes, format_duration, format_rate
+
+__all__ = ["Presented", "format_field", "html_table"]
+
+_RATES = {
+    "tokens_per_s": "tokens/s",
+    "images_per_s": "images/s",
+    "samples_per_s": "samples/s",
+    "iterations_per_s": "it/s",
+    "bytes_per_s": "B/s",
+    "flop_per_s": "FLOP/s",
+}
+
+
+def format_field(name: str, value: float) -> str:
+    """A number in the unit that its field's name carries.
+
+    >>> format_field("kv_cache_bytes", 2**30), format_field("decode_tokens_per_s", 131.42)
+    ('1 GiB', '131 tokens/s')
+    """
+    for suffix, unit in _RATES.items():
+        if name.endswith(suffix):
+            if unit in ("B/s", "FLOP/s"):
+                return format_rate(value, unit)
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    if name.endswith("bytes"):
+        return format_bytes(value)
+    if name.endswith("_s") or name == "seconds_per_image":
+        return format_duration(value)
+    if name.endswith("_w"):
+        return f"{value:.0f} W"
+    if name.endswith("_j_per_unit"):
+        return f"{value:.3g} J"
+    return f"{value:,.6g}"
+
+
+def format_interval(name: str, interval: Interval) -> str:
+    """Best estimate with its bounds, or the exact number alone."""
+    best = format_field(name, interval.best)
+    if interval.is_exact:
+        return best
+    return f"{best} ({format_field(name, interval.low)} to {format_field(name, interval.high)})"
+
+
+def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    """A two-column table with everything escaped and no style sheet."""
+    body = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
+        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+        for key, value in rows
+    )
+    return f"<table><caption style='text-align:left'>{html.escape(title)}</caption>{body}</table>"
+
+
+class Presented(Record):
+    """A record with a one-line ``repr`` and an HTML table for notebooks."""
+
+    def summary(self) -> str:
+        """One sentence; `repr` shows it."""
+        return ""
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of each line of the table."""
+        shown = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value is None or value == ():
+                continue
+            if isinstance(value, Interval):
+                shown.append((name, format_interval(name, value)))
+            elif isinstance(value, str | bool | int | float):
+                shown.append((name, str(value)))
+        return tuple(shown)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary()})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return html_table(self.summary(), self.rows())

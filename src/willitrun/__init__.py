@@ -1,0 +1,125 @@
+"""Will this model run on this machine, and how fast?
+
+>>> import willitrun
+>>> verdict = willitrun.assess("llama-3.1-8b", "rtx-4090", quantization="q4_k_m")  # doctest: +SKIP
+>>> verdict.tier  # doctest: +SKIP
+'comfortable'
+
+The names below are loaded on first use (PEP 562), so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from willitrun._version import __version__
+
+if TYPE_CHECKING:
+    from willitrun.catalog import Catalog, load_catalog
+    from willitrun.checkpoints.descriptions import describe_model
+    from willitrun.diagnostics import Diagnosis, diagnose
+    from willitrun.doctor import doctor
+    from willitrun.errors import (
+        AmbiguousNameError,
+        CatalogError,
+        CatalogInvalidError,
+        CheckpointError,
+        CorruptCheckpointError,
+        InvalidWorkloadError,
+        MissingDataError,
+        MissingExtraError,
+        UnitError,
+        UnknownIdError,
+        UnsupportedArchitectureError,
+        UnsupportedFormatError,
+        WillItRunError,
+    )
+    from willitrun.estimators.inverse import (
+        best_quantization,
+        largest_batch,
+        largest_concurrency,
+        largest_context,
+        smallest_machine,
+    )
+    from willitrun.estimators.memory import estimate_memory
+    from willitrun.estimators.speed import estimate_speed
+    from willitrun.explanations import explain
+    from willitrun.hardware.descriptions import describe_machine
+    from willitrun.hardware.detection import detect
+    from willitrun.intervals import Interval
+    from willitrun.planning.tables import PlanTable, plan, plan_rows
+    from willitrun.records.machines import Machine
+    from willitrun.records.models import Model
+    from willitrun.records.recipes import Placement, Runtime, Workload
+    from willitrun.records.results import Explanation, MemoryEstimate, Reason, SpeedEstimate, Term, Verdict
+    from willitrun.verdicts import assess
+    from willitrun.versions import show_versions
+
+_EXPORTS = {
+    "Catalog": "catalog",
+    "load_catalog": "catalog",
+    "describe_model": "checkpoints.descriptions",
+    "Diagnosis": "diagnostics",
+    "diagnose": "diagnostics",
+    "doctor": "doctor",
+    **dict.fromkeys(
+        (
+            "AmbiguousNameError",
+            "CatalogError",
+            "CatalogInvalidError",
+            "CheckpointError",
+            "CorruptCheckpointError",
+            "InvalidWorkloadError",
+            "MissingDataError",
+            "MissingExtraError",
+            "UnitError",
+            "UnknownIdError",
+            "UnsupportedArchitectureError",
+            "UnsupportedFormatError",
+            "WillItRunError",
+        ),
+        "errors",
+    ),
+    **dict.fromkeys(
+        ("best_quantization", "largest_batch", "largest_concurrency", "largest_context", "smallest_machine"),
+        "estimators.inverse",
+    ),
+    "estimate_memory": "estimators.memory",
+    "estimate_speed": "estimators.speed",
+    "explain": "explanations",
+    "describe_machine": "hardware.descriptions",
+    "detect": "hardware.detection",
+    "Interval": "intervals",
+    "PlanTable": "planning.tables",
+    "plan": "planning.tables",
+    "plan_rows": "planning.tables",
+    "Machine": "records.machines",
+    "Model": "records.models",
+    "Placement": "records.recipes",
+    "Runtime": "records.recipes",
+    "Workload": "records.recipes",
+    "Explanation": "records.results",
+    "MemoryEstimate": "records.results",
+    "Reason": "records.results",
+    "SpeedEstimate": "records.results",
+    "Term": "records.results",
+    "Verdict": "records.results",
+    "assess": "verdicts",
+    "show_versions": "versions",
+}
+
+__all__ = sorted([*_EXPORTS, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'willitrun' has no attribute {name!r}")
+    value = getattr(import_module(f"willitrun.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

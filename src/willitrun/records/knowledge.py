@@ -16,6 +16,7 @@ __all__ = [
     "Fix",
     "GlossaryEntry",
     "Measurement",
+    "ReasonLinks",
     "Source",
     "TroubleshootingEntry",
 ]
@@ -201,3 +202,15 @@ class Calibration(Record):
     levels: dict[str, dict[str, float]] = Field(default_factory=dict)
     intervals: dict[str, dict[str, float]] = Field(default_factory=dict)
     residuals: tuple[dict[str, Any], ...] = ()
+
+
+class ReasonLinks(Record):
+    """Which entries explain a reason code, for which tasks."""
+
+    code: str
+    title: str
+    explanation: str = ""
+    glossary: tuple[RecordId, ...] = ()
+    troubleshooting: tuple[RecordId, ...] = ()
+    tasks: tuple[str, ...] = ()
+    """Tasks that this row is for; empty: all of them."""

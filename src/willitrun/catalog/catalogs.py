@@ -1,0 +1,344 @@
+"""The catalog: immutable, lazy, looked up by any name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources.abc import Traversable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from willitrun.catalog.indexing import spellings
+from willitrun.catalog.layout import KINDS, record_class
+from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
+from willitrun.catalog.names import normalise_name, suggest
+from willitrun.errors import AmbiguousNameError, CatalogError, CatalogInvalidError, UnknownIdError
+from willitrun.records.bases import Record
+
+if TYPE_CHECKING:
+    from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect
+    from willitrun.records.knowledge import (
+        Calibration,
+        Dataset,
+        GlossaryEntry,
+        Measurement,
+        ReasonLinks,
+        Source,
+        TroubleshootingEntry,
+    )
+    from willitrun.records.models import Checkpoint, Model
+    from willitrun.records.recipes import Quantization, RuntimeProfile, WorkloadProfile
+    from willitrun.records.traces import OperatorTrace
+
+__all__ = ["Catalog", "Table", "load_catalog"]
+
+R = TypeVar("R", bound=Record)
+
+
+def validated(kind: str, raw: Mapping[str, Any], file: str) -> Record:
+    """A record from its raw form, or an error that names file, record and field."""
+    try:
+        return record_class(kind).model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        pointer = ".".join([str(raw.get("id", "?")), *(str(part) for part in first["loc"])])
+        raise CatalogInvalidError(
+            file, pointer, f"{first['msg']} (got {_short(first['input'])})", hint=_field_hint(kind, first)
+        ) from error
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _field_hint(kind: str, problem: Any) -> str:
+    if problem["type"] != "extra_forbidden":
+        return ""
+    near = suggest(str(problem["loc"][-1]), sorted(record_class(kind).model_fields), 2)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+class Table(Mapping[str, R], Generic[R]):
+    """Records of one kind by id: parsed by shard, validated when looked up."""
+
+    def __init__(self, kind: str, index: Traversable | None, added: Mapping[str, Mapping[str, Any]]) -> None:
+        self._kind = KINDS[kind]
+        self._folder = index / kind if index is not None else None
+        self._added = dict(added)
+        self._shards: dict[str, dict[str, Any]] = {}
+        self._records: dict[str, R] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def _lookup(self) -> dict[str, Any]:
+        if self._folder is None or not (self._folder / "names.json").is_file():
+            return {"ids": {}}
+        found: dict[str, Any] = json.loads((self._folder / "names.json").read_text("utf-8"))
+        return found
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = dict(self._lookup.get("names", {}))
+        for identifier, raw in self._added.items():
+            for spelling in spellings(dict(raw), self._kind):
+                known = [] if spelling == identifier else names.get(spelling, [])
+                names[spelling] = sorted({*known, identifier})
+        return names
+
+    def raw(self, identifier: str) -> Mapping[str, Any]:
+        """The record as written, not validated."""
+        if identifier in self._added:
+            return self._added[identifier]
+        shard = self._lookup["ids"][identifier]
+        if shard not in self._shards:
+            assert self._folder is not None
+            with self._lock:
+                self._shards[shard] = json.loads((self._folder / f"{shard}.json").read_text("utf-8"))
+        found: Mapping[str, Any] = self._shards[shard][identifier]
+        return found
+
+    def __getitem__(self, identifier: str) -> R:
+        record = self._records.get(identifier)
+        if record is None:
+            if identifier not in self:
+                raise UnknownIdError(self._kind.name, str(identifier), self.suggestions(str(identifier)))
+            shard = self._lookup["ids"].get(identifier, "overlay")
+            record = validated(self._kind.name, self.raw(identifier), f"{self._kind.attribute}/{shard}")  # type: ignore[assignment]
+            self._records[identifier] = record  # type: ignore[assignment]
+        return record  # type: ignore[return-value]
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._lookup["ids"] or identifier in self._added
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._lookup["ids"]
+        yield from (identifier for identifier in self._added if identifier not in self._lookup["ids"])
+
+    def __len__(self) -> int:
+        return len(self._lookup["ids"]) + sum(1 for key in self._added if key not in self._lookup["ids"])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self._kind.attribute}>"
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """Ids that go by a name, exactly after normalisation; empty if none."""
+        spelling = normalise_name(name)
+        if spelling in self:
+            return (spelling,)
+        if spelling in self._names:
+            return tuple(self._names[spelling])
+        if "/" in name:
+            return tuple(self._names.get(normalise_name(name.rpartition("/")[2]), ()))
+        return ()
+
+    def variants(self, name: str) -> tuple[str, ...]:
+        """Ids of which the name is a shortened spelling."""
+        return tuple(self._lookup.get("variants", {}).get(normalise_name(name), ()))
+
+    def with_pci_id(self, pci_id: str) -> tuple[str, ...]:
+        """Ids that list a PCI id (``vendor:device`` or ``vendor:device:revision``)."""
+        own = [key for key, raw in self._added.items() if pci_id.lower() in raw.get("pci_ids", ())]
+        return tuple(sorted({*self._lookup.get("pci", {}).get(pci_id.lower(), ()), *own}))
+
+    def suggestions(self, name: str) -> tuple[str, ...]:
+        """Near spellings of an unknown name."""
+        known = [*self, *self._names, *self._lookup.get("variants", {})]
+        return suggest(normalise_name(name), known)
+
+    def resolve(self, name: str) -> R:
+        """The one record that goes by a name."""
+        found = self.named(name) or self.variants(name)
+        if not found:
+            raise UnknownIdError(self._kind.name, name, self.suggestions(name))
+        if len(found) > 1:
+            raise AmbiguousNameError(self._kind.name, name, found)
+        return self[found[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One hit of `Catalog.find`."""
+
+    kind: str
+    id: str
+    name: str
+
+
+class Catalog:
+    """All records. Immutable: `with_records` gives a new catalog.
+
+    Use `load_catalog`; one default instance is shared by the process.
+    """
+
+    accelerators: Table[Accelerator]
+    hosts: Table[HostPlatform]
+    interconnects: Table[Interconnect]
+    models: Table[Model]
+    checkpoints: Table[Checkpoint]
+    quantizations: Table[Quantization]
+    runtimes: Table[RuntimeProfile]
+    workloads: Table[WorkloadProfile]
+    datasets: Table[Dataset]
+    glossary: Table[GlossaryEntry]
+    troubleshooting: Table[TroubleshootingEntry]
+    reasons: Table[ReasonLinks]
+    sources: Table[Source]
+    calibrations: Table[Calibration]
+    measurements: Table[Measurement]
+    traces: Table[OperatorTrace]
+
+    def __init__(
+        self,
+        root: Traversable | None = None,
+        added: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    ) -> None:
+        self._root = catalog_root() if root is None else root
+        self._added = {kind: dict(records) for kind, records in (added or {}).items()}
+        unknown = set(self._added) - set(KINDS)
+        if unknown:
+            raise CatalogError(f"no kind of record is called {sorted(unknown)[0]!r}.")
+        self._index = self._root / INDEX_FOLDER
+        self._tables: dict[str, Table[Any]] = {
+            kind.attribute: Table(kind.name, self._index, self._added.get(kind.name, {}))
+            for kind in KINDS.values()
+        }
+
+    def __getattr__(self, name: str) -> Table[Any]:
+        tables: dict[str, Table[Any]] = self.__dict__.get("_tables", {})
+        if name in tables:
+            return tables[name]
+        raise AttributeError(f"Catalog has no attribute {name!r}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The shared default travels as a name; a worker opens its own files.
+        if not self._added and self._root == catalog_root():
+            return (load_catalog, ())
+        return (Catalog, (None, self._added))
+
+    @cached_property
+    def _header(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self._index / "index.json").read_text("utf-8"))
+        return found
+
+    @property
+    def version(self) -> str:
+        """CalVer of the data."""
+        return self._header["data_version"]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the authored files and of added records."""
+        if not self._added:
+            return self._header["digest"]
+        import hashlib
+
+        text = json.dumps(self._added, sort_keys=True, default=str)
+        return hashlib.sha256((self._header["digest"] + text).encode()).hexdigest()
+
+    @property
+    def root(self) -> Traversable:
+        """The folder that holds the authored files."""
+        return self._root
+
+    def table(self, kind: str) -> Table[Any]:
+        """The table of a kind of record (``accelerator``, ``model``, ...)."""
+        return self._tables[KINDS[kind].attribute]
+
+    def resolve(self, kind: str, name: str) -> Any:
+        """The record of a kind that goes by an id, an alias, a repository id or an OS-reported name.
+
+        Raises
+        ------
+        UnknownIdError
+            Nothing goes by that name; ``suggestions`` holds near spellings.
+        AmbiguousNameError
+            Several records do; ``candidates`` holds their ids.
+        """
+        if kind != "model":
+            return self.table(kind).resolve(name)
+        if self.models.named(name):
+            return self.models.resolve(name)
+        checkpoints = [self.checkpoints[found] for found in self.checkpoints.named(name)]
+        owners = sorted({checkpoint.model for checkpoint in checkpoints})
+        if not owners:
+            raise UnknownIdError("model", name, self.models.suggestions(name))
+        if len(owners) > 1:
+            raise AmbiguousNameError("model", name, tuple(owners))
+        model = self.models[owners[0]]
+        formats = {checkpoint.quantization for checkpoint in checkpoints} - {None}
+        if len(formats) == 1:
+            return model.model_copy(update={"quantization": formats.pop()})
+        return model
+
+    def pci(self, pci_id: str) -> tuple[str, ...]:
+        """Accelerator ids that list a PCI id."""
+        return self.accelerators.with_pci_id(pci_id)
+
+    def os_names(self, name: str) -> tuple[str, ...]:
+        """Accelerator ids that go by a name that a driver reports."""
+        return self.accelerators.named(name)
+
+    def find(self, text: str, *, most: int = 20) -> tuple[Found, ...]:
+        """Records of any kind whose id, alias or name contains a text.
+
+        >>> from willitrun.catalog import load_catalog
+        >>> load_catalog().find("rtx 4090")[0].kind
+        'accelerator'
+        """
+        wanted = normalise_name(text)
+        found: dict[tuple[str, str], int] = {}
+        for kind in KINDS.values():
+            if kind.name in ("measurement", "trace", "calibration", "source", "reason", "checkpoint"):
+                continue
+            table = self.table(kind.name)
+            for spelling, ids in [*((key, [key]) for key in table), *table._names.items()]:
+                if wanted in spelling:
+                    for identifier in ids:
+                        key = (kind.name, identifier)
+                        found[key] = min(found.get(key, 10**6), len(spelling))
+        best = sorted(found, key=lambda key: (found[key], key))[:most]
+        return tuple(Found(kind, identifier, self.table(kind)[identifier].name) for kind, identifier in best)
+
+    def with_records(self, added: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Catalog:
+        """A new catalog with records added or replaced: kind -> id -> raw record."""
+        merged = {kind: dict(records) for kind, records in self._added.items()}
+        for kind, records in added.items():
+            merged.setdefault(kind, {}).update(records)
+        return Catalog(self._root, merged)
+
+    def __repr__(self) -> str:
+        return f"<Catalog {self.version} digest {self.digest[:12]}>"
+
+
+_default: Catalog | None = None
+
+
+def load_catalog(*, overlays: str = "none") -> Catalog:
+    """The catalog: one shared, immutable instance.
+
+    Parameters
+    ----------
+    overlays
+        ``"none"`` (default: same inputs, same verdict), or ``"user"`` to add the user's folder, the folders
+        in ``WILLITRUN_CATALOGS`` and installed ``willitrun.catalogs`` entry points.
+
+    Raises
+    ------
+    CatalogInvalidError
+        An overlay is malformed; the message names file, record and field.
+    """
+    global _default
+    if _default is None:
+        _default = Catalog()
+    if overlays == "none":
+        return _default
+    if overlays != "user":
+        raise CatalogError(f"overlays is 'none' or 'user', got {overlays!r}.")
+    from willitrun.catalog.overlays import user_records
+
+    return _default.with_records(user_records())

@@ -1,0 +1,137 @@
+"""The generated look-up index: names, PCI ids and compact JSON beside the authored files.
+
+A look-up in a cold process then parses one small list of names and one small shard, instead of every TOML
+file. The index is derived data: `build_index` writes it, a test asserts that it is fresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections import defaultdict
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from willitrun.catalog.authoring import RawRecord, read_kind
+from willitrun.catalog.layout import KINDS, Kind
+from willitrun.catalog.locations import INDEX_FOLDER, catalog_files
+from willitrun.catalog.names import name_variants, normalise_name
+from willitrun.errors import CatalogInvalidError
+
+__all__ = ["build_index", "index_documents"]
+
+
+def record_id(raw: RawRecord) -> str:
+    """The id of a raw record."""
+    return str(raw.get("id") or raw["code"])
+
+
+def spellings(raw: RawRecord, kind: Kind) -> set[str]:
+    """Every normalised name that leads to a record."""
+    names: list[str] = [record_id(raw), *_listed(raw.get("aliases"))]
+    if kind.name not in ("measurement", "trace", "calibration", "source"):
+        names += _listed(raw.get("name"))
+    for label in kind.labels:
+        names += _listed(raw.get(label))
+    found = {normalise_name(name) for name in names if name}
+    if kind.name in ("model", "checkpoint"):
+        found |= {normalise_name(name.rpartition("/")[2]) for name in names if "/" in name}
+    return found
+
+
+def _listed(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def catalog_digest(root: Traversable) -> str:
+    """SHA-256 over the authored files, independent of line endings and of where they lie."""
+    digest = hashlib.sha256()
+    patterns = tuple(dict.fromkeys(pattern for kind in KINDS.values() for pattern in kind.patterns))
+    for path, file in catalog_files(root, ("CATALOG.toml", *patterns)):
+        digest.update(path.encode() + b"\0" + file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()
+
+
+def index_documents(root: Traversable) -> dict[str, Any]:
+    """The index as it should be: relative file name -> JSON document."""
+    header = tomllib.loads((root / "CATALOG.toml").read_text("utf-8"))
+    documents: dict[str, Any] = {
+        "index.json": {
+            "schema_version": header["schema_version"],
+            "data_version": header["data_version"],
+            "digest": catalog_digest(root),
+        }
+    }
+    for kind in KINDS.values():
+        by_file = read_kind(root, kind)
+        ids: dict[str, str] = {}
+        names: defaultdict[str, set[str]] = defaultdict(set)
+        variants: defaultdict[str, set[str]] = defaultdict(set)
+        pci: defaultdict[str, set[str]] = defaultdict(set)
+        for path, records in by_file.items():
+            shard = path.rpartition("/")[2].rpartition(".")[0]
+            shard = (
+                f"{path.split('/', maxsplit=1)[0]}-{shard}" if kind.name in ("model", "checkpoint") else shard
+            )
+            content: dict[str, RawRecord] = {}
+            for raw in records:
+                identifier = record_id(raw)
+                if identifier in ids:
+                    raise CatalogInvalidError(path, identifier, f"the id is taken by {ids[identifier]}")
+                ids[identifier] = shard
+                content[identifier] = raw
+                for spelling in spellings(raw, kind):
+                    names[spelling].add(identifier)
+                if kind.name == "accelerator":
+                    for variant in name_variants(identifier):
+                        variants[variant].add(identifier)
+                    for pci_id in raw.get("pci_ids", ()):
+                        pci[pci_id.lower()].add(identifier)
+            if content:
+                documents[f"{kind.name}/{shard}.json"] = content
+        lookup: dict[str, Any] = {"ids": ids}
+        if kind.name not in ("measurement", "trace", "calibration", "source"):
+            # An id leads to itself even where another record goes by the same name.
+            lookup["names"] = {
+                spelling: [spelling] if spelling in found else sorted(found)
+                for spelling, found in sorted(names.items())
+                if found != {spelling}
+            }
+        if variants:
+            lookup["variants"] = {key: sorted(value) for key, value in sorted(variants.items())}
+        if pci:
+            lookup["pci"] = {key: sorted(value) for key, value in sorted(pci.items())}
+        documents[f"{kind.name}/names.json"] = lookup
+    return documents
+
+
+def render(document: Any) -> str:
+    """One canonical JSON text per document; dates become ISO strings."""
+    return (
+        json.dumps(
+            document, ensure_ascii=False, separators=(",", ":"), default=lambda value: value.isoformat()
+        )
+        + "\n"
+    )
+
+
+def build_index(root: Path) -> list[str]:
+    """Write the index below ``root``; return the files that changed."""
+    folder = root / INDEX_FOLDER
+    wanted = {name: render(document) for name, document in index_documents(root).items()}
+    changed = []
+    for name, text in wanted.items():
+        file = folder / name
+        if not file.is_file() or file.read_text("utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+            changed.append(name)
+    for file in sorted(folder.rglob("*.json")):
+        if file.relative_to(folder).as_posix() not in wanted:
+            file.unlink()
+            changed.append(file.relative_to(folder).as_posix())
+    return changed

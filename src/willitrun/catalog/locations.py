@@ -1,0 +1,43 @@
+"""Where the catalogs lie: the folder of a checkout, or inside the installed package (a zip works)."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from willitrun.errors import CatalogError
+
+__all__ = ["INDEX_FOLDER", "catalog_files", "catalog_root"]
+
+INDEX_FOLDER = "_index"
+
+
+def catalog_root() -> Traversable:
+    """The shipped catalogs, or the top-level folder of a checkout."""
+    package = files("willitrun")
+    shipped = package / "_catalogs"
+    if (shipped / "CATALOG.toml").is_file():
+        return shipped
+    if isinstance(package, Path):
+        checkout = package.parent.parent / "catalogs"
+        if (checkout / "CATALOG.toml").is_file():
+            return checkout
+    raise CatalogError(
+        "the catalogs are missing from this installation.", hint="Reinstall willitrun-engine from its wheel."
+    )
+
+
+def catalog_files(root: Traversable, patterns: tuple[str, ...]) -> list[tuple[str, Traversable]]:
+    """Files that match one-folder globs such as ``models/*.toml``, as (relative path, file), sorted."""
+    found: dict[str, Traversable] = {}
+    for pattern in patterns:
+        folder, _, name = pattern.rpartition("/")
+        place = root / folder if folder else root
+        if not place.is_dir():
+            continue
+        for entry in place.iterdir():
+            if fnmatchcase(entry.name, name) and entry.is_file():
+                found[f"{folder}/{entry.name}" if folder else entry.name] = entry
+    return sorted(found.items())

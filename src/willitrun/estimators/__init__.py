@@ -1,0 +1,1 @@
+"""Records in, kernels, records out."""

@@ -1,0 +1,300 @@
+"""From what the caller wrote to a complete fit tuple, with everything that was assumed on the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from willitrun.catalog import Catalog, load_catalog
+from willitrun.checkpoints.descriptions import describe_model
+from willitrun.errors import InvalidWorkloadError
+from willitrun.estimators.workloads import (
+    ASR_TASKS,
+    DIFFUSION_TASKS,
+    ENCODER_TASKS,
+    GRAPH_TASKS,
+    LLM_TASKS,
+    complete_workload,
+    context_reason,
+)
+from willitrun.hardware.descriptions import describe_machine
+from willitrun.records.machines import Machine
+from willitrun.records.models import Model
+from willitrun.records.recipes import Placement, Quantization, Runtime, RuntimeProfile, Workload
+from willitrun.records.results import Reason
+
+__all__ = ["GGUF_LADDER", "MemoryMode", "Request", "complete_request"]
+
+MemoryMode = Literal["free", "idle", "nameplate"]
+
+GGUF_LADDER = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "iq3_xxs", "q2_k")
+"""Formats tried from best to smallest when nobody chose one."""
+
+_BACKENDS: dict[str, tuple[str, ...]] = {
+    "nvidia": ("cuda", "vulkan"),
+    "amd": ("rocm", "vulkan"),
+    "intel": ("sycl", "xpu", "openvino", "vulkan"),
+    "apple": ("metal",),
+    "google": ("tpu",),
+    "qualcomm": ("vulkan",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A complete fit tuple.
+
+    ``quantization`` is None for graph models, whose ``workload.precision`` says it all. ``blockers`` are
+    reasons for which the combination cannot run whatever memory says; ``notes`` say what was assumed.
+    """
+
+    catalog: Catalog
+    model: Model
+    machine: Machine | None
+    workload: Workload
+    quantization: Quantization | None
+    runtime: Runtime
+    profile: RuntimeProfile
+    placement: Placement
+    memory: MemoryMode
+    defaulted: tuple[str, ...]
+    notes: tuple[Reason, ...]
+    blockers: tuple[Reason, ...]
+    quantization_open: bool = False
+    """Nobody chose the format: the engine may take the best that is comfortable."""
+
+    def with_quantization(self, quantization: Quantization) -> Request:
+        """The same request at another weight format."""
+        return replace(self, quantization=quantization, quantization_open=False)
+
+
+def complete_request(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    placement: str | Placement | None = None,
+    memory: str = "free",
+    catalog: Catalog | None = None,
+    without_machine: bool = False,
+) -> Request:
+    """Resolve names, fill defaults, and collect what stands in the way.
+
+    Raises
+    ------
+    UnknownIdError, AmbiguousNameError
+        A name leads to no record, or to several.
+    InvalidWorkloadError
+        The workload, the runtime's options or the placement contradict the model's task.
+    """
+    catalog = catalog or load_catalog()
+    if memory not in ("free", "idle", "nameplate"):
+        raise InvalidWorkloadError(f"memory is 'free', 'idle' or 'nameplate', got {memory!r}.")
+    described = describe_model(model, catalog=catalog)
+    place = _machine(machine, catalog, without_machine)
+    task_workload, filled = complete_workload(described, workload)
+    defaulted = [f"workload.{name}" for name in filled]
+    notes: list[Reason] = []
+    if place is not None:
+        notes += [Reason(code="assumed-host", message=text) for text in place.assumptions]
+
+    asked_runtime = _runtime(runtime)
+    format_open = False
+    if quantization is None:
+        defaulted.append("quantization")
+        quantization, format_open = _default_quantization(described, asked_runtime, catalog)
+    record = None if quantization is None else catalog.resolve("quantization", quantization)
+    if asked_runtime is None:
+        defaulted.append("runtime")
+        asked_runtime = Runtime(name=_default_runtime(described, record, place, catalog))
+        notes.append(
+            Reason(
+                code="assumed-runtime",
+                message=f"Nobody named a runtime; {asked_runtime.name} suits "
+                f"{record.id if record else described.task}.",
+                numbers={"runtime": asked_runtime.name},
+            )
+        )
+    profile = catalog.resolve("runtime", asked_runtime.name)
+    asked_runtime = asked_runtime.model_copy(
+        update={"name": profile.id, "backend": asked_runtime.backend or _backend(profile, place)}
+    )
+    return Request(
+        catalog=catalog,
+        model=described,
+        machine=place,
+        workload=task_workload,
+        quantization=record,
+        runtime=asked_runtime,
+        profile=profile,
+        placement=_placement(placement),
+        memory=memory,  # type: ignore[arg-type]
+        defaulted=tuple(defaulted),
+        notes=tuple(notes),
+        blockers=_blockers(described, place, task_workload, record, asked_runtime, profile),
+        quantization_open=format_open,
+    )
+
+
+def _machine(machine: Any, catalog: Catalog, without_machine: bool) -> Machine | None:
+    if machine is not None:
+        return describe_machine(machine, catalog=catalog)
+    if without_machine:
+        return None
+    from willitrun.hardware.detection import detect
+
+    return detect()
+
+
+def _runtime(runtime: str | Runtime | None) -> Runtime | None:
+    if not isinstance(runtime, str):
+        return runtime
+    name, _, backend = runtime.partition(":")
+    try:
+        return Runtime(name=name, backend=backend or None)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InvalidWorkloadError(
+            f"{runtime!r} names no back end that is known.",
+            hint="Use for example 'llama.cpp:vulkan'; back ends: cuda, rocm, vulkan, metal, sycl, cpu.",
+        ) from error
+
+
+def _placement(placement: str | Placement | None) -> Placement:
+    if placement is None:
+        return Placement()
+    if isinstance(placement, Placement):
+        return placement
+    try:
+        return Placement(strategy=placement)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InvalidWorkloadError(
+            f"{placement!r} is no placement strategy.",
+            hint="Use single, layer, tensor, expert, pipeline, data or cpu.",
+        ) from error
+
+
+def _default_quantization(model: Model, runtime: Runtime | None, catalog: Catalog) -> tuple[str | None, bool]:
+    """The checkpoint's own format; else, for GGUF-capable runtimes, open: the best that is comfortable."""
+    if model.task in GRAPH_TASKS:
+        return None, False
+    own = model.quantization
+    if model.origin or own not in ("bf16", "f16", "f32"):
+        return own, False
+    if model.task not in LLM_TASKS:
+        return own, False
+    if runtime is not None and "gguf" not in catalog.resolve("runtime", runtime.name).containers:
+        return own, False
+    if model.transformer is None:
+        return own, False
+    return GGUF_LADDER[0], True
+
+
+def _default_runtime(
+    model: Model, quantization: Quantization | None, machine: Machine | None, catalog: Catalog
+) -> str:
+    if model.task in GRAPH_TASKS:
+        return "pytorch"
+    if model.task in DIFFUSION_TASKS:
+        return "diffusers"
+    if model.task in ASR_TASKS or model.task in ENCODER_TASKS or model.task == "text-to-speech":
+        return (
+            "llama.cpp"
+            if quantization is not None and quantization.container == ("gguf",)
+            else "transformers"
+        )
+    if quantization is None:
+        return "transformers"
+    if "gguf" in quantization.container and quantization.kind in ("gguf-type", "gguf-mix"):
+        return "llama.cpp"
+    if quantization.kind == "mlx":
+        return "mlx"
+    if quantization.kind == "exl":
+        return "exllamav3" if "exl3" in quantization.container else "exllamav2"
+    if quantization.kind == "bitsandbytes":
+        return "transformers"
+    vendors = {device.accelerator.vendor for device in machine.accelerators} if machine else set()
+    if vendors & {"nvidia", "amd"}:
+        return "vllm"
+    if "gguf" in quantization.container:
+        return "llama.cpp"
+    return "transformers"
+
+
+def _backend(profile: RuntimeProfile, machine: Machine | None) -> Any:
+    if machine is None:
+        return profile.backends[0]
+    for device in machine.accelerators:
+        for backend in _BACKENDS.get(device.accelerator.vendor, ()):
+            if backend in profile.backends:
+                if backend == "rocm" and machine.host.system == "windows" and "vulkan" in profile.backends:
+                    return "vulkan"
+                return backend
+    return "cpu" if "cpu" in profile.backends else profile.backends[0]
+
+
+def _blockers(
+    model: Model,
+    machine: Machine | None,
+    workload: Workload,
+    quantization: Quantization | None,
+    runtime: Runtime,
+    profile: RuntimeProfile,
+) -> tuple[Reason, ...]:
+    found: list[Reason] = []
+    if model.task not in profile.tasks:
+        found.append(
+            Reason(
+                code="task-not-supported-by-runtime",
+                message=f"{profile.name} does not do {model.task}.",
+                numbers={"runtime": profile.id, "task": model.task},
+            )
+        )
+    if quantization is not None and not _loads(profile, quantization):
+        found.append(
+            Reason(
+                code="format-not-supported-by-runtime",
+                message=f"{profile.name} does not load {quantization.name}; it reads {', '.join(profile.containers)}.",
+                numbers={"runtime": profile.id, "quantization": quantization.id},
+            )
+        )
+    too_long = context_reason(model, workload)
+    if too_long is not None:
+        found.append(too_long)
+    if machine is not None:
+        system = machine.host.system
+        if system is not None and system not in profile.systems:
+            found.append(
+                Reason(
+                    code="runtime-not-on-system",
+                    message=f"{profile.name} does not run on {system}.",
+                    numbers={"runtime": profile.id, "system": system},
+                )
+            )
+        vendors = {device.accelerator.vendor for device in machine.accelerators}
+        if machine.accelerators and runtime.backend != "cpu":
+            usable = {vendor for vendor in vendors if runtime.backend in _BACKENDS.get(vendor, ())}
+            if not usable or (profile.vendors and not usable & set(profile.vendors)):
+                found.append(
+                    Reason(
+                        code="runtime-not-on-vendor",
+                        message=f"{profile.name} ({runtime.backend}) does not run on {', '.join(sorted(vendors))}.",
+                        numbers={"runtime": profile.id, "backend": str(runtime.backend)},
+                    )
+                )
+        elif not machine.accelerators and "cpu" not in profile.backends:
+            found.append(
+                Reason(
+                    code="no-accelerator",
+                    message=f"{profile.name} needs an accelerator and the machine has none.",
+                    numbers={"runtime": profile.id},
+                )
+            )
+    return tuple(found)
+
+
+def _loads(profile: RuntimeProfile, quantization: Quantization) -> bool:
+    if not set(profile.containers) & set(quantization.container):
+        return False
+    return not profile.formats or quantization.id in profile.formats

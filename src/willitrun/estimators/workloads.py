@@ -1,0 +1,184 @@
+"""Which workload fields a task has, and what they default to."""
+
+from __future__ import annotations
+
+from willitrun.errors import InvalidWorkloadError
+from willitrun.records.models import Model
+from willitrun.records.recipes import Workload
+from willitrun.records.results import Reason
+
+__all__ = [
+    "ASR_TASKS",
+    "DIFFUSION_TASKS",
+    "ENCODER_TASKS",
+    "GRAPH_TASKS",
+    "LLM_TASKS",
+    "complete_workload",
+    "trained_context",
+]
+
+LLM_TASKS = frozenset({"text-generation", "image-text-to-text", "text-to-speech"})
+ENCODER_TASKS = frozenset({"feature-extraction", "text-ranking", "fill-mask"})
+ASR_TASKS = frozenset({"automatic-speech-recognition"})
+DIFFUSION_TASKS = frozenset({"text-to-image", "text-to-video"})
+GRAPH_TASKS = frozenset(
+    {
+        "image-classification",
+        "image-feature-extraction",
+        "object-detection",
+        "image-segmentation",
+        "pose-estimation",
+        "oriented-detection",
+        "zero-shot-image-classification",
+    }
+)
+
+_COMMON = {"task", "mode", "use", "precision", "execution", "dataset", "split"}
+_TRAINING = {"optimizer", "gradient_checkpointing", "lora_rank", "zero_stage", "batch_size"}
+_LLM = {
+    "context_tokens",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "concurrency",
+    "draft_tokens",
+    "acceptance",
+}
+_IMAGE = {"batch_size", "image_size", "layout"}
+_FIELDS: tuple[tuple[frozenset[str], set[str]], ...] = (
+    (LLM_TASKS, _LLM | {"images", "image_size"}),
+    (ENCODER_TASKS, {"batch_size", "context_tokens", "prompt_tokens", "concurrency"}),
+    (ASR_TASKS, {"batch_size", "concurrency", "audio_s", "output_tokens"}),
+    (DIFFUSION_TASKS, _IMAGE | {"steps", "frames"}),
+    (GRAPH_TASKS, _IMAGE),
+)
+_INSTEAD = {
+    "batch_size": "Sequences in flight are 'concurrency'.",
+    "concurrency": "Images and documents processed together are 'batch_size'.",
+    "image_size": "This model takes no images.",
+    "images": "This model takes no images.",
+}
+
+DEFAULT_CONTEXT_TOKENS = 8192
+DEFAULT_PROMPT_TOKENS = 512
+DEFAULT_OUTPUT_TOKENS = 128
+
+
+def trained_context(model: Model) -> int | None:
+    """Longest context that the model was trained for [tokens]; None if no source says."""
+    if model.transformer is None:
+        return None
+    return model.transformer.max_position_embeddings
+
+
+def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload, tuple[str, ...]]:
+    """Fill a workload's defaults for a model; return it with the names of the fields that were filled.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        The workload is for another task, has a field that the task lacks, or contradicts itself.
+    """
+    given = workload or Workload()
+    task = given.task or model.task
+    if task != model.task:
+        raise InvalidWorkloadError(
+            f"{model.name} does {model.task}, the workload is {task}.",
+            hint="Leave task out, or choose another model.",
+        )
+    _refuse_foreign_fields(model, given)
+    filled: dict[str, object] = {}
+
+    def default(name: str, value: object) -> None:
+        if getattr(given, name) is None and value is not None:
+            filled[name] = value
+
+    if given.task is None:
+        filled["task"] = task
+    if given.mode != "inference":
+        default("batch_size", 1)
+        default("optimizer", "adamw")
+        default("gradient_checkpointing", "none")
+        if given.mode in ("lora", "qlora"):
+            default("lora_rank", 16)
+    if task in LLM_TASKS:
+        _llm_defaults(model, given, filled)
+    elif task in ENCODER_TASKS:
+        longest = trained_context(model)
+        default("context_tokens", given.prompt_tokens or min(512, longest or 512))
+        default("prompt_tokens", given.context_tokens or filled.get("context_tokens"))
+        default("batch_size", 1)
+    elif task in ASR_TASKS:
+        default("batch_size", 1)
+        default("audio_s", 30.0)
+    elif task in DIFFUSION_TASKS:
+        default("batch_size", 1)
+        if model.diffusion is not None:
+            default("image_size", model.diffusion.image_size)
+            default("steps", model.diffusion.steps or 30)
+            default("frames", model.diffusion.frames)
+        default("precision", "bf16")
+        default("execution", "eager")
+    elif task in GRAPH_TASKS:
+        default("batch_size", 1)
+        if model.vision is not None:
+            default("image_size", model.vision.image_size)
+        default("precision", "fp32")
+        default("execution", "eager")
+        default("layout", "nchw")
+    return given.model_copy(update=filled), tuple(name for name in filled if name != "task")
+
+
+def _llm_defaults(model: Model, given: Workload, filled: dict[str, object]) -> None:
+    longest = trained_context(model)
+    prompt = given.prompt_tokens
+    output = given.output_tokens
+    context = given.context_tokens
+    if context is None:
+        needed = given.cached_tokens + (prompt or DEFAULT_PROMPT_TOKENS) + (output or DEFAULT_OUTPUT_TOKENS)
+        context = max(min(DEFAULT_CONTEXT_TOKENS, longest or DEFAULT_CONTEXT_TOKENS), needed)
+        filled["context_tokens"] = context
+    room = context - given.cached_tokens
+    if output is None:
+        output = max(1, min(DEFAULT_OUTPUT_TOKENS, room - (prompt or 1)))
+        filled["output_tokens"] = output
+    if prompt is None:
+        prompt = max(1, min(DEFAULT_PROMPT_TOKENS, room - output))
+        filled["prompt_tokens"] = prompt
+    if given.cached_tokens + prompt + output > context:
+        raise InvalidWorkloadError(
+            f"cached {given.cached_tokens} + prompt {prompt} + output {output} tokens exceed the context of {context}.",
+            hint="Raise context_tokens or shorten the prompt.",
+        )
+
+
+def _refuse_foreign_fields(model: Model, given: Workload) -> None:
+    allowed = set(_COMMON)
+    for tasks, fields in _FIELDS:
+        if model.task in tasks:
+            allowed |= fields
+    if given.mode != "inference":
+        allowed |= _TRAINING
+    if model.task in LLM_TASKS and (model.transformer is None or model.transformer.vision is None):
+        allowed -= {"images", "image_size"}
+    blank = Workload.model_construct()
+    for name in Workload.model_fields:
+        value = getattr(given, name)
+        if name not in allowed and value != getattr(blank, name) and value is not None:
+            raise InvalidWorkloadError(
+                f"{model.name} does {model.task}, which has no {name!r}.",
+                hint=_INSTEAD.get(name, f"Leave {name} out."),
+            )
+
+
+def context_reason(model: Model, workload: Workload) -> Reason | None:
+    """A context above the trained maximum is a verdict with a reason, not an error."""
+    longest = trained_context(model)
+    asked = workload.context_tokens
+    if longest is None or asked is None or asked <= longest:
+        return None
+    return Reason(
+        code="context-above-trained-maximum",
+        message=f"{model.name} was trained for {longest:,} tokens; {asked:,} are asked for.",
+        numbers={"context_tokens": asked, "max_position_embeddings": longest},
+    )

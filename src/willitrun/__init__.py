@@ -109,7 +109,7 @@ _EXPORTS = {
     "show_versions": "versions",
 }
 
-__all__ = sorted([*_EXPORTS, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_EXPORTS, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

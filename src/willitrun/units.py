@@ -87,7 +87,8 @@ def parse_quantity(value: object, dimension: str) -> Fraction:
         number, unit = match[1].replace(",", "").replace("_", ""), match[2]
     else:
         raise UnitError(
-            f"{value!r} carries no unit.", hint=f"Write for example '{value} {_last(known)}'. Units: {_some(known)}."
+            f"{value!r} carries no unit.",
+            hint=f"Write for example '{value} {_last(known)}'. Units: {_some(known)}.",
         )
     if not isinstance(unit, str) or unit not in known:
         raise UnitError(f"{unit!r} is no unit of {dimension}.", hint=f"Units: {_some(known)}.")
@@ -170,7 +171,12 @@ def format_duration(seconds: float) -> str:
     >>> format_duration(0.0034), format_duration(7_500)
     ('3.4 ms', '2.08 h')
     """
-    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min")):
+    for limit, factor, unit in (
+        (1e-3, 1e6, "us"),
+        (1.0, 1e3, "ms"),
+        (120.0, 1.0, "s"),
+        (7200.0, 1 / 60, "min"),
+    ):
         if seconds < limit:
             return f"{_digits(seconds * factor)} {unit}"
     if seconds < 172_800:

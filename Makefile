@@ -1,0 +1,63 @@
+# Everything sets itself up from a fresh clone: Python >= 3.11 and make are all that is needed.
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test lint types layers docs accuracy bench truth wheel-test catalog clean
+
+help:           ## Show this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml requirements/dev.txt
+	$(PIP) --constraint requirements/dev.txt --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) --constraint requirements/dev.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dev requirements/docs.txt
+	$(PIP) --constraint requirements/dev.txt --constraint requirements/docs.txt --editable '.[docs]'
+	@touch $@
+
+demo: $(VENV)/.demo  ## Verdicts for this machine and for three well-known cases
+	@$(BIN)/python -m willitrun demo
+
+test: $(VENV)/.dev lint types layers  ## Lint, types, layers and tests in random order
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff, lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy --strict
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev  ## import-linter: a floor imports only lower floors
+	$(BIN)/lint-imports
+
+wheel-test: $(VENV)/.dev  ## Build the wheel, install it elsewhere, compare verdicts; also from a zip
+	$(BIN)/python tests/wheel/check_wheel.py
+
+catalog: $(VENV)/.demo  ## Rebuild the look-up index and check every record
+	@$(BIN)/python -m willitrun catalog build
+	@$(BIN)/python -m willitrun catalog check
+
+docs: $(VENV)/.docs  ## Build the documentation, warnings as errors
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+accuracy: $(VENV)/.dev  ## Prediction against measurement, on what is available
+	$(PIP) --constraint requirements/dev.txt scipy pandas
+	$(BIN)/python -m accuracy
+
+bench: $(VENV)/.dev  ## Import cost, first verdict, verdicts and sweep rows per second
+	$(BIN)/python -m benchmarks
+
+clean:          ## Remove the environment and build products
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

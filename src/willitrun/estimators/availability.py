@@ -1,0 +1,147 @@
+"""How much memory a model may use: free now, as if idle, or by the nameplate less what the system keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from willitrun.catalog import Catalog
+from willitrun.errors import MissingDataError
+from willitrun.records.machines import InstalledAccelerator, Machine
+from willitrun.records.results import Reason
+from willitrun.units import format_bytes
+
+__all__ = ["Availability", "available_memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Bytes that a model may use, by device, and what limits them.
+
+    ``unified`` says that host and devices share one memory (or that the host computes itself).
+    """
+
+    devices: tuple[int, ...]
+    names: tuple[str, ...]
+    host: int
+    unified: bool
+    reasons: tuple[Reason, ...] = ()
+
+
+def available_memory(machine: Machine, memory: str, catalog: Catalog, *, on_host: bool = False) -> Availability:
+    """Available bytes of each device and of the host.
+
+    Parameters
+    ----------
+    machine
+        Detected or described.
+    memory
+        ``free``: now, where it was detected; ``idle``: as if no other process held any; ``nameplate``: what
+        is installed. A described machine has no "now": its nameplate less the system's reserve is taken.
+    on_host
+        The host itself computes; devices are left out.
+
+    Raises
+    ------
+    MissingDataError
+        No source says how much memory a device or the host has.
+    """
+    reserve = catalog.calibrations["system-reserve"].coefficients
+    reasons: list[Reason] = []
+    host = _host(machine, memory, reserve, reasons)
+    if on_host or not machine.accelerators:
+        return Availability((host,), (machine.host.cpu or "CPU",), host, True, tuple(reasons))
+    devices = tuple(_device(machine, device, memory, reserve, host, reasons) for device in machine.accelerators)
+    return Availability(
+        devices,
+        tuple(device.accelerator.name for device in machine.accelerators),
+        host,
+        all(device.shares_host_memory for device in machine.accelerators),
+        tuple(reasons),
+    )
+
+
+def _host(machine: Machine, memory: str, reserve: dict[str, float], reasons: list[Reason]) -> int:
+    host = machine.host
+    total = host.ram_total_bytes
+    if total is None:
+        raise MissingDataError(
+            f"{machine.name}: no source says how much RAM the host has.", hint="Pass host={'ram': '32 GiB'}."
+        )
+    kept = round(reserve["host_base_bytes"] + reserve["host_fraction"] * total)
+    if memory == "nameplate":
+        room = total
+    elif memory == "free" and host.ram_available_bytes is not None:
+        room = host.ram_available_bytes
+    else:
+        room = max(total - kept, 0)
+    limit = host.memory_limit_bytes
+    if limit is not None and limit < total:
+        reasons.append(
+            Reason(
+                code="cgroup-limit",
+                message=f"A container limit of {format_bytes(limit)} stands below the machine's {format_bytes(total)} of RAM.",
+                numbers={"memory_limit_bytes": limit, "ram_total_bytes": total},
+            )
+        )
+        room = min(room, limit)
+    return room
+
+
+def _device(
+    machine: Machine,
+    device: InstalledAccelerator,
+    memory: str,
+    reserve: dict[str, float],
+    host: int,
+    reasons: list[Reason],
+) -> int:
+    name = device.accelerator.name
+    if device.shares_host_memory:
+        return _unified(machine, device, memory, reserve, host, reasons)
+    total = device.memory_total_bytes or device.accelerator.memory or device.accelerator.memory_marketed
+    if total is None:
+        raise MissingDataError(f"{name}: no source says how much memory it has.")
+    if memory == "nameplate":
+        return total
+    if memory == "free" and device.memory_free_bytes is not None:
+        held = total - device.memory_free_bytes - (device.memory_reserved_bytes or 0)
+        if held > total // 20:
+            holders = ", ".join(process.name for process in device.processes[:3])
+            reasons.append(
+                Reason(
+                    code="memory-held-by-others",
+                    message=f"{format_bytes(held)} of {name} is held{f' by {holders}' if holders else ' by other processes'}.",
+                    numbers={"held_bytes": held, "free_bytes": device.memory_free_bytes},
+                )
+            )
+        return device.memory_free_bytes
+    if device.memory_reserved_bytes is not None:
+        return max(total - device.memory_reserved_bytes, 0)
+    kept = reserve["device_base_bytes"] + reserve["device_fraction"] * total
+    if machine.host.system == "windows":
+        kept += reserve["windows_desktop_bytes"]
+    return max(total - round(kept), 0)
+
+
+def _unified(
+    machine: Machine,
+    device: InstalledAccelerator,
+    memory: str,
+    reserve: dict[str, float],
+    host: int,
+    reasons: list[Reason],
+) -> int:
+    total = machine.host.ram_total_bytes
+    assert total is not None  # _host has raised
+    budget = device.unified_budget_bytes
+    if budget is None:
+        budget = total if memory == "nameplate" else host
+    if budget < total:
+        reasons.append(
+            Reason(
+                code="unified-memory-budget",
+                message=f"{device.accelerator.name} may use {format_bytes(budget)} of the {format_bytes(total)} it shares with the host.",
+                numbers={"budget_bytes": budget, "ram_total_bytes": total},
+            )
+        )
+    return budget if memory == "nameplate" else min(budget, host)

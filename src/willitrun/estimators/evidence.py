@@ -1,0 +1,77 @@
+"""Measurements near a fit tuple: found, gated by physics, and cited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from willitrun.catalog import Catalog
+from willitrun.records.knowledge import Measurement
+
+__all__ = ["Nearest", "nearest_measurement"]
+
+Nearness = Literal["exact", "device-and-model", "model-family", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The nearest measurement of a quantity, and how near it is."""
+
+    level: Nearness
+    measurement: Measurement | None = None
+
+
+_TUPLE = ("quantization", "execution", "precision", "layout", "image_size", "batch_size", "concurrency")
+
+
+def nearest_measurement(
+    catalog: Catalog,
+    *,
+    model: str,
+    accelerator: str | None,
+    metric: str,
+    count: int = 1,
+    runtime: str | None = None,
+    **fields: object,
+) -> Nearest:
+    """The catalogued measurement that lies nearest to a fit tuple.
+
+    Parameters
+    ----------
+    catalog
+        Where to look.
+    model, accelerator
+        Catalog ids.
+    metric
+        ``decode_tokens_per_s``, ``prefill_tokens_per_s``, ``images_per_s``, ...
+    fields
+        Further fields of the tuple (`quantization`, `precision`, `batch_size`, ...); None means "any".
+
+    Returns
+    -------
+    Nearest
+        ``exact`` where every field of the tuple agrees, ``device-and-model`` where those two do.
+    """
+    if accelerator is None:
+        return Nearest("none")
+    best: tuple[int, Measurement] | None = None
+    for identifier in catalog.measurements:
+        raw = catalog.measurements.raw(identifier)
+        # Raw rows are compared first: most of a table is about something else.
+        if raw["accelerator"] != accelerator or raw["model"] != model or raw["metric"] != metric:
+            continue
+        found = catalog.measurements[identifier]
+        if found.accelerator_count != count:
+            continue
+        misses = sum(
+            1
+            for name in _TUPLE
+            if fields.get(name) is not None and getattr(found, name) not in (None, "", fields[name])
+        )
+        if runtime is not None and found.runtime != runtime:
+            misses += 1
+        if best is None or misses < best[0]:
+            best = (misses, found)
+    if best is None:
+        return Nearest("none")
+    return Nearest("exact" if best[0] == 0 else "device-and-model", best[1])

@@ -1,0 +1,139 @@
+"""Numbers in prose that the engine computes when the prose is shown.
+
+Entries write ``{{ accelerator("rtx-4090").memory_bandwidth }}``; a small grammar (calls of a few named
+functions with literal arguments, attributes, arithmetic) is evaluated on a syntax tree. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from willitrun.catalog import Catalog
+from willitrun.errors import CatalogError
+from willitrun.intervals import Interval
+from willitrun.records.bases import Record
+from willitrun.records.presentation import format_field
+from willitrun.records.recipes import Placement, Runtime, Workload
+
+__all__ = ["evaluate_expression", "render_text"]
+
+_EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
+_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_UNITS = {
+    "memory_bandwidth": "bytes_per_s",
+    "memory": "bytes",
+    "memory_marketed": "bytes",
+    "disk": "bytes",
+    "link_bandwidth": "bytes_per_s",
+    "fp32": "flop_per_s",
+    "fp16_tensor": "flop_per_s",
+    "bf16_tensor": "flop_per_s",
+    "int8": "flop_per_s",
+}
+
+
+def _functions(catalog: Catalog) -> dict[str, Callable[..., Any]]:
+    from willitrun.estimators.memory import estimate_memory
+    from willitrun.estimators.speed import estimate_speed
+    from willitrun.verdicts import assess
+
+    def split(options: dict[str, Any]) -> dict[str, Any]:
+        fields = {name: options.pop(name) for name in list(options) if name in Workload.model_fields}
+        runtime = {name: options.pop(name) for name in list(options) if name in Runtime.model_fields and name != "name"}
+        place = {name: options.pop(name) for name in list(options) if name in Placement.model_fields}
+        if fields:
+            options["workload"] = Workload(**fields)
+        if runtime:
+            options["runtime"] = Runtime(name=options.get("runtime", "llama.cpp"), **runtime)
+        if place:
+            options["placement"] = Placement(**place)
+        return options
+
+    return {
+        "assess": lambda *subjects, **options: assess(*subjects, catalog=catalog, **split(options)),
+        "memory": lambda *subjects, **options: estimate_memory(*subjects, catalog=catalog, **split(options)),
+        "speed": lambda *subjects, **options: estimate_speed(*subjects, catalog=catalog, **split(options)),
+        "accelerator": lambda name: catalog.resolve("accelerator", name),
+        "model": lambda name: catalog.resolve("model", name),
+        "dataset": lambda name: catalog.resolve("dataset", name),
+        "quantization": lambda name: catalog.resolve("quantization", name),
+        "host": lambda name: catalog.resolve("host", name),
+    }
+
+
+def evaluate_expression(text: str, catalog: Catalog) -> tuple[Any, str]:
+    """Value of an expression, and the field name that tells its unit.
+
+    Raises
+    ------
+    CatalogError
+        The expression uses anything but the grammar above, or a field that does not exist.
+    """
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise CatalogError(f"{text!r} is no expression: {error.msg}.") from error
+    return _value(tree, _functions(catalog), text)
+
+
+def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: str) -> tuple[Any, str]:
+    match node:
+        case ast.Constant(value=value) if isinstance(value, str | int | float | bool) or value is None:
+            return value, ""
+        case ast.List(elts=items):
+            return [_value(item, functions, text)[0] for item in items], ""
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in functions:
+            positional = [_value(argument, functions, text)[0] for argument in args]
+            named = {str(word.arg): _value(word.value, functions, text)[0] for word in keywords if word.arg}
+            return functions[name](*positional, **named), ""
+        case ast.Attribute(value=inner, attr=name):
+            owner, _ = _value(inner, functions, text)
+            public = isinstance(owner, Record) and name in type(owner).model_fields
+            if isinstance(owner, Interval):
+                public = name in ("low", "best", "high")
+            if not public:
+                raise CatalogError(f"{text!r}: {type(owner).__name__} has no field {name!r}.")
+            return getattr(owner, name), name
+        case ast.Subscript(value=inner, slice=ast.Constant(value=key)):
+            owner, _ = _value(inner, functions, text)
+            if not isinstance(owner, dict | tuple):
+                raise CatalogError(f"{text!r}: {type(owner).__name__} has no entries.")
+            return owner[key], ""
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
+            (a, unit), (b, other) = _value(left, functions, text), _value(right, functions, text)
+            same = unit and other and type(sign) is ast.Div
+            return _OPERATORS[type(sign)](_number(a, text), _number(b, text)), "" if same else unit or other
+    raise CatalogError(f"{text!r} uses more than calls, fields and arithmetic.")
+
+
+def _number(value: Any, text: str) -> float:
+    if isinstance(value, Interval):
+        return value.best
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise CatalogError(f"{text!r}: {value!r} is not a number.")
+
+
+def render_text(text: str, catalog: Catalog) -> str:
+    """Prose with every ``{{ expression }}`` replaced by its value in a readable unit."""
+
+    def shown(match: re.Match[str]) -> str:
+        value, field = evaluate_expression(match[1], catalog)
+        if value is None:
+            return "unknown"
+        if isinstance(value, Interval):
+            value = value.best
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return str(value)
+        return format_field(_UNITS.get(field, field), value)
+
+    return _EXPRESSION.sub(shown, text)

@@ -1,0 +1,108 @@
+"""From reason codes to the catalog entries that matter for this very verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from willitrun.catalog import Catalog
+from willitrun.estimators.requests import Request
+from willitrun.records.knowledge import TroubleshootingEntry
+from willitrun.records.results import Link, Reason, SpeedEstimate, Tier
+
+__all__ = ["verdict_links"]
+
+MOST_LINKS = 8
+
+# What a bound means for the reader is a reason like any other.
+_BOUND_CODES = {
+    "memory-bandwidth": "memory-bandwidth-bound",
+    "compute": "compute-bound",
+    "launch": "launch-bound",
+    "interconnect": "interconnect-bound",
+    "host-memory": "host-memory-bound",
+    "input": "input-bound",
+    "disk": "disk-bound",
+}
+# Assumptions matter, but never before what decides the verdict.
+_LAST = ("assumed-host", "assumed-runtime", "assumed-quantization", "assumed-context")
+_DATASETS_OF_TASKS = {"image-classification": ("imagenet",)}
+
+
+def bound_code(bound: str) -> str:
+    """The reason code of a bound."""
+    return _BOUND_CODES[bound]
+
+
+def verdict_links(
+    request: Request, tier: Tier, speed: SpeedEstimate | None, reasons: Sequence[Reason]
+) -> tuple[dict[str, tuple[str, ...]], tuple[Link, ...]]:
+    """References per reason code, and the links of the verdict, the binding constraint's first.
+
+    Returns
+    -------
+    tuple
+        Reason code -> refs (``glossary:...``, ``troubleshooting:...``), and at most eight links.
+    """
+    catalog = request.catalog
+    codes = [reason.code for reason in reasons]
+    ordered = sorted(dict.fromkeys(codes), key=lambda code: (code in _LAST, codes.index(code)))
+    see: dict[str, tuple[str, ...]] = {}
+    links: dict[str, Link] = {}
+    for code in ordered:
+        refs = _references(request, code)
+        see[code] = tuple(ref for ref, _ in refs)
+        for ref, why in refs:
+            links.setdefault(ref, Link(ref=ref, title=_title(catalog, ref), why=why))
+    for name in _dataset_terms(request):
+        ref = f"glossary:{name}"
+        if name in catalog.glossary:
+            entry = catalog.glossary[name]
+            link = Link(ref=ref, title=entry.name, why=f"what {request.model.name} is trained and judged on")
+            links.setdefault(ref, link)
+    kept = list(links.values())
+    dataset = [link for link in kept if link.ref in {f"glossary:{name}" for name in _dataset_terms(request)}]
+    if len(kept) > MOST_LINKS:
+        kept = [link for link in kept if link not in dataset][: MOST_LINKS - len(dataset)] + dataset
+    return see, tuple(kept)
+
+
+def _dataset_terms(request: Request) -> tuple[str, ...]:
+    if request.workload.dataset is not None:
+        return ("imagenet",) if request.workload.dataset.startswith("imagenet") else (request.workload.dataset,)
+    return _DATASETS_OF_TASKS.get(request.model.task, ())
+
+
+def _references(request: Request, code: str) -> list[tuple[str, str]]:
+    catalog = request.catalog
+    task = request.model.task
+    found: list[tuple[str, str]] = []
+    rows = [catalog.reasons[name] for name in catalog.reasons if catalog.reasons.raw(name)["code"] == code]
+    # A row for this very task speaks before one for all tasks.
+    rows.sort(key=lambda row: task not in row.tasks)
+    for row in rows:
+        if row.tasks and task not in row.tasks:
+            continue
+        for name in row.troubleshooting:
+            if name in catalog.troubleshooting and _applies(catalog.troubleshooting[name], request):
+                found.append((f"troubleshooting:{name}", row.title))
+        found += [(f"glossary:{name}", row.title) for name in row.glossary if name in catalog.glossary]
+    return found
+
+
+def _applies(entry: TroubleshootingEntry, request: Request) -> bool:
+    if entry.tasks and request.model.task not in entry.tasks:
+        return False
+    if entry.runtimes and request.runtime.name not in entry.runtimes:
+        return False
+    machine = request.machine
+    if machine is None:
+        return True
+    vendors = {device.accelerator.vendor for device in machine.accelerators}
+    if entry.vendors and vendors and not vendors & set(entry.vendors):
+        return False
+    return not (entry.systems and machine.host.system and machine.host.system not in entry.systems)
+
+
+def _title(catalog: Catalog, ref: str) -> str:
+    kind, _, name = ref.partition(":")
+    return str(catalog.table(kind)[name].name)

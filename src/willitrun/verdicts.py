@@ -1,0 +1,239 @@
+"""Will it run, and how fast? The verdict, with reasons, remedies, links and commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from willitrun._version import __version__
+from willitrun.catalog import Catalog
+from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
+from willitrun.estimators.remedies import find_remedies
+from willitrun.estimators.requests import Request, complete_request
+from willitrun.links import verdict_links
+from willitrun.records.models import Model
+from willitrun.records.presentation import format_field
+from willitrun.records.recipes import Placement, Runtime, Workload
+from willitrun.records.results import Inputs, Provenance, Reason, Verdict
+
+__all__ = ["assess"]
+
+
+def assess(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    placement: str | Placement | None = None,
+    memory: str = "free",
+    catalog: Catalog | None = None,
+) -> Verdict:
+    """Judge whether a model runs on a machine, and how fast.
+
+    Parameters
+    ----------
+    model
+        Anything `describe_model` takes: catalog id, Hub repository, path, mapping, `Model`.
+    machine
+        Anything `describe_machine` takes; None detects this machine.
+    workload
+        What is asked of the model; None takes the task's defaults, which the verdict lists.
+    quantization
+        Weight format; None takes the checkpoint's own, or the best GGUF format that is comfortable.
+    runtime, placement
+        A name, or a record with options.
+    memory
+        ``free``: what is free now on a detected machine (the nameplate less the system's reserve on a
+        described one); ``idle``: as if no other process held memory; ``nameplate``: what is installed.
+
+    Returns
+    -------
+    Verdict
+        Truthy if feasible. Infeasible combinations are verdicts with a reason, never exceptions.
+
+    Raises
+    ------
+    UnknownIdError, AmbiguousNameError
+        A name leads nowhere, or to several records.
+    InvalidWorkloadError
+        The workload contradicts itself or the model's task.
+
+    Examples
+    --------
+    >>> verdict = assess("llama-3.3-70b", "rtx-4090", quantization="q4_k_m")
+    >>> verdict.tier in ("offload", "will-not-run")
+    True
+    """
+    request = complete_request(
+        model,
+        machine,
+        workload,
+        quantization=quantization,
+        runtime=runtime,
+        placement=placement,
+        memory=memory,
+        catalog=catalog,
+    )
+    return judge(request)
+
+
+def judge(request: Request) -> Verdict:
+    """The verdict of a complete request."""
+    if request.quantization_open:
+        request = _best_comfortable(request)
+    found = evaluate_one(request)
+    practical, floor_reason = _practical(found)
+    reasons = [*request.blockers, *found.reasons]
+    if floor_reason is not None:
+        reasons.append(floor_reason)
+    reasons += request.notes
+    estimate = found.memory_estimate()
+    speed = found.speed_estimate()
+    remedies = find_remedies(found) if _wants_remedies(found, practical) else ()
+    see, links = verdict_links(request, found.tier, speed, reasons)
+    return Verdict(
+        tier=found.tier,
+        feasible=found.tier in ("comfortable", "tight", "offload"),
+        practical=practical,
+        memory=estimate,
+        speed=speed,
+        placement=found.placement,
+        evidence=speed.evidence if speed is not None else "estimated",
+        evidence_cites=found.cites,
+        reasons=tuple(reason.model_copy(update={"see": see.get(reason.code, reason.see)}) for reason in reasons),
+        remedies=remedies,
+        links=links,
+        commands=_commands(found),
+        inputs=_inputs(request, found),
+        provenance=_provenance(request, found),
+    )
+
+
+def _best_comfortable(request: Request) -> Request:
+    """Nobody chose a format: the best of the ladder that is comfortable, else the best that fits at all."""
+    from willitrun.estimators.requests import GGUF_LADDER
+
+    candidates = [request.with_quantization(request.catalog.quantizations[name]) for name in GGUF_LADDER]
+    order = ("comfortable", "tight", "offload")
+    found = evaluate(candidates)
+    for tier in order:
+        for candidate, result in zip(candidates, found, strict=True):
+            if result.tier == tier:
+                return _noting_format(candidate, f"the best that is {tier}")
+    return _noting_format(candidates[-1], "the smallest of the ladder; none fits")
+
+
+def _noting_format(request: Request, why: str) -> Request:
+    from dataclasses import replace
+
+    assert request.quantization is not None
+    note = Reason(
+        code="assumed-quantization",
+        message=f"Nobody named a weight format; {request.quantization.name} is {why}.",
+        numbers={"quantization": request.quantization.id},
+    )
+    return replace(request, notes=(*request.notes, note))
+
+
+def _practical(found: Evaluated) -> tuple[bool | None, Reason | None]:
+    """Fast enough for the use? None where speed is unknown."""
+    if found.tier in ("will-not-run", "unknown"):
+        return (False if found.tier == "will-not-run" else None), None
+    request = found.request
+    profile = _profile(request)
+    if profile is None:
+        return None, None
+    speed = found.speed_estimate()
+    for name, floor in profile.floor.items():
+        value = getattr(speed, name, None) if speed is not None else None
+        if value is None:
+            return None, None
+        if value.best < floor:
+            return False, Reason(
+                code="below-practical-floor",
+                message=f"{format_field(name, value.best)} is below the {format_field(name, floor)} "
+                f"that {profile.name} needs to be practical.",
+                numbers={name: value.best, "floor": floor},
+            )
+    return True, None
+
+
+def _profile(request: Request) -> Any:
+    workloads = request.catalog.workloads
+    if request.workload.use is not None:
+        return workloads.resolve(request.workload.use)
+    defaults = {
+        "text-generation": "chat",
+        "image-text-to-text": "vision-assistant",
+        "image-classification": "classification",
+        "object-detection": "detection",
+    }
+    name = defaults.get(request.model.task, request.model.task)
+    return workloads[name] if name in workloads else None
+
+
+def _wants_remedies(found: Evaluated, practical: bool | None) -> bool:
+    return found.tier in ("tight", "offload", "will-not-run") or practical is False
+
+
+def _inputs(request: Request, found: Evaluated) -> Inputs:
+    machine = request.machine
+    return Inputs(
+        model=request.model.id,
+        machine=machine.name if machine is not None else "any machine",
+        accelerators=tuple(device.accelerator.id for device in machine.accelerators) if machine else (),
+        workload={
+            name: value
+            for name, value in request.workload.model_dump().items()
+            if value is not None and value != Workload.model_fields[name].default
+        },
+        quantization=request.quantization.id if request.quantization else None,
+        runtime=request.runtime.model_dump(exclude_none=True),
+        placement=found.placement.model_dump(exclude_none=True),
+        memory=request.memory,
+        defaulted=request.defaulted,
+    )
+
+
+def _provenance(request: Request, found: Evaluated) -> Provenance:
+    catalog = request.catalog
+    return Provenance(
+        package_version=__version__,
+        catalog_version=catalog.version,
+        catalog_digest=catalog.digest,
+        methods={name: str(catalog.calibrations[name].fitted) for name in found.calibrations},
+    )
+
+
+def _commands(found: Evaluated) -> tuple[str, ...]:
+    """Command lines that reproduce the verdict, from the runtime's template."""
+    request = found.request
+    template = request.profile.command
+    if not template or found.tier in ("will-not-run", "unknown"):
+        return ()
+    workload, runtime = request.workload, request.runtime
+    placement = found.placement
+    model: Model = request.model
+    layers = model.transformer.num_hidden_layers if model.transformer else 0
+    values: dict[str, Any] = {
+        "model": next((alias for alias in model.aliases if "/" in alias), model.id),
+        "file": f"{model.id}-{request.quantization.id}.gguf" if request.quantization else model.id,
+        "context": (workload.context_tokens or 0) * workload.concurrency,
+        "context_per_sequence": workload.context_tokens or 0,
+        "gpu_layers": placement.gpu_layers if placement.gpu_layers is not None else layers + 1,
+        "cpu_moe": placement.cpu_moe_layers or 0,
+        "parallel": workload.concurrency,
+        "kv_k": runtime.kv_dtype_k or "f16",
+        "kv_v": runtime.kv_dtype_v or "f16",
+        "tp": placement.tp or 1,
+        "utilization": runtime.gpu_memory_utilization or request.profile.default_gpu_memory_utilization or 0.9,
+        "batch": workload.batch_size or 1,
+        "image_size": workload.image_size or 0,
+        "precision": workload.precision or "",
+    }
+    try:
+        return (template.format_map(values).strip(),)
+    except KeyError as error:
+        # A template that asks for what a verdict does not know is a catalog mistake; the check finds it too.
+        return (f"# the template of {request.profile.id} names an unknown {error}",)

@@ -1,0 +1,102 @@
+"""The shipped catalogs: every record valid, every fact cited, the index fresh."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from willitrun import AmbiguousNameError, CatalogInvalidError, UnknownIdError, load_catalog
+from willitrun.catalog import Catalog
+from willitrun.catalog.checking import CatalogReport, check_catalog
+from willitrun.catalog.indexing import build_index
+
+
+@pytest.fixture(scope="module")
+def report() -> CatalogReport:
+    return check_catalog(load_catalog())
+
+
+def test_nothing_is_wrong(report: CatalogReport) -> None:
+    assert report.problems == []
+
+
+def test_every_fact_is_cited_after_load(report: CatalogReport) -> None:
+    assert report.facts > 5000
+    assert report.cited_facts == report.facts
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("accelerator", 300), ("host", 20), ("model", 400), ("quantization", 30), ("runtime", 15), ("glossary", 25),
+     ("troubleshooting", 12), ("source", 50)],
+)  # fmt: skip
+def test_counts(report: CatalogReport, kind: str, least: int) -> None:
+    assert report.counts[kind] >= least
+
+
+def test_second_sources_are_counted(report: CatalogReport) -> None:
+    for fact in ("accelerator.memory_bandwidth", "accelerator.peaks"):
+        print(fact, report.two_sources[fact], "of", report.stated[fact], "have a second source")
+        assert report.stated[fact] > 0
+
+
+@pytest.fixture
+def copy(tmp_path: Path, repository: Path) -> Path:
+    root = tmp_path / "catalogs"
+    shutil.copytree(repository / "catalogs", root)
+    return root
+
+
+def test_a_typo_names_file_record_and_field(copy: Path) -> None:
+    file = next((copy / "accelerators").glob("nvidia-geforce.toml"))
+    text = file.read_text("utf-8").replace("memory_bus_width_bits", "memory_bus_widht_bits", 1)
+    file.write_text(text, "utf-8")
+    build_index(copy)
+    problems = check_catalog(Catalog(copy)).problems
+    assert any("accelerators/nvidia-geforce.toml" in line and "memory_bus_widht_bits" in line for line in problems)
+    assert any("memory_bus_width_bits" in line for line in problems), "the hint suggests the right field"
+
+
+def test_a_lost_citation_is_found(copy: Path) -> None:
+    file = copy / "quantizations.toml"
+    lines = [line for line in file.read_text("utf-8").splitlines() if "source" not in line or "cite" not in line]
+    assert len(lines) < len(file.read_text("utf-8").splitlines())
+    file.write_text("\n".join(lines), "utf-8")
+    assert not check_catalog(Catalog(copy)).sound
+
+
+def test_a_stale_index_is_found(copy: Path) -> None:
+    index = copy / "_index" / "accelerator" / "names.json"
+    content = json.loads(index.read_text("utf-8"))
+    content["names"]["my-card"] = ["nvidia-geforce-rtx-4090"]
+    index.write_text(json.dumps(content), "utf-8")
+    assert any("stale" in line for line in check_catalog(Catalog(copy)).problems)
+
+
+def test_lookups() -> None:
+    catalog = load_catalog()
+    expected = "nvidia-geforce-rtx-4090"
+    for name in ("rtx-4090", "RTX 4090", "NVIDIA GeForce RTX 4090", "nvidia-geforce-rtx-4090"):
+        assert catalog.resolve("accelerator", name).id == expected
+    with pytest.raises(UnknownIdError) as unknown:
+        catalog.resolve("accelerator", "rtx-4909")
+    assert unknown.value.suggestions
+    with pytest.raises(AmbiguousNameError) as ambiguous:
+        catalog.resolve("accelerator", "rtx-3060")
+    assert set(ambiguous.value.candidates) >= {"nvidia-geforce-rtx-3060-12gb", "nvidia-geforce-rtx-3060-8gb"}
+
+
+def test_overlay_records_do_not_leak() -> None:
+    catalog = load_catalog()
+    raw = dict(catalog.accelerators.raw("nvidia-geforce-rtx-4090")) | {"id": "my-card", "name": "My Card", "aliases": [],
+                                                                      "os_names": [], "pci_ids": []}  # fmt: skip
+    mine = catalog.with_records({"accelerator": {"my-card": raw}})
+    assert mine.resolve("accelerator", "My Card").id == "my-card"
+    assert "my-card" not in catalog.accelerators
+    assert mine.digest != catalog.digest
+    bad = catalog.with_records({"accelerator": {"bad": {"id": "bad"}}})
+    with pytest.raises(CatalogInvalidError, match="bad"):
+        bad.accelerators["bad"]

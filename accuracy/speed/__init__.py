@@ -1,0 +1,1 @@
+"""Speed of language models: load measurements, fit the calibration, report accuracy."""

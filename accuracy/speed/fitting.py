@@ -1,0 +1,241 @@
+"""Huber regression of log speed on log coefficients with ridge priors: damped Gauss-Newton on finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from accuracy.speed.observations import Observations
+from accuracy.speed.prediction import predict_rates
+from willitrun.kernels.llm_inputs import LlmCoefficients
+from willitrun.kernels.llm_levels import AXES
+
+#: Prior of every coefficient: (value, width of its logarithm). Physical guesses with wide errors: an efficiency
+#: of 0.8, 70 us per layer (METHOD 2), one vector operation per stored weight.
+PRIORS: dict[str, tuple[float, float]] = {
+    "weights": (1 / 0.85, 0.3),
+    "experts": (1.2, 0.3),
+    "kv": (1 / 0.7, 0.5),
+    "unpack": (4.0, 1.0),
+    "linear": (2.0, 0.7),
+    "attention": (4.0, 1.0),
+    "step": (2e-4, 1.0),
+    "layer": (4e-5, 0.7),
+    "moe_layer": (3e-5, 0.7),
+    "sequence": (5e-6, 1.0),
+    "prefill_linear": (2.0, 0.7),
+    "prefill_attention": (3.0, 0.8),
+    "prefill_layer": (8e-5, 0.8),
+    "expert_tile": (16.0, 0.8),
+    "link": (1.5, 0.5),
+    "hop": (1.0, 0.7),
+    "host": (1 / 0.7, 0.15),
+    "pcie": (1 / 0.8, 0.15),
+    "request": (2e-2, 0.8),
+    "queue": (0.3, 1.0),
+}
+
+#: Which coefficient may differ along which axis. Only physical terms, only classes of hardware or software.
+LEVEL_AXES: dict[str, tuple[str, ...]] = {
+    "weights": ("memory_class", "vendor", "backend", "runtime", "format", "era"),
+    "experts": ("backend", "runtime", "format", "vendor"),
+    "kv": ("backend", "runtime", "attention", "generation"),
+    "unpack": ("format", "generation", "backend"),
+    "linear": ("runtime", "backend", "format"),
+    "attention": ("runtime", "backend"),
+    "step": ("runtime",),
+    "layer": ("runtime", "backend", "era", "vendor", "generation"),
+    "moe_layer": ("runtime", "backend"),
+    "sequence": ("runtime",),
+    "prefill_linear": ("generation", "runtime", "backend", "format", "era", "memory_class", "vendor"),
+    "prefill_attention": ("generation", "runtime", "backend", "attention"),
+    "prefill_layer": ("runtime", "backend", "generation"),
+    "expert_tile": ("runtime", "backend", "format"),
+    "request": ("runtime",),
+    "queue": ("runtime",),
+    "hop": ("runtime",),
+}
+
+#: Huber threshold on the log ratio: beyond it a row pulls linearly.
+HUBER = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Fitted logarithms: ``coefficients`` (mu) and ``levels`` (offsets)."""
+
+    coefficients: dict[str, float]
+    levels: dict[str, dict[str, float]]
+
+
+def weigh_rows(observations: Observations) -> np.ndarray:
+    """Return weights: one over the root of rows per configuration, then half-way balanced by device and phase."""
+    _, configuration, per = np.unique(observations.configuration, return_inverse=True, return_counts=True)
+    weight = 1.0 / np.sqrt(per[configuration])
+    group_text = np.char.add(np.char.add(observations.device, "|"), observations.phase)
+    _, group = np.unique(group_text, return_inverse=True)
+    total = np.bincount(group, weights=weight)
+    weight = weight / np.sqrt(total[group])
+    weight = weight * np.where(observations.crowd, 0.3, 1.0)
+    phases = observations.phase
+    for phase in np.unique(phases):
+        members = phases == phase
+        weight[members] *= PHASE_WEIGHT[str(phase)] / weight[members].sum()
+    return weight
+
+
+#: Relative weight of the phases' total evidence.
+PHASE_WEIGHT = {"decode": 400.0, "prefill": 300.0, "static": 80.0, "tpot": 120.0, "ttft": 60.0}
+
+
+class Regression:
+    """One fit: parameters are the mus and the offsets of levels that occur."""
+
+    def __init__(
+        self,
+        observations: Observations,
+        *,
+        level_width: float = 0.2,
+        strength: float = 1.0,
+        level_axes: Mapping[str, tuple[str, ...]] = LEVEL_AXES,
+        priors: Mapping[str, tuple[float, float]] = PRIORS,
+    ) -> None:
+        self.observations = observations
+        self.names: list[tuple[str, str | None, str | None]] = []
+        prior, width = [], []
+        self._rows: list[np.ndarray | None] = []
+        for field in fields(LlmCoefficients):
+            value, spread = priors[field.name]
+            self.names.append((field.name, None, None))
+            prior.append(np.log(value))
+            width.append(spread)
+            self._rows.append(None)
+        owner = observations.row
+        for name, axes in level_axes.items():
+            for axis in axes:
+                for code, level in enumerate(AXES[axis]):
+                    members = observations.codes[axis] == code
+                    if not members.any():
+                        continue
+                    self.names.append((name, axis, level))
+                    prior.append(0.0)
+                    width.append(level_width * (2.0 if name in _WIDE else 1.0))
+                    keep = np.zeros(len(observations), dtype=bool)
+                    keep[owner[members]] = True
+                    self._rows.append(keep)
+        self.prior = np.array(prior)
+        self.width = np.array(width) / np.sqrt(strength)
+        self.weight = weigh_rows(observations)
+        self.log_actual = np.log(observations.actual)
+        self._columns = {field.name: i for i, field in enumerate(fields(LlmCoefficients))}
+
+    def unpack(self, theta: np.ndarray) -> Fit:
+        coefficients: dict[str, float] = {}
+        levels: dict[str, dict[str, float]] = {}
+        for (name, axis, level), value in zip(self.names, theta, strict=True):
+            if axis is None or level is None:
+                coefficients[name] = float(value)
+            else:
+                levels.setdefault(f"{name}.{axis}", {})[level] = float(value)
+        return Fit(coefficients, levels)
+
+    def residuals(self, theta: np.ndarray) -> np.ndarray:
+        fit = self.unpack(theta)
+        return self.log_actual - np.log(predict_rates(self.observations, fit.coefficients, fit.levels))
+
+    def jacobian(self, theta: np.ndarray) -> np.ndarray:
+        """Return d log(prediction) / d theta: one derivative per coefficient and row, spread over its levels."""
+        base = np.log(self._rates(theta))
+        step = 1e-4
+        full = np.empty((len(self.observations), len(theta)))
+        effect: dict[str, np.ndarray] = {}
+        for name, index in self._columns.items():
+            moved = theta.copy()
+            moved[index] += step
+            effect[name] = (np.log(self._rates(moved)) - base) / step
+        for column, (name, axis, _) in enumerate(self.names):
+            keep = self._rows[column]
+            full[:, column] = (
+                effect[name] if axis is None or keep is None else np.where(keep, effect[name], 0.0)
+            )
+        return full
+
+    def _rates(self, theta: np.ndarray) -> np.ndarray:
+        fit = self.unpack(theta)
+        return predict_rates(self.observations, fit.coefficients, fit.levels)
+
+    def solve(self, *, iterations: int = 25, start: np.ndarray | None = None) -> np.ndarray:
+        """Return the minimiser of Huber loss plus ridge."""
+        theta = self.prior.copy() if start is None else start.copy()
+        damping = 1e-2
+        residual = self.residuals(theta)
+        loss = self._loss(residual, theta)
+        for _ in range(iterations):
+            jacobian = self.jacobian(theta)
+            robust = self.weight * np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-12)) / HUBER**2
+            normal = jacobian.T @ (jacobian * robust[:, None]) + np.diag(1.0 / self.width**2)
+            gradient = jacobian.T @ (robust * residual) - (theta - self.prior) / self.width**2
+            improved = False
+            for _ in range(8):
+                move = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), gradient)
+                candidate = theta + np.clip(move, -1.0, 1.0)
+                new_residual = self.residuals(candidate)
+                new_loss = self._loss(new_residual, candidate)
+                if new_loss < loss:
+                    improved = True
+                    break
+                damping *= 4.0
+            if not improved:
+                break
+            gain = loss - new_loss
+            theta, residual, loss = candidate, new_residual, new_loss
+            damping = max(damping / 5.0, 1e-6)
+            if gain < 1e-4 * loss:
+                break
+        return theta
+
+    def _loss(self, residual: np.ndarray, theta: np.ndarray) -> float:
+        size = np.abs(residual) / HUBER
+        huber = np.where(size < 1.0, 0.5 * size * size, size - 0.5)
+        ridge = (theta - self.prior) / self.width
+        return float(np.sum(self.weight * huber) + 0.5 * np.sum(ridge * ridge))
+
+
+#: Coefficients whose classes really differ by factors, not by percents: their level prior is twice as wide.
+_WIDE = frozenset(
+    {
+        "prefill_linear",
+        "prefill_attention",
+        "prefill_layer",
+        "layer",
+        "unpack",
+        "expert_tile",
+        "queue",
+        "request",
+    }
+)
+
+
+def fit_observations(observations: Observations, **options: object) -> Fit:
+    """Return the fit of a block of observations."""
+    regression = Regression(observations, **options)  # type: ignore[arg-type]
+    return regression.unpack(regression.solve())
+
+
+def split_folds(groups: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
+    """Return a fold per row so that whole groups stay together and folds weigh about the same."""
+    names, member = np.unique(groups, return_inverse=True)
+    total = np.bincount(member, weights=weight)
+    load = np.zeros(count)
+    fold_of = np.zeros(len(names), dtype=np.int64)
+    for name in np.argsort(-total, kind="stable"):
+        fold_of[name] = int(np.argmin(load))
+        load[fold_of[name]] += total[name]
+    return fold_of[member]
+
+
+def replace_rows(fit: Fit, **changes: object) -> Fit:
+    """Return a fit with fields replaced."""
+    return replace(fit, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,195 @@
+"""What the LLM speed kernel reads: work, rates, load and coefficients, as columns.
+
+Every field is a float64 array of shape (n,) or (1,); they broadcast against each other. A scalar estimate is
+a block of one row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LlmWork:
+    """What a model at a quantization costs. Per model, not per token and not per device.
+
+    Attributes
+    ----------
+    dense_bytes
+        Weights that every step reads: attention, dense feed-forward, shared experts, norms, router [bytes].
+        Not token_embd (one row per token) and not the output matrix.
+    lm_head_bytes
+        Output matrix, tied or not [bytes].
+    expert_bytes
+        All routed experts of all layers [bytes].
+    n_experts, n_experts_used
+        Routed experts per MoE layer and how many a token uses (1 and 1 for a dense model).
+    n_layers, n_moe_layers
+        Layers, and how many of them route.
+    dense_params, lm_head_params, expert_params
+        Weights behind the three byte counts (a multiply and an add each per token).
+    attention_width
+        Sum over full-attention layers of n_heads x (head_dim of scores + head_dim of values) / 2, as decoding
+        runs it (MLA absorbed: latent + rope).
+    prefill_attention_width
+        The same as prefill runs it (MLA expanded).
+    windowed_width, window_tokens
+        The same over sliding-window layers, and their window [tokens].
+    kv_bytes_per_token, windowed_kv_bytes_per_token
+        KV cache per token over unbounded and over windowed layers [bytes].
+    state_bytes
+        Recurrent state of one sequence [bytes].
+    kv_heads
+        KV heads (1 for MLA): a tensor-parallel rank beyond them repeats the cache.
+    hidden_size
+        Width of the residual stream.
+    """
+
+    dense_bytes: FloatArray
+    lm_head_bytes: FloatArray
+    expert_bytes: FloatArray
+    n_experts: FloatArray
+    n_experts_used: FloatArray
+    n_layers: FloatArray
+    n_moe_layers: FloatArray
+    dense_params: FloatArray
+    lm_head_params: FloatArray
+    expert_params: FloatArray
+    attention_width: FloatArray
+    prefill_attention_width: FloatArray
+    windowed_width: FloatArray
+    window_tokens: FloatArray
+    kv_bytes_per_token: FloatArray
+    windowed_kv_bytes_per_token: FloatArray
+    state_bytes: FloatArray
+    kv_heads: FloatArray
+    hidden_size: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class LlmRates:
+    """What one accelerator and its links can do.
+
+    Attributes
+    ----------
+    memory_bytes_per_s
+        Nameplate memory bandwidth [bytes/s].
+    compute_flop_per_s
+        Peak that is legal for (runtime, format, architecture) [FLOP/s]: see `select_compute_peak`.
+    attention_flop_per_s
+        Peak of the attention kernels (16-bit inputs) [FLOP/s].
+    vector_flop_per_s
+        FP32 peak outside matrix units [FLOP/s]: unpacking quantized weights runs there. Infinity where unknown.
+    link_bytes_per_s
+        Bandwidth between accelerators, one direction [bytes/s].
+    link_latency_s
+        Latency of one hop [s].
+    host_bytes_per_s
+        Host memory bandwidth [bytes/s].
+    host_flop_per_s
+        Host compute peak [FLOP/s], infinity where unknown.
+    pcie_bytes_per_s
+        Host to accelerator, one direction [bytes/s].
+    """
+
+    memory_bytes_per_s: FloatArray
+    compute_flop_per_s: FloatArray
+    attention_flop_per_s: FloatArray
+    vector_flop_per_s: FloatArray
+    link_bytes_per_s: FloatArray
+    link_latency_s: FloatArray
+    host_bytes_per_s: FloatArray
+    host_flop_per_s: FloatArray
+    pcie_bytes_per_s: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class LlmLoad:
+    """What is asked: sequences, tokens, micro-batches, parallelism and offload.
+
+    Attributes
+    ----------
+    concurrency
+        Sequences in flight over all replicas.
+    prompt_tokens, cached_tokens, output_tokens
+        Tokens prefilled, already in the cache, and generated, per sequence.
+    context_tokens
+        Mean depth while decoding (cached + prompt + output / 2 for a whole answer).
+    microbatch_tokens
+        n_ubatch (llama.cpp) or max_num_batched_tokens (vLLM).
+    prefill_sequences
+        Prompts prefilled together (static batches); 1 in servers.
+    interference
+        1 where the prefills of other sequences delay decoding (continuous batching), 0 where not.
+    draft_tokens, acceptance
+        Speculative tokens per step and the mean share of them accepted.
+    host_dense_fraction, host_expert_fraction
+        Share of the dense and of the expert bytes that lies in host memory and is executed there.
+    tensor, pipeline, data
+        Tensor-parallel ranks, pipeline (layer-split) stages, attention data-parallel groups.
+    expert_shards
+        Accelerators over which the experts are spread (= tensor without expert parallelism).
+    max_sequences
+        Scheduler's cap on sequences (infinity = none).
+    kv_pool_bytes
+        Memory for KV cache and state over all accelerators [bytes] (infinity = not limiting).
+    """
+
+    concurrency: FloatArray
+    prompt_tokens: FloatArray
+    cached_tokens: FloatArray
+    output_tokens: FloatArray
+    context_tokens: FloatArray
+    microbatch_tokens: FloatArray
+    prefill_sequences: FloatArray
+    interference: FloatArray
+    draft_tokens: FloatArray
+    acceptance: FloatArray
+    host_dense_fraction: FloatArray
+    host_expert_fraction: FloatArray
+    tensor: FloatArray
+    pipeline: FloatArray
+    data: FloatArray
+    expert_shards: FloatArray
+    max_sequences: FloatArray
+    kv_pool_bytes: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class LlmCoefficients:
+    """The calibrated numbers, resolved to columns (see `llm_levels.resolve`).
+
+    ``weights``, ``experts``, ``kv``: seconds at nameplate bandwidth -> seconds (1 / efficiency).
+    ``unpack``: vector operations per stored weight. ``linear``, ``attention``, ``prefill_linear``,
+    ``prefill_attention``: 1 / efficiency on the legal peak. ``step``, ``layer``, ``moe_layer``, ``sequence``:
+    seconds per step, per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and
+    micro-batch. ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``,
+    ``host``, ``pcie``: 1 / efficiency. ``hop``: multiplier of the link latency. ``request``: seconds per
+    request. ``queue``: share of the others' prefills that a request waits for.
+    """
+
+    weights: FloatArray
+    experts: FloatArray
+    kv: FloatArray
+    unpack: FloatArray
+    linear: FloatArray
+    attention: FloatArray
+    step: FloatArray
+    layer: FloatArray
+    moe_layer: FloatArray
+    sequence: FloatArray
+    prefill_linear: FloatArray
+    prefill_attention: FloatArray
+    prefill_layer: FloatArray
+    expert_tile: FloatArray
+    link: FloatArray
+    hop: FloatArray
+    host: FloatArray
+    pcie: FloatArray
+    request: FloatArray
+    queue: FloatArray

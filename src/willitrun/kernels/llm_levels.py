@@ -1,0 +1,219 @@
+"""The vocabulary of calibration levels, and how coefficients are looked up from them.
+
+A calibrated coefficient is ``exp(mu + sum of level offsets)``. A level is a class of hardware or software
+(never one device, model or row). Estimators, planner and fitting tool share the codes of this one table; a
+class that the table does not know has code -1 and contributes nothing, which is where shrinkage leads anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.kernels.llm_inputs import LlmCoefficients
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+UNKNOWN: Final = -1
+
+AXES: Final[dict[str, tuple[str, ...]]] = {
+    "vendor": ("nvidia", "amd", "intel", "apple", "cpu"),
+    "memory_class": ("gddr", "hbm", "lpddr", "ddr"),
+    "runtime": (
+        "llama.cpp",
+        "ik_llama.cpp",
+        "llamafile",
+        "vllm",
+        "sglang",
+        "tensorrt-llm",
+        "exllama",
+        "mlx",
+        "mlc",
+        "openvino",
+        "pytorch",
+        "transformers",
+        "autoawq",
+        "deepspeed",
+    ),
+    "backend": ("cuda", "rocm", "vulkan", "metal", "sycl", "cpu"),
+    "era": ("before-2025", "since-2025"),
+    "format": ("f32", "f16", "q8", "kquant", "legacy-quant", "low-bit", "mxfp4", "int4", "fp8", "nvfp4"),
+    "generation": (
+        "pascal",
+        "volta",
+        "turing",
+        "ampere",
+        "ada",
+        "hopper",
+        "blackwell",
+        "gcn",
+        "cdna",
+        "rdna",
+        "rdna-wmma",
+        "apple-gpu",
+        "xe",
+        "xe-xmx",
+        "cpu-simd",
+    ),
+    "kind": ("dense", "moe"),
+    "attention": ("flash", "plain"),
+}
+
+_FORMAT_CLASSES: Final[dict[str, str]] = {
+    "f32": "f32",
+    "f16": "f16",
+    "bf16": "f16",
+    "q8_0": "q8",
+    "int8": "q8",
+    "q2_k": "kquant",
+    "q3_k": "kquant",
+    "q4_k": "kquant",
+    "q5_k": "kquant",
+    "q6_k": "kquant",
+    "q4_0": "legacy-quant",
+    "q4_1": "legacy-quant",
+    "q5_0": "legacy-quant",
+    "q5_1": "legacy-quant",
+    "iq4_nl": "legacy-quant",
+    "iq4_xs": "low-bit",
+    "mxfp4": "mxfp4",
+    "nvfp4": "nvfp4",
+    "fp4": "nvfp4",
+    "fp8": "fp8",
+    "nf4": "int4",
+}
+
+_GENERATIONS: Final[dict[str, dict[str, str]]] = {
+    "nvidia": {
+        "6": "pascal",
+        "5": "pascal",
+        "7.0": "volta",
+        "7.2": "volta",
+        "7.5": "turing",
+        "8.0": "ampere",
+        "8.6": "ampere",
+        "8.7": "ampere",
+        "8.9": "ada",
+        "9": "hopper",
+        "10": "blackwell",
+        "11": "blackwell",
+        "12": "blackwell",
+    },
+    "amd": {
+        "gfx8": "gcn",
+        "gfx900": "gcn",
+        "gfx906": "gcn",
+        "gfx908": "cdna",
+        "gfx90a": "cdna",
+        "gfx94": "cdna",
+        "gfx95": "cdna",
+        "gfx10": "rdna",
+        "gfx11": "rdna-wmma",
+        "gfx12": "rdna-wmma",
+    },
+    "apple": {"metal": "apple-gpu"},
+    "intel": {
+        "dg2": "xe-xmx",
+        "bmg": "xe-xmx",
+        "pvc": "xe-xmx",
+        "xe2": "xe-xmx",
+        "xe3": "xe-xmx",
+        "xe-lpg+": "xe-xmx",
+        "xe": "xe",
+    },
+}
+
+
+def level_code(axis: str, name: str | None) -> int:
+    """Return the code of a level on an axis, -1 for one the table does not know.
+
+    >>> level_code("memory_class", "hbm"), level_code("vendor", "acme")
+    (1, -1)
+    """
+    names = AXES[axis]
+    return names.index(name) if name in names else UNKNOWN
+
+
+def classify_memory(memory_type: str) -> str | None:
+    """Return the memory class of a memory type (``GDDR6X`` -> ``gddr``), None where it is none of them.
+
+    >>> classify_memory("LPDDR5X"), classify_memory("HBM3e"), classify_memory("DDR5")
+    ('lpddr', 'hbm', 'ddr')
+    """
+    text = memory_type.lower()
+    for name in ("lpddr", "gddr", "hbm", "ddr"):
+        if text.startswith(name):
+            return name
+    return None
+
+
+def classify_generation(vendor: str, architecture: str) -> str | None:
+    """Return the level of a compute capability, gfx target or Metal family, by longest matching prefix.
+
+    >>> classify_generation("nvidia", "8.9"), classify_generation("amd", "gfx1151")
+    ('ada', 'rdna-wmma')
+    """
+    table = _GENERATIONS.get(vendor.lower(), {})
+    text = architecture.lower()
+    matches = [prefix for prefix in table if text.startswith(prefix)]
+    return table[max(matches, key=len)] if matches else None
+
+
+def classify_format(quantization: str) -> str | None:
+    """Return the format class of a quantization id (``q4_k_m`` -> ``kquant``).
+
+    >>> classify_format("Q4_K_M"), classify_format("iq3_xxs"), classify_format("awq-int4"), classify_format("ud-q4_k_xl")
+    ('kquant', 'low-bit', 'int4', 'kquant')
+    """
+    text = quantization.lower().removeprefix("ud-").replace("fp16", "f16").replace("fp32", "f32")
+    matches = [prefix for prefix in _FORMAT_CLASSES if text.startswith(prefix)]
+    if matches:
+        return _FORMAT_CLASSES[max(matches, key=len)]
+    if text.startswith(("iq", "tq")):
+        return "low-bit"
+    if "int4" in text or text.startswith(("exl2", "exl3", "mlx-4bit", "awq", "gptq", "mlx-3bit")):
+        return "int4"
+    if text.startswith(("mlx-8bit", "w8a8", "mlx-6bit")):
+        return "q8"
+    return None
+
+
+def resolve(
+    coefficients: Mapping[str, float],
+    levels: Mapping[str, Mapping[str, float]],
+    codes: Mapping[str, IntArray],
+) -> LlmCoefficients:
+    """Return coefficients as columns: ``exp(mu_k + sum over axes of the offset of the row's level)``.
+
+    Parameters
+    ----------
+    coefficients
+        Coefficient name -> mu (natural logarithm), as in the calibration file.
+    levels
+        ``"<coefficient>.<axis>"`` -> level name -> offset.
+    codes
+        Axis -> level code per row, shape (n,) or (1,); -1 is an unknown level; an absent axis adds nothing.
+
+    Returns
+    -------
+    LlmCoefficients
+        Columns of shape (n,) or (1,).
+    """
+    columns: dict[str, FloatArray] = {
+        field.name: np.array([coefficients[field.name]]) for field in fields(LlmCoefficients)
+    }
+    for key, offsets in levels.items():
+        name, axis = key.split(".", 1)
+        if axis not in codes:
+            continue
+        # One slot more than there are levels: code -1 reads the trailing zero.
+        table = np.zeros(len(AXES[axis]) + 1)
+        for level, offset in offsets.items():
+            table[AXES[axis].index(level)] = offset
+        columns[name] = columns[name] + table[codes[axis]]
+    return LlmCoefficients(**{name: np.exp(column) for name, column in columns.items()})

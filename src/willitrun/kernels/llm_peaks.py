@@ -1,0 +1,93 @@
+"""Which of an accelerator's peaks a runtime may use for a weight format.
+
+The choice follows from runtime, format and what the chip has, never from a device name. A peak that the
+chip does not have is NaN and the next slower path takes its place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.kernels.llm_levels import level_code
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+_GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile")
+_GGML_INTEGER_FORMATS = ("q8", "kquant", "legacy-quant", "low-bit", "mxfp4")
+
+
+def _any_code(codes: IntArray, axis: str, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    wanted = np.array([level_code(axis, name) for name in names])
+    return np.isin(codes, wanted)
+
+
+def _first_known(*peaks: FloatArray) -> FloatArray:
+    result = peaks[0]
+    for peak in peaks[1:]:
+        result = np.where(np.isnan(result), peak, result)
+    return result
+
+
+def select_compute_peak(
+    *,
+    int8_ops_per_s: FloatArray,
+    fp8_flop_per_s: FloatArray,
+    fp4_flop_per_s: FloatArray,
+    fp16_flop_per_s: FloatArray,
+    fp16_accumulate_fp16_flop_per_s: FloatArray,
+    fp32_flop_per_s: FloatArray,
+    runtime: IntArray,
+    backend: IntArray,
+    format: IntArray,
+) -> FloatArray:
+    """Return the peak [FLOP/s] that is legal for (runtime, format, architecture).
+
+    - ggml runtimes on CUDA, ROCm and CPU multiply quantized weights as INT8 (tensor cores, MFMA/WMMA or
+      DP4A): the INT8 peak. Vulkan, Metal and SYCL backends expand them to FP16 first.
+    - ggml on F16 weights accumulates in FP16 where the chip is faster that way.
+    - PyTorch, vLLM, SGLang, TensorRT-LLM, MLX, OpenVINO accumulate in FP32; weight-only INT4 runs at the
+      FP16 rate, FP8 and FP4 weights at theirs where the chip has it (FP4 falls back to FP8's substitute,
+      FP16: weight-only), INT8 activations at the INT8 rate.
+
+    Parameters are per-device peaks (dense, without sparsity; NaN where the chip has no such path) and level
+    codes; all broadcast. FP32 must be known.
+
+    >>> nan = np.array([np.nan])
+    >>> code = lambda axis, name: np.array([level_code(axis, name)])
+    >>> peak = dict(int8_ops_per_s=np.array([284e12]), fp8_flop_per_s=nan, fp4_flop_per_s=nan,
+    ...     fp16_flop_per_s=np.array([71e12]), fp16_accumulate_fp16_flop_per_s=np.array([142e12]),
+    ...     fp32_flop_per_s=np.array([35.6e12]), backend=code("backend", "cuda"))
+    >>> float(select_compute_peak(**peak, runtime=code("runtime", "llama.cpp"), format=code("format", "kquant"))[0])
+    284000000000000.0
+    >>> float(select_compute_peak(**peak, runtime=code("runtime", "vllm"), format=code("format", "int4"))[0])
+    71000000000000.0
+    """
+    vector = fp32_flop_per_s
+    half = _first_known(fp16_flop_per_s, vector)
+    half_fast = _first_known(fp16_accumulate_fp16_flop_per_s, half)
+    int8 = _first_known(int8_ops_per_s, half)
+    fp8 = _first_known(fp8_flop_per_s, half)
+    fp4 = _first_known(fp4_flop_per_s, half)
+
+    ggml = _any_code(runtime, "runtime", _GGML_RUNTIMES)
+    integer_backend = _any_code(backend, "backend", ("cuda", "rocm", "cpu"))
+    integer_format = _any_code(format, "format", _GGML_INTEGER_FORMATS)
+    is_f32 = _any_code(format, "format", ("f32",))
+
+    peak = np.where(
+        ggml,
+        np.where(integer_format & integer_backend, int8, half_fast),
+        np.where(
+            _any_code(format, "format", ("q8",)),
+            int8,
+            np.where(
+                _any_code(format, "format", ("fp8",)),
+                fp8,
+                np.where(_any_code(format, "format", ("nvfp4",)), fp4, half),
+            ),
+        ),
+    )
+    result: FloatArray = np.where(is_f32, vector, peak)
+    return result

@@ -1,0 +1,105 @@
+"""Free parameters of the images-per-second model: names, starting values and how tightly each is held."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from accuracy.vision.observations import BOARD, DESKTOP, LAPTOP, SERVER, Observations
+from willitrun.kernels.operator_work import MATMUL_KINDS
+from willitrun.kernels.operators import OperatorCoefficients, resolve_coefficients
+
+STREAMING = ("conv_bias", "bn", "ln", "gn", "softmax", "pool", "reduction", "elementwise", "copy", "cast")
+HOSTS = (DESKTOP, SERVER, LAPTOP, BOARD)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One log-parameter: ``profile`` is None for a shared value, or a space-separated list that shares a level."""
+
+    key: str
+    profiles: str | None
+    start: float
+    sigma: float
+
+
+def gpu_parameters() -> list[Parameter]:
+    """Parameters of accelerators: shared by class, plus levels by execution."""
+    free: list[Parameter] = [
+        *(Parameter(f"compute.{kind}", None, math.log(0.9), 0.4) for kind in MATMUL_KINDS),
+        Parameter("compute.conv_dw", None, math.log(0.5), 0.5),
+        *(
+            Parameter(f"memory.{kind}", None, math.log(0.8), 0.4)
+            for kind in (*MATMUL_KINDS, "conv_dw", *STREAMING)
+        ),
+        *(Parameter(f"compute.{kind}.lo", None, 0.0, 0.3) for kind in MATMUL_KINDS),
+        Parameter("saturation", None, math.log(900.0), 0.7),
+        Parameter("flops_per_joule", None, math.log(6e11), 0.7),
+        Parameter("floor_us", None, math.log(3.0), 0.5),
+        Parameter("host_op_us", None, math.log(15.0), 0.5),
+        Parameter("host_step_us", None, math.log(50.0), 0.5),
+    ]
+    for profiles in ("eager-nhwc train-nhwc compile-nhwc", "compile compile-nhwc", "engine"):
+        for key in ("compute.conv", "compute.matmul", "compute.conv_dw", "compute.conv_1x1", "compute.conv_grp", "compute.conv_kxk",
+                    "memory.conv_kxk", "memory.conv_1x1", "memory.conv_grp", "memory.gemm", "memory.sdpa", "memory.bmm", "memory.conv_dw",
+                    *(f"memory.{kind}" for kind in STREAMING)):  # fmt: skip
+            free += [Parameter(key, profiles, 0.0, 0.3)]
+    free += [
+        Parameter("leak", "compile compile-nhwc", math.log(0.3), 0.5),
+        Parameter("leak", "engine", math.log(0.3), 0.5),
+        Parameter("floor_us", "engine", 0.0, 0.5),
+        Parameter("host_op_us", "engine", math.log(0.1), 0.7),
+        Parameter("host_op_us", "compile compile-nhwc", math.log(0.8), 0.5),
+        Parameter("saturation", "engine", 0.5, 0.5),
+        Parameter("flop_scale", "train train-nhwc", math.log(3.0), 0.05),
+        Parameter("act_scale", "train train-nhwc", math.log(2.8), 0.3),
+        Parameter("kernel_scale", "train train-nhwc", math.log(3.0), 0.3),
+        Parameter("state_bytes", "train train-nhwc", math.log(40.0), 0.5),
+    ]
+    free += [Parameter("host_scale", host, math.log(1.5), 0.4) for host in HOSTS[1:]]
+    free += [Parameter("link_share", None, math.log(0.5), 0.4)]
+    return free
+
+
+def cpu_parameters() -> list[Parameter]:
+    """Parameters of host processors; the profiles share nothing with accelerators but the equation."""
+    profiles = "cpu cpu-compile cpu-engine"
+    keys = [*(f"compute.{kind}" for kind in (*MATMUL_KINDS, "conv_dw")),
+            *(f"memory.{kind}" for kind in (*MATMUL_KINDS, "conv_dw", *STREAMING))]  # fmt: skip
+    free = [Parameter(key, profiles, math.log(0.5), 0.6) for key in keys]
+    free += [Parameter(f"compute.{kind}.lo", profiles, 0.0, 0.3) for kind in MATMUL_KINDS]
+    free += [
+        Parameter("floor_us", profiles, math.log(2.0), 0.7),
+        Parameter("host_op_us", profiles, math.log(4.0), 0.7),
+        Parameter("host_step_us", profiles, math.log(50.0), 0.7),
+        Parameter("leak", "cpu-compile cpu-engine", math.log(0.3), 0.5),
+    ]
+    return free
+
+
+def unpack(free: list[Parameter], theta: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Turn a vector into the calibration record's coefficients and levels."""
+    shared: dict[str, float] = {}
+    levels: dict[str, dict[str, float]] = {}
+    for parameter, value in zip(free, theta, strict=True):
+        if parameter.profiles is None:
+            shared[parameter.key] = shared.get(parameter.key, 0.0) + float(value)
+            continue
+        for profile in parameter.profiles.split():
+            level = levels.setdefault(parameter.key, {})
+            level[profile] = level.get(profile, 0.0) + float(value)
+    return shared, levels
+
+
+def apply(
+    observations: Observations, shared: dict[str, float], levels: dict[str, dict[str, float]]
+) -> tuple[Observations, OperatorCoefficients]:
+    """Resolve coefficients and set what they say about hosts and links on the rows."""
+    table = resolve_coefficients(shared, levels)
+    scales = {host: math.exp(levels.get("host_scale", {}).get(host, 0.0)) for host in HOSTS}
+    host = observations.frame["host"].map(scales).to_numpy(float)
+    link = np.where(observations.frame["copies"], 16e9 * math.exp(shared.get("link_share", 0.0)), np.inf)
+    rates = replace(observations.rates, host_scale=host, link_bytes_per_s=link)
+    return replace(observations, rates=rates), table

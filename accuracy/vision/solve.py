@@ -1,0 +1,103 @@
+"""Robust, regularised least squares on log(measured / predicted) time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accuracy.vision.observations import Observations
+from accuracy.vision.parameters import Parameter, apply, unpack
+from willitrun.kernels.operators import PROFILES, predict_images
+
+HUBER = 0.15
+"""Residual at which a row starts to count linearly: three times the noise between torch versions."""
+
+
+def predict_seconds(observations: Observations, free: list[Parameter], theta: np.ndarray) -> np.ndarray:
+    """Predict seconds per batch of every row, without learnt residuals."""
+    rows, table = apply(observations, *unpack(free, theta))
+    return predict_images(rows.work, rows.rates, rows.load, table).seconds
+
+
+def row_weights(observations: Observations, power: float = 0.25) -> np.ndarray:
+    """Weight rows so that a device with thousands of rows does not drown one with fifty."""
+    frame = observations.frame
+    group = frame.groupby(["source", "device_id", "profile", "precision"])["seconds"].transform("size")
+    return group.to_numpy(float) ** -power
+
+
+def solve(
+    observations: Observations,
+    free: list[Parameter],
+    *,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    ridge: float = 1.0,
+    iterations: int = 12,
+) -> np.ndarray:
+    """Fit by damped Gauss-Newton steps with Huber weights and a Gaussian prior on every parameter.
+
+    Parameters
+    ----------
+    ridge
+        Strength of the prior: the residual noise [log] that one row of weight 1 is trusted to, squared.
+    """
+    prior = np.array([p.start for p in free])
+    sigma = np.array([p.sigma for p in free])
+    theta = prior.copy() if start is None else start.copy()
+    weights = row_weights(observations) if weights is None else weights
+    target = np.log(observations.frame["seconds"].to_numpy(float))
+    profile = observations.load.profile
+    touched = []
+    for parameter in free:
+        names = set((parameter.profiles or "").split())
+        codes = [
+            i for i, p in enumerate(PROFILES) if not names or p in names or parameter.key == "host_scale"
+        ]
+        touched.append(np.flatnonzero(np.isin(profile, codes)))
+    parts = {}
+    for index in touched:
+        parts.setdefault(len(index), (index, observations.take(index) if len(index) else None))
+    lam = ridge * 0.06**2 * 4.0
+
+    def residuals(values: np.ndarray) -> np.ndarray:
+        return np.log(predict_seconds(observations, free, values)) - target
+
+    def objective(error: np.ndarray, values: np.ndarray) -> float:
+        size = np.abs(error)
+        loss = np.where(size < HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER))
+        return float((weights * loss).sum() + 0.5 * lam * (((values - prior) / sigma) ** 2).sum())
+
+    error = residuals(theta)
+    value = objective(error, theta)
+    damping = 1e-3
+    for _ in range(iterations):
+        jacobian = np.zeros((len(error), len(free)))
+        for column, index in enumerate(touched):
+            if not len(index):
+                continue
+            rows, block = parts[len(index)]
+            if len(rows) != len(index) or not np.array_equal(rows, index):
+                block = observations.take(index)
+            step = theta.copy()
+            step[column] += 1e-4
+            assert block is not None
+            jacobian[index, column] = (
+                np.log(predict_seconds(block, free, step)) - target[index] - error[index]
+            ) / 1e-4
+        robust = weights / np.maximum(1.0, np.abs(error) / HUBER)
+        hessian = jacobian.T @ (jacobian * robust[:, None]) + np.diag(lam / sigma**2)
+        gradient = jacobian.T @ (robust * error) + lam * (theta - prior) / sigma**2
+        improved = False
+        for _ in range(6):
+            trial = theta - np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+            trial_error = residuals(trial)
+            trial_value = objective(trial_error, trial)
+            if trial_value < value:
+                improved = value - trial_value > 1e-4 * value
+                theta, error, value = trial, trial_error, trial_value
+                damping = max(damping / 5, 1e-6)
+                break
+            damping *= 5
+        if not improved:
+            break
+    return theta

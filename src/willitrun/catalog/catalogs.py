@@ -16,6 +16,7 @@ from willitrun.catalog.indexing import spellings
 from willitrun.catalog.layout import KINDS, record_class
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
 from willitrun.catalog.names import normalise_name, suggest
+from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, CatalogInvalidError, UnknownIdError
 from willitrun.records.bases import Record
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     )
     from willitrun.records.models import Checkpoint, Model
     from willitrun.records.recipes import Quantization, RuntimeProfile, WorkloadProfile
-    from willitrun.records.traces import OperatorTrace
 
 __all__ = ["Catalog", "Table", "load_catalog"]
 
@@ -190,7 +190,7 @@ class Catalog:
     sources: Table[Source]
     calibrations: Table[Calibration]
     measurements: Table[Measurement]
-    traces: Table[OperatorTrace]
+    traces: TraceLibrary
 
     def __init__(
         self,
@@ -207,6 +207,7 @@ class Catalog:
             kind.attribute: Table(kind.name, self._index, self._added.get(kind.name, {}))
             for kind in KINDS.values()
         }
+        self.traces = TraceLibrary(self._root, self._index)
 
     def __getattr__(self, name: str) -> Table[Any]:
         tables: dict[str, Table[Any]] = self.__dict__.get("_tables", {})
@@ -293,7 +294,7 @@ class Catalog:
         wanted = normalise_name(text)
         found: dict[tuple[str, str], int] = {}
         for kind in KINDS.values():
-            if kind.name in ("measurement", "trace", "calibration", "source", "reason", "checkpoint"):
+            if kind.name in ("measurement", "calibration", "source", "reason", "checkpoint"):
                 continue
             table = self.table(kind.name)
             for spelling, ids in [*((key, [key]) for key in table), *table._names.items()]:

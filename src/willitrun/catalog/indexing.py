@@ -18,6 +18,7 @@ from willitrun.catalog.authoring import RawRecord, read_kind
 from willitrun.catalog.layout import KINDS, Kind
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_files
 from willitrun.catalog.names import name_variants, normalise_name
+from willitrun.catalog.traces import trace_index
 from willitrun.errors import CatalogInvalidError
 
 __all__ = ["build_index", "index_documents"]
@@ -31,7 +32,7 @@ def record_id(raw: RawRecord) -> str:
 def spellings(raw: RawRecord, kind: Kind) -> set[str]:
     """Every normalised name that leads to a record."""
     names: list[str] = [record_id(raw), *_listed(raw.get("aliases"))]
-    if kind.name not in ("measurement", "trace", "calibration", "source"):
+    if kind.name not in ("measurement", "calibration", "source"):
         names += _listed(raw.get("name"))
     for label in kind.labels:
         names += _listed(raw.get(label))
@@ -51,7 +52,7 @@ def catalog_digest(root: Traversable) -> str:
     """SHA-256 over the authored files, independent of line endings and of where they lie."""
     digest = hashlib.sha256()
     patterns = tuple(dict.fromkeys(pattern for kind in KINDS.values() for pattern in kind.patterns))
-    for path, file in catalog_files(root, ("CATALOG.toml", *patterns)):
+    for path, file in catalog_files(root, ("CATALOG.toml", "traces/*.csv", *patterns)):
         digest.update(path.encode() + b"\0" + file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()
 
@@ -94,7 +95,7 @@ def index_documents(root: Traversable) -> dict[str, Any]:
             if content:
                 documents[f"{kind.name}/{shard}.json"] = content
         lookup: dict[str, Any] = {"ids": ids}
-        if kind.name not in ("measurement", "trace", "calibration", "source"):
+        if kind.name not in ("measurement", "calibration", "source"):
             # An id leads to itself even where another record goes by the same name.
             lookup["names"] = {
                 spelling: [spelling] if spelling in found else sorted(found)
@@ -106,6 +107,7 @@ def index_documents(root: Traversable) -> dict[str, Any]:
         if pci:
             lookup["pci"] = {key: sorted(value) for key, value in sorted(pci.items())}
         documents[f"{kind.name}/names.json"] = lookup
+    documents["trace/names.json"] = trace_index(root)
     return documents
 
 

@@ -117,7 +117,6 @@ KINDS: dict[str, Kind] = {
             ("measurements/*.csv",),
             "willitrun.records.knowledge:Measurement",
         ),
-        Kind("trace", "traces", "", ("traces/*.csv",), "willitrun.records.traces:OperatorTrace"),
     )
 }
 

@@ -1,0 +1,127 @@
+"""Operator traces, found by architecture and image size."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import cached_property
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from willitrun.catalog.locations import catalog_files
+from willitrun.records.traces import OperatorTrace
+
+__all__ = ["TraceLibrary", "trace_index"]
+
+_FOLDER = "traces"
+_MODELS = "-models.csv"
+_ALIASES = "-aliases.csv"
+_META = ("arch", "image_size", "class")
+# Work that grows with the image; the rest of a trace belongs to the weights.
+_PER_PIXEL = ("flops", "padded_flops", "act_elements", "act32_elements", "fused_act_elements")
+
+
+def _rows(file: Traversable) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_text("utf-8"))))
+
+
+def trace_index(root: Traversable) -> dict[str, Any]:
+    """Architecture -> file of its class rows, other names -> architecture."""
+    places: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    for path, file in catalog_files(root, (f"{_FOLDER}/*.csv",)):
+        name = path.rpartition("/")[2]
+        if name.endswith(_ALIASES):
+            aliases.update({row["name"]: row["arch"] for row in _rows(file)})
+        elif not name.endswith(_MODELS):
+            places.update({row["arch"]: name for row in _rows(file)})
+    return {"files": dict(sorted(places.items())), "aliases": dict(sorted(aliases.items()))}
+
+
+class TraceLibrary:
+    """Traces by architecture; a family's file is parsed when one of its members is asked for."""
+
+    def __init__(self, root: Traversable, index: Traversable) -> None:
+        self._root = root
+        self._index_folder = index
+        self._by_file: dict[str, dict[tuple[str, int], dict[str, dict[str, float]]]] = {}
+        self._found: dict[tuple[str, int], OperatorTrace | None] = {}
+
+    @cached_property
+    def _index(self) -> dict[str, dict[str, str]]:
+        import json
+
+        file = self._index_folder / "trace" / "names.json"
+        if not file.is_file():
+            return {"files": {}, "aliases": {}}
+        found: dict[str, dict[str, str]] = json.loads(file.read_text("utf-8"))
+        return found
+
+    @cached_property
+    def _models(self) -> dict[tuple[str, int], dict[str, str]]:
+        return {
+            (row["arch"], int(row["image_size"])): row
+            for path, file in catalog_files(self._root, (f"{_FOLDER}/*{_MODELS}",))
+            for row in _rows(file)
+        }
+
+    def __contains__(self, architecture: object) -> bool:
+        return self._canonical(str(architecture)) in self._index["files"]
+
+    def __len__(self) -> int:
+        return len(self._index["files"])
+
+    def architectures(self) -> tuple[str, ...]:
+        """Names of all traced architectures."""
+        return tuple(self._index["files"])
+
+    def _canonical(self, name: str) -> str:
+        base = name.partition(".")[0] if name not in self._index["files"] else name
+        return self._index["aliases"].get(base, base)
+
+    def find(self, architecture: str, image_size: int) -> OperatorTrace | None:
+        """The trace of an architecture at an image size [pixels], None if it was never traced.
+
+        A size that was not traced is scaled by area from the nearest one that was: exact for convolutions,
+        an approximation for attention, whose cost grows faster. ``scaled_from`` says so.
+        """
+        key = (self._canonical(architecture), image_size)
+        if key not in self._found:
+            self._found[key] = self._read(*key)
+        return self._found[key]
+
+    def _read(self, architecture: str, image_size: int) -> OperatorTrace | None:
+        file = self._index["files"].get(architecture)
+        if file is None:
+            return None
+        if file not in self._by_file:
+            table: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
+            for row in _rows(self._root / _FOLDER / file):
+                columns = {name: float(value) for name, value in row.items() if name not in _META}
+                table.setdefault((row["arch"], int(row["image_size"])), {})[row["class"]] = columns
+            self._by_file[file] = table
+        sizes = [size for arch, size in self._by_file[file] if arch == architecture]
+        size = image_size if image_size in sizes else min(sizes, key=lambda known: abs(known - image_size))
+        meta = self._models[architecture, size]
+        area = (image_size / size) ** 2 if size and size != image_size else 1.0
+        classes = {
+            name: {
+                column: value * area if column in _PER_PIXEL else value for column, value in columns.items()
+            }
+            for name, columns in self._by_file[file][architecture, size].items()
+        }
+        return OperatorTrace(
+            architecture=architecture,
+            image_size=image_size,
+            parameters=int(meta["parameters"]),
+            buffers=int(meta["buffers"]),
+            macs=float(meta["macs"]) * area,
+            operators=int(meta["n_ops"]),
+            peak_elements=round(int(meta["peak_elements"]) * area),
+            peak_autocast_bytes=round(int(meta["peak_autocast_bytes"]) * area),
+            classes=classes,
+            tool=meta["tool"],
+            source=meta.get("source", ""),
+            native=meta.get("native", "1") == "1",
+            scaled_from=size if area != 1.0 else None,
+        )

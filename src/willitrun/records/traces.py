@@ -1,0 +1,36 @@
+"""Operator traces: what one forward pass of an architecture has to do."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from willitrun.records.bases import Record
+
+__all__ = ["OperatorTrace"]
+
+
+class OperatorTrace(Record):
+    """Summary of a traced forward pass at batch 1, by operator class; free of dtype and batch.
+
+    See ``catalogs/traces/README.md`` for the classes and columns.
+    """
+
+    architecture: str
+    image_size: int = Field(ge=0)
+    parameters: int
+    buffers: int = 0
+    macs: float
+    """Multiply-accumulates of one image."""
+    operators: int
+    """Kernels of an eager pass."""
+    peak_elements: int
+    """Largest sum of simultaneously live activation elements in eager execution, per image."""
+    peak_autocast_bytes: int = 0
+    """The same in bytes under half-precision autocast."""
+    classes: dict[str, dict[str, float]]
+    """Operator class -> column -> value."""
+    tool: str
+    source: str = ""
+    native: bool = True
+    scaled_from: int | None = None
+    """Image size that was traced, where this one was scaled from it by area."""

@@ -1,0 +1,196 @@
+"""Every weight tensor of a language model, from its architecture fields."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from willitrun.errors import MissingDataError, UnsupportedArchitectureError
+from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward, add_recurrence
+from willitrun.estimators.inventory_traits import Traits, traits_of
+from willitrun.kernels.weights import TensorGroup
+from willitrun.records.models import TransformerConfig
+
+__all__ = ["active_parameters", "parameters", "tensor_inventory"]
+
+
+@lru_cache(maxsize=512)
+def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
+    """Every weight tensor by role, shape and layers.
+
+    Prediction layers (MTP) have the part ``prediction`` and lie behind the last layer; a vision tower is one
+    group of part ``vision`` where its size is known.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        For a ``model_type`` that this library does not know: nothing is guessed from neighbours.
+    MissingDataError
+        Where the architecture needs a field that the config does not give.
+
+    Examples
+    --------
+    >>> config = TransformerConfig(model_type="llama", num_hidden_layers=2, hidden_size=64,
+    ...     intermediate_size=128, num_attention_heads=4, num_key_value_heads=2, vocab_size=100)
+    >>> sum(group.elements for group in tensor_inventory(config))
+    86848
+    """
+    traits = traits_of(config.model_type)
+    out = Collector(config)
+    _add_embeddings(out, config, traits)
+    for layer in range(config.num_hidden_layers):
+        _add_layer(out, config, traits, layer)
+    if config.model_type == "whisper":
+        _add_audio_encoder(out, config)
+    if traits.final_norm:
+        out.norm(None, "output_norm", config.hidden_size, bias=traits.norm_bias)
+    if traits.head and not is_tied(config):
+        out.matrix(None, "output", "output", config.vocab_size, config.hidden_size)
+    if traits.head_bias:
+        out.vector(None, "output_bias", config.vocab_size)
+    for ahead in range(config.num_nextn_predict_layers):
+        _add_prediction_layer(out, config, traits, config.num_hidden_layers + ahead)
+    if config.vision is not None and config.vision.parameters:
+        out.matrix(None, "vision", "vision", 1, config.vision.parameters)
+    return out.groups()
+
+
+def is_tied(config: TransformerConfig) -> bool:
+    """Whether embedding and output matrix are one tensor."""
+    traits = traits_of(config.model_type)
+    return config.tie_word_embeddings if traits.tied is None else traits.tied
+
+
+def _add_embeddings(out: Collector, config: TransformerConfig, traits: Traits) -> None:
+    hidden = config.hidden_size
+    out.matrix(None, "token_embd", "embedding", config.vocab_size, hidden)
+    if traits.positions is not None:
+        if config.max_position_embeddings is None:
+            raise MissingDataError(
+                f"{config.model_type} needs max_position_embeddings for its position table."
+            )
+        out.matrix(
+            None, "position_embd", "embedding", config.max_position_embeddings + traits.positions, hidden
+        )
+    if traits.token_types:
+        out.matrix(None, "token_types", "embedding", traits.token_types, hidden)
+    if traits.embedding_norm:
+        out.norm(None, "token_embd_norm", hidden, bias=traits.norm_bias)
+    if traits.pooler:
+        out.matrix(None, "pooler", "output", hidden, hidden)
+        out.vector(None, "pooler_bias", hidden)
+    per_layer = config.hidden_size_per_layer_input
+    if per_layer:
+        width = per_layer * config.num_hidden_layers
+        rows = config.vocab_size_per_layer_input or config.vocab_size
+        out.matrix(None, "per_layer_token_embd", "embedding", rows, width)
+        out.matrix(None, "per_layer_model_proj", "dense_ffn", width, hidden)
+        out.norm(None, "per_layer_proj_norm", per_layer)
+
+
+def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
+    kind = config.layer_type(layer)
+    if traits.encoder and config.layer_types is None:
+        kind = "full_attention"
+    recurrent = kind in ("linear_attention", "mamba", "rwkv", "conv")
+    if recurrent and traits.recurrence == "none":
+        raise UnsupportedArchitectureError(f"{config.model_type} has no known {kind} layer.")
+    if traits.recurrence == "mamba" and traits.one_block_layers:
+        recurrent = True
+    if traits.recurrence == "mamba2" and config.model_type == "mamba2":
+        recurrent = True
+    if traits.one_block_layers:
+        out.norms(layer, 1, bias=traits.norm_bias)
+        if recurrent:
+            add_recurrence(out, config, traits, layer)
+        elif kind in ("mlp", "moe"):
+            add_feed_forward(out, config, traits, layer, routed=kind == "moe")
+        else:
+            add_attention(out, config, traits, layer)
+        return
+    out.norms(layer, traits.norms, bias=traits.norm_bias)
+    if recurrent or traits.parallel_mixers:
+        add_recurrence(out, config, traits, layer)
+    if not recurrent:
+        add_attention(out, config, traits, layer)
+    if traits.cross_attention:
+        _add_whisper_attention(out, config, layer, "cross_attn", "attention")
+    add_feed_forward(out, config, traits, layer, routed=is_routed(config, layer))
+    per_layer = config.hidden_size_per_layer_input
+    if per_layer:
+        out.matrix(layer, "per_layer_inp_gate", "dense_ffn", per_layer, config.hidden_size)
+        out.matrix(layer, "per_layer_proj", "dense_ffn", config.hidden_size, per_layer)
+        out.norm(layer, "per_layer_post_norm", config.hidden_size)
+    if traits.layer_scalars:
+        out.vector(layer, "layer_scalar", traits.layer_scalars)
+
+
+def is_routed(config: TransformerConfig, layer: int) -> bool:
+    """Whether the feed-forward block of a layer is a mixture of experts."""
+    if not config.num_experts or config.num_experts < 2 or layer < config.first_k_dense_replace:
+        return False
+    return (layer - config.first_k_dense_replace + 1) % config.moe_layer_interval == 0
+
+
+def _add_prediction_layer(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
+    hidden = config.hidden_size
+    with out.redirect("prediction"):
+        out.norms(layer, traits.norms, bias=traits.norm_bias)
+        add_attention(out, config, traits, layer, full=True)
+        add_feed_forward(out, config, traits, layer, routed=bool(config.num_experts))
+        out.matrix(layer, "nextn_eh_proj", "prediction", hidden, 2 * hidden)
+        for name in ("nextn_enorm", "nextn_hnorm", "nextn_shared_head_norm"):
+            out.norm(layer, name, hidden)
+
+
+def _add_whisper_attention(
+    out: Collector, config: TransformerConfig, layer: int, role: str, part: str
+) -> None:
+    hidden = config.hidden_size
+    for name in ("q", "k", "v", "out"):
+        out.matrix(layer, f"{role}_{name}", part, hidden, hidden)
+    # Whisper's key projection has no bias.
+    out.vector(layer, f"{role}_bias", 3 * hidden)
+
+
+def _add_audio_encoder(out: Collector, config: TransformerConfig) -> None:
+    hidden, depth = config.hidden_size, config.encoder_layers
+    if depth is None or config.max_source_positions is None or config.intermediate_size is None:
+        raise MissingDataError("whisper needs encoder_layers, max_source_positions and encoder_ffn_dim.")
+    with out.redirect("encoder"):
+        for layer in range(depth):
+            _add_whisper_attention(out, config, layer, "enc_attn", "encoder")
+            out.matrix(layer, "enc_ffn_up", "encoder", config.intermediate_size, hidden)
+            out.matrix(layer, "enc_ffn_down", "encoder", hidden, config.intermediate_size)
+            out.vector(layer, "enc_ffn_bias", config.intermediate_size + hidden)
+            out.norm(layer, "enc_attn_norm", hidden, bias=True)
+            out.norm(layer, "enc_ffn_norm", hidden, bias=True)
+        out.matrix(None, "enc_position_embd", "encoder", config.max_source_positions, hidden)
+        out.norm(None, "enc_output_norm", hidden, bias=True)
+
+
+def parameters(config: TransformerConfig, *, prediction_layers: bool = False) -> int:
+    """Weights of the model [elements], tied matrices once.
+
+    ``prediction_layers`` adds the MTP layers that a checkpoint may store behind the last one.
+    """
+    return sum(
+        group.elements
+        for group in tensor_inventory(config)
+        if prediction_layers or group.part != "prediction"
+    )
+
+
+def active_parameters(config: TransformerConfig) -> int:
+    """Weights that one token passes through [elements]: routed experts by their share, no vision tower.
+
+    The embedding counts, as publishers count it; where it is tied it serves as the output matrix too.
+    """
+    total = 0
+    for group in tensor_inventory(config):
+        if group.part in ("prediction", "vision"):
+            continue
+        if group.part == "experts":
+            total += group.elements // (config.num_experts or 1) * (config.num_experts_per_tok or 1)
+        else:
+            total += group.elements
+    return total

@@ -1,0 +1,164 @@
+"""What one token leaves in the cache, from the architecture fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from willitrun.estimators.inventory_blocks import head_widths, required
+from willitrun.estimators.inventory_traits import Traits, traits_of
+from willitrun.kernels.kv_cache import KvLayout
+from willitrun.records.models import TransformerConfig
+
+__all__ = ["attention_widths", "kv_layout"]
+
+
+@dataclass(slots=True)
+class _Sums:
+    full_k: int = 0
+    full_v: int = 0
+    windowed_k: int = 0
+    windowed_v: int = 0
+    conv_state: int = 0
+    recurrent_state: int = 0
+    index_k: int = 0
+    layers: int = 0
+    kv_heads: int = 0
+
+
+@lru_cache(maxsize=512)
+def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
+    """Elements per cell and of the recurrent state, summed over layers.
+
+    Prediction layers keep no cache in plain decoding; encoders keep none at all; layers that share the cache
+    of an earlier one add nothing.
+
+    Parameters
+    ----------
+    config
+        The architecture.
+    latent
+        For MLA, whether the runtime keeps the latent row only (all current ones) or expanded keys and values.
+
+    Examples
+    --------
+    >>> config = TransformerConfig(model_type="llama", num_hidden_layers=32, hidden_size=4096,
+    ...     intermediate_size=14336, num_attention_heads=32, num_key_value_heads=8, vocab_size=128256)
+    >>> kv_layout(config).full_k
+    32768
+    """
+    traits = traits_of(config.model_type)
+    if traits.encoder or config.is_encoder_only:
+        return KvLayout(0, 0)
+    sums = _Sums()
+    keeping = config.num_hidden_layers - config.num_kv_shared_layers
+    for layer in range(config.num_hidden_layers):
+        kind = config.layer_type(layer)
+        if recurs(config, traits, layer):
+            _add_state(sums, config, traits)
+            if not traits.parallel_mixers:
+                continue
+        if kind in ("mlp", "moe") or layer >= keeping:
+            continue
+        _add_cell(sums, config, traits, layer, latent)
+    window = config.attention_chunk_size or config.sliding_window or 0
+    cross = config.num_hidden_layers * config.hidden_size if traits.cross_attention else 0
+    return KvLayout(
+        full_k=sums.full_k,
+        full_v=sums.full_v,
+        windowed_k=sums.windowed_k,
+        windowed_v=sums.windowed_v,
+        window_tokens=window if sums.windowed_k else 0,
+        conv_state=sums.conv_state,
+        recurrent_state=sums.recurrent_state,
+        cross_k=cross,
+        cross_v=cross,
+        cross_positions=(config.max_source_positions or 0) if cross else 0,
+        index_k=sums.index_k,
+        kv_heads=max(sums.kv_heads, 1),
+        n_kv_layers=sums.layers,
+        latent=int(traits.attention == "latent" and latent),
+    )
+
+
+def recurs(config: TransformerConfig, traits: Traits, layer: int) -> bool:
+    """Whether a layer keeps a recurrent state."""
+    if traits.recurrence == "none":
+        return False
+    if traits.parallel_mixers:
+        return True
+    if config.layer_types is None:
+        return traits.one_block_layers
+    return config.layer_type(layer) in ("linear_attention", "mamba", "rwkv", "conv")
+
+
+def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int, latent: bool) -> None:
+    sums.layers += 1
+    if traits.attention == "latent":
+        heads = required(config, "num_attention_heads")
+        rope = required(config, "qk_rope_head_dim")
+        if latent:
+            sums.full_k += required(config, "kv_lora_rank") + rope
+            sums.kv_heads = 1
+        else:
+            sums.full_k += heads * (required(config, "qk_nope_head_dim") + rope)
+            sums.full_v += heads * required(config, "v_head_dim")
+            sums.kv_heads = heads
+        sums.index_k += config.index_head_dim or 0
+        return
+    _, kv_heads, key, value = head_widths(config, layer)
+    if config.layer_type(layer) in ("sliding_attention", "chunked_attention"):
+        sums.windowed_k += kv_heads * key
+        sums.windowed_v += kv_heads * value
+        sums.kv_heads = max(sums.kv_heads, kv_heads)
+    else:
+        sums.full_k += kv_heads * key
+        sums.full_v += kv_heads * value
+        sums.kv_heads = max(sums.kv_heads, kv_heads)
+
+
+def _add_state(sums: _Sums, config: TransformerConfig, traits: Traits) -> None:
+    if traits.recurrence in ("delta", "delta-split"):
+        heads = required(config, "linear_num_value_heads")
+        key_width = required(config, "linear_key_head_dim")
+        values = heads * required(config, "linear_value_head_dim")
+        keys = required(config, "linear_num_key_heads") * key_width
+        sums.conv_state += (required(config, "linear_conv_kernel_dim") - 1) * (2 * keys + values)
+        sums.recurrent_state += values * key_width
+    elif traits.recurrence == "conv":
+        kernel = config.mamba_d_conv or required(config, "linear_conv_kernel_dim")
+        sums.conv_state += (kernel - 1) * config.hidden_size
+    else:
+        inner, state = required(config, "mamba_d_inner"), required(config, "mamba_d_state")
+        groups = (config.mamba_n_groups or 1) if traits.recurrence == "mamba2" else 0
+        sums.conv_state += (required(config, "mamba_d_conv") - 1) * (inner + 2 * groups * state)
+        sums.recurrent_state += inner * state
+
+
+def attention_widths(config: TransformerConfig) -> tuple[int, int, int]:
+    """Sums over layers of heads x (score width + value width) / 2: full decode, full prefill, windowed.
+
+    Latent attention decodes in absorbed form (latent + rope, and latent) and prefills expanded.
+    """
+    traits = traits_of(config.model_type)
+    decode = prefill = windowed = 0
+    for layer in range(config.num_hidden_layers):
+        if config.layer_type(layer) in ("mlp", "moe") or (
+            recurs(config, traits, layer) and not traits.parallel_mixers
+        ):
+            continue
+        if traits.attention == "latent":
+            heads = required(config, "num_attention_heads")
+            rank, rope = required(config, "kv_lora_rank"), required(config, "qk_rope_head_dim")
+            nope, value = required(config, "qk_nope_head_dim"), required(config, "v_head_dim")
+            decode += heads * (2 * rank + rope) // 2
+            prefill += heads * (nope + rope + value) // 2
+            continue
+        heads, _, key, value = head_widths(config, layer)
+        width = heads * (key + value) // 2
+        if config.layer_type(layer) in ("sliding_attention", "chunked_attention"):
+            windowed += width
+        else:
+            decode += width
+            prefill += width
+    return decode, prefill, windowed

@@ -1,0 +1,234 @@
+"""Bytes of a model's weights by part, for GGUF mixes and for formats on safetensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from willitrun.errors import UnsupportedFormatError
+from willitrun.estimators.inventory import is_tied, tensor_inventory
+from willitrun.estimators.inventory_traits import traits_of
+from willitrun.kernels.gguf_mixes import STANDARD_MIXES, MixContext, tensor_format
+from willitrun.kernels.weights import BLOCK_LAYOUTS, FORMAT_CODES, Part, TensorGroup, bytes_of
+from willitrun.records.models import TransformerConfig
+from willitrun.records.recipes import Quantization
+
+__all__ = ["WeightGroups", "weight_groups"]
+
+_BLOCKS: frozenset[str] = frozenset({"attention", "dense_ffn", "experts", "shared_experts", "recurrent"})
+_VALUE_ROLES = frozenset({"attn_v", "attn_qkv", "attn_kv_b"})
+_VERY_LOW = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m"})
+_SEVENTY_B_TYPES = frozenset({"llama", "qwen2"})
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGroups:
+    """Bytes and parameters of a model's weights, by part.
+
+    Attributes
+    ----------
+    bytes_by_part, parameters_by_part
+        Keys are the parts of `willitrun.kernels.weights.TensorGroup`: ``embedding``, ``output``,
+        ``attention``, ``dense_ffn``, ``experts``, ``shared_experts``, ``router``, ``norm``, ``recurrent``,
+        ``encoder``, ``vision``, ``prediction``. A tied matrix counts as ``embedding`` only.
+    tied
+        The embedding serves as the output matrix: runtimes that keep the embedding on the host hold it
+        twice.
+    layer_bytes
+        Bytes of each layer, for placements that put layers on different devices.
+    expert_layer_bytes
+        The routed experts' share of ``layer_bytes``.
+    largest_expert_bytes
+        Largest single expert tensor, of which offloading to host memory keeps a copy.
+    exact
+        Whether the bytes follow from a rule; publisher mixes are ranges around them.
+    """
+
+    bytes_by_part: dict[Part, int]
+    parameters_by_part: dict[Part, int]
+    tied: bool
+    layer_bytes: tuple[int, ...]
+    expert_layer_bytes: tuple[int, ...]
+    largest_expert_bytes: int
+    exact: bool = True
+    formats: dict[str, int] = field(default_factory=dict)
+    """Tensors of each stored format."""
+
+    def bytes_of_part(self, part: Part) -> int:
+        """Bytes of one part; 0 where the model has none of it."""
+        return self.bytes_by_part.get(part, 0)
+
+    @property
+    def total_bytes(self) -> int:
+        """Stored once: everything but the vision tower and prediction layers."""
+        apart = ("vision", "prediction")
+        return sum(value for part, value in self.bytes_by_part.items() if part not in apart)
+
+    @property
+    def output_matrix_bytes(self) -> int:
+        """The matrix that turns hidden states to logits, tied or not."""
+        return self.bytes_of_part("output") or (self.bytes_of_part("embedding") if self.tied else 0)
+
+    @property
+    def always_read_bytes(self) -> int:
+        """What every step reads beside the output matrix and the experts."""
+        parts: tuple[Part, ...] = ("attention", "dense_ffn", "shared_experts", "router", "norm", "recurrent")
+        return sum(self.bytes_of_part(part) for part in parts)
+
+
+def weight_groups(
+    config: TransformerConfig,
+    quantization: Quantization,
+    *,
+    container: str | None = None,
+    imatrix: bool = False,
+    fused_as_value: bool = False,
+) -> WeightGroups:
+    """Bytes by part of a model in a quantization.
+
+    Parameters
+    ----------
+    config
+        The architecture.
+    quantization
+        The format. For a publisher's mix the bytes are those of the standard mix it is made from
+        (``mix_of[0]``), with ``exact`` False.
+    container
+        ``gguf`` or ``safetensors``; the quantization's first container where None.
+    imatrix
+        Whether the GGUF was made with an importance matrix.
+    fused_as_value
+        The quantiser's era since 2026: see `willitrun.kernels.gguf_mixes.MixContext`.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        Where the format has no layout for this container.
+    """
+    container = container or quantization.container[0]
+    name = quantization.mix_of[0] if quantization.mix_of and not quantization.exact else quantization.id
+    if container == "gguf":
+        mix = "mxfp4_moe" if name == "mxfp4" else name
+        if mix not in STANDARD_MIXES:
+            raise UnsupportedFormatError(f"{quantization.id} is not stored in GGUF by a known rule.")
+        return _gguf_groups(config, mix, imatrix, fused_as_value, quantization.exact)
+    if quantization.kind == "exl":
+        if quantization.nominal_bits is None:
+            raise UnsupportedFormatError(f"{quantization.id} does not state its bits per weight.")
+        return _exl_groups(config, round(quantization.nominal_bits * 1000))
+    if name not in BLOCK_LAYOUTS:
+        raise UnsupportedFormatError(f"{quantization.id} has no block layout for {container}.")
+    return _plain_groups(config, name, quantization.unquantized_format, quantization.kind == "mlx")
+
+
+@lru_cache(maxsize=1024)
+def _gguf_groups(
+    config: TransformerConfig, mix: str, imatrix: bool, fused_as_value: bool, exact: bool
+) -> WeightGroups:
+    groups = tensor_inventory(config)
+    heads = config.num_attention_heads or 1
+    kv_heads = config.num_key_value_heads or heads
+    context = MixContext(
+        n_layers=config.num_hidden_layers,
+        gqa=heads // kv_heads,
+        n_experts=config.num_experts or 1,
+        tied=is_tied(config) or not traits_of(config.model_type).head,
+        falcon=config.model_type == "falcon",
+        seventy_b=config.model_type in _SEVENTY_B_TYPES
+        and config.num_hidden_layers == 80
+        and heads != kv_heads,
+        imatrix=imatrix,
+        fused_as_value=fused_as_value,
+        n_value_tensors=sum(group.count for group in groups if group.role in _VALUE_ROLES),
+    )
+    value_roles = _VALUE_ROLES if fused_as_value else {"attn_v"}
+    values = _ordinals(groups, lambda role: role in value_roles)
+    by_count = mix in _VERY_LOW or context.n_experts == 1
+    downs = _ordinals(groups, lambda role: role.startswith("ffn_down")) if by_count else {}
+    chosen: list[tuple[TensorGroup, int, str]] = []
+    for group in groups:
+        for layer in group.layers or (-1,):
+            ordinal = values.get((group.role, layer), downs.get((group.role, layer), layer))
+            chosen.append((group, layer, tensor_format(group, ordinal, mix, context)))
+    return _sum(config, chosen, exact=exact)
+
+
+def _ordinals(groups: tuple[TensorGroup, ...], belongs: object) -> dict[tuple[str, int], int]:
+    """Number of each tensor in the order in which the quantiser meets them: by layer, then by name."""
+    assert callable(belongs)
+    met = sorted((layer, group.role) for group in groups if belongs(group.role) for layer in group.layers)
+    return {(role, layer): number for number, (layer, role) in enumerate(met)}
+
+
+@lru_cache(maxsize=1024)
+def _plain_groups(config: TransformerConfig, name: str, rest: str, everything: bool) -> WeightGroups:
+    floats = name in ("f32", "f16", "bf16")
+    only_experts = name == "mxfp4" and bool(config.num_experts)
+    chosen: list[tuple[TensorGroup, int, str]] = []
+    for group in tensor_inventory(config):
+        quantized = group.matrix and (
+            group.part == "experts" if only_experts else group.part in _BLOCKS or everything
+        )
+        if everything and group.part in ("vision", "router"):
+            quantized = False
+        if group.role in ("ssm_conv1d", "shortconv_conv", "position_embd", "token_types"):
+            quantized = False
+        layout = BLOCK_LAYOUTS[name]
+        if layout.whole_blocks and group.width % layout.block_weights:
+            quantized = False
+        chosen += [(group, layer, name if floats or quantized else rest) for layer in group.layers or (-1,)]
+    return _sum(config, chosen, exact=True)
+
+
+def _sum(
+    config: TransformerConfig, chosen: list[tuple[TensorGroup, int, str]], *, exact: bool
+) -> WeightGroups:
+    sizes = bytes_of(
+        np.array([group.elements_each for group, _, _ in chosen], dtype=np.int64),
+        np.array([group.width for group, _, _ in chosen], dtype=np.int64),
+        np.array([FORMAT_CODES[name] for _, _, name in chosen], dtype=np.int64),
+    ).tolist()
+    return _pack(config, chosen, sizes, exact=exact)
+
+
+def _pack(
+    config: TransformerConfig,
+    chosen: list[tuple[TensorGroup, int, str]],
+    sizes: list[int],
+    *,
+    exact: bool,
+) -> WeightGroups:
+    parts: dict[Part, int] = {}
+    counts: dict[Part, int] = {}
+    formats: dict[str, int] = {}
+    layers = [0] * config.num_hidden_layers
+    experts = [0] * config.num_hidden_layers
+    largest = 0
+    for (group, layer, name), size in zip(chosen, sizes, strict=True):
+        parts[group.part] = parts.get(group.part, 0) + size
+        counts[group.part] = counts.get(group.part, 0) + group.elements_each
+        formats[name] = formats.get(name, 0) + 1
+        if 0 <= layer < len(layers) and group.part not in ("encoder", "prediction"):
+            layers[layer] += size
+            if group.part == "experts":
+                experts[layer] += size
+                largest = max(largest, size)
+    return WeightGroups(
+        parts, counts, is_tied(config), tuple(layers), tuple(experts), largest, exact, formats
+    )
+
+
+@lru_cache(maxsize=256)
+def _exl_groups(config: TransformerConfig, millibits: int) -> WeightGroups:
+    """EXL2 / EXL3: linear layers at the stated average, output matrix at 6 bits, the rest fp16."""
+    chosen: list[tuple[TensorGroup, int, str]] = []
+    sizes: list[int] = []
+    for group in tensor_inventory(config):
+        linear = group.matrix and group.part in _BLOCKS
+        for layer in group.layers or (-1,):
+            bits = millibits if linear else 6000 if group.part == "output" and group.matrix else 16000
+            chosen.append((group, layer, "exl" if linear else "f16"))
+            sizes.append(-(-group.elements_each * bits // 8000))
+    return _pack(config, chosen, sizes, exact=False)

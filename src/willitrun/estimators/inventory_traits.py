@@ -1,0 +1,268 @@
+"""What each architecture adds to, or leaves out of, the plain Llama block: one row per ``model_type``.
+
+Read in the modelling code of https://github.com/huggingface/transformers and checked against published
+parameter counts (see ``accuracy/memory``). A ``model_type`` without a row is refused: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from willitrun.errors import UnsupportedArchitectureError
+
+__all__ = ["TRAITS", "Traits", "traits_of"]
+
+Attention = Literal["grouped", "latent", "none"]
+Recurrence = Literal["none", "delta", "delta-split", "kda", "mamba", "mamba2", "rwkv6", "rwkv7", "conv"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a block of one architecture differs from Llama's (the defaults).
+
+    Attributes
+    ----------
+    norms
+        Vectors of hidden width per layer: 2 for pre-norm, 4 for sandwich norms.
+    norm_bias
+        LayerNorm with a bias instead of RMSNorm.
+    qkv_bias, o_bias
+        Bias of the projections; None follows ``attention_bias`` in the config (absent: no bias).
+    qk_norm
+        Norms of queries and keys: over one head, over all heads, or none.
+    fused_qkv, fused_gate_up
+        One tensor in GGUF for what is two or three elsewhere.
+    query_gate
+        The query projection is twice as wide (a gate per head channel).
+    head_gate
+        A gate per attention head, a matrix of its own.
+    sinks
+        One learnt logit per head.
+    gated
+        Feed-forward block with gate, up and down; else up and down.
+    activation_norm
+        Norm inside the blocks (BitNet).
+    expert_bias
+        Bias of every expert projection; ``router_bias`` of the router; ``score_bias`` the vector that
+        corrects expert selection.
+    shared_gate
+        A vector that gates the shared expert.
+    dense_beside_experts
+        Every layer has a dense block too (Gemma 4).
+    tied
+        Embedding and output share one matrix whatever the config says; None follows the config.
+    positions
+        Learnt positions: how many more than ``max_position_embeddings``; None for none.
+    embedding_norm, token_types
+        Norm after the embedding; number of token-type rows.
+    head
+        Whether there is an output matrix at all (encoders have none); ``head_bias`` its bias.
+    layer_scalars
+        Single learnt numbers per layer.
+    """
+
+    attention: Attention = "grouped"
+    recurrence: Recurrence = "none"
+    norms: int = 2
+    norm_bias: bool = False
+    final_norm: bool = True
+    qkv_bias: bool | None = None
+    o_bias: bool | None = None
+    qk_norm: Literal["none", "head", "full"] = "none"
+    fused_qkv: bool = False
+    fused_gate_up: bool = False
+    query_gate: bool = False
+    head_gate: bool = False
+    sinks: bool = False
+    gated: bool = True
+    ffn_bias: bool = False
+    activation_norm: bool = False
+    expert_bias: bool = False
+    router_bias: bool = False
+    score_bias: bool = False
+    shared_gate: bool = False
+    dense_beside_experts: bool = False
+    tied: bool | None = None
+    positions: int | None = None
+    embedding_norm: bool = False
+    token_types: int = 0
+    head: bool = True
+    head_bias: bool = False
+    pooler: bool = False
+    layer_scalars: int = 0
+    one_block_layers: bool = False
+    """Each layer is one block: recurrence, attention or feed-forward (Nemotron-H)."""
+    parallel_mixers: bool = False
+    """Every layer runs attention and recurrence side by side (Falcon-H1)."""
+    dt_norms: bool = False
+    """Norms of dt, B and C inside the Mamba block (Jamba)."""
+    recurrent_norm: bool = True
+    """Gated norm at the end of the Mamba-2 block."""
+    cross_attention: bool = False
+    encoder: bool = False
+
+
+LLAMA = Traits()
+LAYER_NORM = Traits(norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True)
+QWEN2 = Traits(qkv_bias=True, o_bias=False)
+QWEN3 = Traits(qk_norm="head")
+GEMMA = Traits(tied=True)
+DEEPSEEK = Traits(attention="latent", score_bias=True)
+QWEN_NEXT = Traits(qk_norm="head", query_gate=True, recurrence="delta", shared_gate=True)
+QWEN35 = replace(QWEN_NEXT, recurrence="delta-split")
+BERT = Traits(
+    norm_bias=True,
+    qkv_bias=True,
+    o_bias=True,
+    gated=False,
+    ffn_bias=True,
+    positions=0,
+    embedding_norm=True,
+    token_types=2,
+    head=False,
+    final_norm=False,
+    pooler=True,
+    encoder=True,
+)
+ROBERTA = replace(BERT, token_types=1)
+
+TRAITS: dict[str, Traits] = {
+    **dict.fromkeys(
+        (
+            "llama",
+            "mistral",
+            "mixtral",
+            "ministral3",
+            "ministral",
+            "yi",
+            "aquila",
+            "smollm3",
+            "ernie4_5",
+            "ernie4_5_text",
+            "granite",
+            "granitemoe",
+            "deepseek",
+            "exaone",
+            "internlm",
+            "internlm3",
+            "minicpm",
+            "orion",
+            "llama4_text",
+            "xverse",
+            "solar",
+            "nvembed",
+        ),
+        LLAMA,
+    ),
+    "internlm2": LLAMA,
+    "baichuan": replace(LLAMA, fused_qkv=True),
+    "qwen": replace(LLAMA, fused_qkv=True, qkv_bias=True, o_bias=False),
+    **dict.fromkeys(("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "mimo"), QWEN2),
+    "qwen2_moe": replace(QWEN2, shared_gate=True),
+    "seed_oss": QWEN2,
+    **dict.fromkeys(
+        ("qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text"), QWEN3
+    ),
+    "qwen3_next": QWEN_NEXT,
+    **dict.fromkeys(("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), QWEN35),
+    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe"), QWEN3),
+    "gemma": GEMMA,
+    "gemma2": replace(GEMMA, norms=4),
+    **dict.fromkeys(("gemma3", "gemma3_text"), replace(GEMMA, norms=4, qk_norm="head")),
+    **dict.fromkeys(
+        ("gemma4", "gemma4_text", "gemma4_unified"),
+        replace(GEMMA, norms=4, qk_norm="head", layer_scalars=1, dense_beside_experts=True),
+    ),
+    "phi3": replace(LLAMA, fused_qkv=True, fused_gate_up=True),
+    "phi3_v": replace(LLAMA, fused_qkv=True, fused_gate_up=True),
+    "phimoe": replace(LLAMA, norm_bias=True, qkv_bias=True, o_bias=True, head_bias=True),
+    **dict.fromkeys(("phi", "phi-msft"), replace(LAYER_NORM, norms=1, head_bias=True)),
+    "glm": replace(LLAMA, qkv_bias=True, o_bias=False, fused_gate_up=True),
+    **dict.fromkeys(
+        ("glm4", "glm4v_text"), replace(LLAMA, norms=4, qkv_bias=True, o_bias=False, fused_gate_up=True)
+    ),
+    **dict.fromkeys(
+        ("glm4_moe", "glm4v_moe_text"), replace(LLAMA, qkv_bias=None, o_bias=False, score_bias=True)
+    ),
+    **dict.fromkeys(
+        ("deepseek_v3", "kimi_k2", "deepseek_v32", "glm_moe_dsa", "glm4_moe_lite"),
+        DEEPSEEK,
+    ),
+    "deepseek_v2": replace(DEEPSEEK, score_bias=False),
+    "minicpm3": replace(DEEPSEEK, score_bias=False),
+    "minimax_m2": replace(LLAMA, qk_norm="full", score_bias=True),
+    "gpt_oss": replace(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
+    **dict.fromkeys(("olmo2", "olmo3", "olmoe"), replace(LLAMA, qk_norm="full")),
+    "olmo": replace(LLAMA, norms=0, final_norm=False),
+    **dict.fromkeys(("cohere", "cohere2"), replace(LLAMA, norms=1, tied=True)),
+    "exaone4": replace(LLAMA, qk_norm="head"),
+    "apertus": replace(LLAMA, qk_norm="head", gated=False, layer_scalars=2),
+    "arcee": replace(LLAMA, gated=False),
+    "nemotron": replace(LLAMA, norm_bias=True, gated=False),
+    "bitnet": replace(LLAMA, activation_norm=True, tied=True),
+    "dots1": replace(QWEN3, score_bias=True),
+    "ernie4_5_moe": replace(LLAMA, score_bias=True),
+    "solar_open": replace(LLAMA, score_bias=True),
+    "hy_v3": replace(QWEN3, score_bias=True),
+    "stablelm": replace(LLAMA, norm_bias=True, o_bias=False),
+    "starcoder2": LAYER_NORM,
+    "gpt_neox": replace(LAYER_NORM, fused_qkv=True),
+    "gptj": replace(LAYER_NORM, norms=1, qkv_bias=False, o_bias=False, head_bias=True),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), replace(LAYER_NORM, fused_qkv=True, positions=0, tied=True)),
+    "bloom": replace(LAYER_NORM, fused_qkv=True, embedding_norm=True, tied=True),
+    "falcon": replace(
+        LAYER_NORM, fused_qkv=True, qkv_bias=False, o_bias=False, ffn_bias=False, norms=1, tied=True
+    ),
+    "mpt": replace(
+        LAYER_NORM, fused_qkv=True, norm_bias=False, qkv_bias=False, o_bias=False, ffn_bias=False, tied=True
+    ),
+    "lfm2": replace(LLAMA, qk_norm="head", recurrence="conv", tied=True),
+    "lfm2_moe": replace(LLAMA, qk_norm="head", recurrence="conv", tied=True, score_bias=True),
+    "jamba": replace(LLAMA, recurrence="mamba", dt_norms=True),
+    **dict.fromkeys(("mamba", "falcon_mamba"), replace(LLAMA, recurrence="mamba", one_block_layers=True)),
+    "mamba2": replace(LLAMA, recurrence="mamba2", one_block_layers=True),
+    "nemotron_h": replace(LLAMA, recurrence="mamba2", one_block_layers=True, gated=False, score_bias=True),
+    "granitemoehybrid": replace(LLAMA, recurrence="mamba2"),
+    "bamba": replace(LLAMA, recurrence="mamba2"),
+    "falcon_h1": replace(LLAMA, recurrence="mamba2", parallel_mixers=True, recurrent_norm=False),
+    "bert": BERT,
+    "roberta": replace(ROBERTA, positions=0),
+    "xlm-roberta": replace(ROBERTA, positions=0),
+    "nomic_bert": replace(
+        BERT,
+        fused_qkv=True,
+        qkv_bias=False,
+        o_bias=False,
+        ffn_bias=False,
+        gated=True,
+        positions=None,
+        pooler=False,
+    ),
+    "modernbert": replace(
+        LLAMA, fused_qkv=True, fused_gate_up=True, embedding_norm=True, head=False, encoder=True
+    ),
+    "whisper": replace(LAYER_NORM, norms=3, positions=0, tied=True, cross_attention=True),
+}
+
+
+def traits_of(model_type: str) -> Traits:
+    """The row of one architecture.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        For a ``model_type`` without a row.
+
+    Examples
+    --------
+    >>> traits_of("gemma2").norms
+    4
+    """
+    try:
+        return TRAITS[model_type]
+    except KeyError:
+        raise UnsupportedArchitectureError(
+            f"the tensors of model_type {model_type!r} are not known.",
+            hint="Describe a GGUF or safetensors file of it: tensors are then read from its header.",
+        ) from None

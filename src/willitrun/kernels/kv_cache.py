@@ -1,0 +1,333 @@
+"""KV cache and recurrent state under the allocation policies of the runtimes [bytes], in int64.
+
+A layout holds sums over layers, so a sweep over contexts, sequences and types needs few columns and the same
+code serves one scenario and a million.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from willitrun.kernels.weights import as_int64
+
+__all__ = [
+    "KV_FORMATS",
+    "CellsPolicy",
+    "KvLayout",
+    "cells_cache",
+    "cells_policy",
+    "dynamic_cache",
+    "paged_bytes_per_token",
+    "paged_cache",
+    "recurrent_state",
+]
+
+Int64Array = NDArray[np.int64]
+
+# Elements and bytes per block of a cache type.
+KV_FORMATS: dict[str, tuple[int, int]] = {
+    "f32": (1, 4),
+    "f16": (1, 2),
+    "bf16": (1, 2),
+    "fp8": (1, 1),
+    "int8": (1, 1),
+    "q8_0": (32, 34),
+    "q5_1": (32, 24),
+    "q5_0": (32, 22),
+    "q4_1": (32, 20),
+    "q4_0": (32, 18),
+    "iq4_nl": (32, 18),
+    "q6_0": (32, 26),
+    "nvfp4": (16, 9),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KvLayout:
+    """What one token leaves in the cache, summed over layers; all fields int64 scalars or arrays of one shape.
+
+    Attributes
+    ----------
+    full_k, full_v
+        Elements per cell of keys and of values over layers that see the whole context.
+    windowed_k, windowed_v
+        The same over layers that see ``window_tokens`` only.
+    window_tokens
+        Sliding window or attention chunk [tokens]; 0 for none.
+    conv_state, recurrent_state
+        Elements of the convolution and of the recurrent state of one sequence (float32 in llama.cpp).
+    cross_k, cross_v
+        Elements per encoder position of a cross-attention cache, and ``cross_positions`` of them.
+    index_k
+        Elements per token of an attention indexer's keys (DeepSeek sparse attention).
+    kv_heads
+        KV heads of the full layers; 1 for latent attention. Tensor-parallel ranks beyond them repeat it.
+    n_kv_layers
+        Layers that keep a cache of their own.
+    latent
+        1 for latent attention (MLA): one row of latent and rope, no values.
+    """
+
+    full_k: ArrayLike
+    full_v: ArrayLike
+    windowed_k: ArrayLike = 0
+    windowed_v: ArrayLike = 0
+    window_tokens: ArrayLike = 0
+    conv_state: ArrayLike = 0
+    recurrent_state: ArrayLike = 0
+    cross_k: ArrayLike = 0
+    cross_v: ArrayLike = 0
+    cross_positions: ArrayLike = 0
+    index_k: ArrayLike = 0
+    kv_heads: ArrayLike = 1
+    n_kv_layers: ArrayLike = 1
+    latent: ArrayLike = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellsPolicy:
+    """How one era of llama.cpp lays the cache out.
+
+    Attributes
+    ----------
+    padding
+        Cells are a multiple of it.
+    windowed
+        Whether sliding-window layers get a cache of their own (May 2025); before that every layer was full.
+    streams
+        Whether sequences can have streams of their own (July 2025).
+    latent
+        Whether MLA models keep the latent only (April 2025).
+    quantized_window
+        Whether the sliding-window part takes the cache type that was asked for.
+    """
+
+    padding: int = 256
+    windowed: bool = True
+    streams: bool = True
+    latent: bool = True
+    quantized_window: bool = True
+
+
+def cells_policy(build: int | None = None, *, flash_attention: bool = True) -> CellsPolicy:
+    """The policy of a llama.cpp build number; the current one for None.
+
+    Cells were padded to 32 without flash attention until streams came (build 5912 made the padding depend on
+    the cache, 256 in all of them since). Sliding-window caches came in build 5438, latent caches in 5129.
+
+    Examples
+    --------
+    >>> cells_policy(5000).windowed
+    False
+    >>> cells_policy().padding
+    256
+    """
+    if build is None or build >= 6900:
+        return CellsPolicy()
+    return CellsPolicy(
+        padding=256 if flash_attention else 32,
+        windowed=build >= 5438,
+        streams=build >= 5912,
+        latent=build >= 5129,
+    )
+
+
+def _pad(value: Int64Array, to: ArrayLike) -> Int64Array:
+    step = as_int64(to)
+    return -(-value // step) * step
+
+
+def _row_bytes(elements: ArrayLike, kind: str) -> Int64Array:
+    try:
+        per_block, size = KV_FORMATS[kind]
+    except KeyError:
+        raise ValueError(f"{kind!r} is no cache type; known: {', '.join(KV_FORMATS)}") from None
+    count = as_int64(elements, "elements")
+    if np.any(count % per_block):
+        raise ValueError(f"{kind} stores blocks of {per_block}: rows of {count.tolist()} do not divide")
+    return np.asarray(count // per_block * size, dtype=np.int64)
+
+
+def cells_cache(
+    layout: KvLayout,
+    context_tokens: ArrayLike,
+    *,
+    sequences: ArrayLike = 1,
+    unified: ArrayLike = True,
+    swa_full: ArrayLike = False,
+    n_ubatch: ArrayLike = 512,
+    kind_k: str = "f16",
+    kind_v: str = "f16",
+    policy: CellsPolicy | None = None,
+) -> Int64Array:
+    """KV cache of llama.cpp [bytes].
+
+    ``cells x streams x (K elements x bytes(K) + V elements x bytes(V))``: cells are padded; sliding-window
+    layers hold ``pad(min(n_ctx_seq, window x (unified ? sequences : 1) + n_ubatch))``.
+
+    Parameters
+    ----------
+    layout
+        Elements per cell.
+    context_tokens
+        ``n_ctx``: the total over sequences [tokens].
+    sequences
+        ``n_seq_max``, the parallel slots.
+    unified
+        One stream shared by all sequences, or one stream each.
+    swa_full
+        Sliding-window layers hold the whole context.
+    n_ubatch
+        Physical batch, which sliding-window caches reserve room for [tokens].
+    kind_k, kind_v
+        Types of keys and values, out of `KV_FORMATS`.
+    policy
+        The era; the current one where None.
+
+    References
+    ----------
+    https://github.com/ggml-org/llama.cpp/blob/master/src/llama-kv-cache-iswa.cpp
+
+    Examples
+    --------
+    Llama-3.1-8B, 32 layers of 8 heads of 128, 1,024 tokens:
+
+    >>> cells_cache(KvLayout(full_k=32 * 1024, full_v=32 * 1024), 1024).item() // 2**20
+    128
+    """
+    era = policy or CellsPolicy()
+    slots = as_int64(sequences, "sequences")
+    context = as_int64(context_tokens, "context_tokens")
+    window = as_int64(layout.window_tokens, "window_tokens")
+    shared = np.asarray(unified, dtype=bool) | (not era.streams)
+    streams = np.where(shared, 1, slots)
+    cells = _pad(np.where(shared, context, context // slots), era.padding)
+    if era.windowed:
+        reach = window * np.where(shared, slots, 1) + as_int64(n_ubatch, "n_ubatch")
+        # The window's cache is padded on its own: it never exceeds the full one.
+        narrow = np.minimum(cells, _pad(reach, era.padding))
+        narrow = np.where(np.asarray(swa_full, dtype=bool) | (window == 0), cells, narrow)
+    else:
+        narrow = cells
+    window_k, window_v = (kind_k, kind_v) if era.quantized_window else ("f16", "f16")
+    per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(layout.full_v, kind_v)
+    per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(layout.windowed_v, window_v)
+    indexer = 2 * as_int64(layout.index_k)
+    cross = as_int64(layout.cross_positions) * 2 * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
+    total = streams * (cells * (per_cell + indexer) + narrow * per_narrow) + slots * cross
+    return np.asarray(total, dtype=np.int64)
+
+
+def recurrent_state(
+    layout: KvLayout, *, sequences: ArrayLike = 1, element_bytes: ArrayLike = 4
+) -> Int64Array:
+    """Recurrent state of all sequences [bytes]: convolution and state, float32 in llama.cpp.
+
+    Examples
+    --------
+    >>> recurrent_state(KvLayout(0, 0, conv_state=3 * 8192, recurrent_state=128 * 4096)).item()
+    2195456
+    """
+    elements = as_int64(layout.conv_state) + as_int64(layout.recurrent_state)
+    return np.asarray(as_int64(sequences) * elements * as_int64(element_bytes), dtype=np.int64)
+
+
+def paged_bytes_per_token(
+    layout: KvLayout, *, tensor: ArrayLike = 1, pipeline: ArrayLike = 1, element_bytes: ArrayLike = 2
+) -> Int64Array:
+    """KV bytes of one token on one accelerator in a paged runtime such as vLLM [bytes].
+
+    ``elements / pipeline / min(tensor, kv_heads)``: ranks beyond the KV heads repeat them, and latent
+    attention repeats whole. Sliding-window layers count in full: see `paged_cache` for their bound.
+
+    Examples
+    --------
+    >>> paged_bytes_per_token(KvLayout(32 * 1024, 32 * 1024, kv_heads=8), tensor=4).item()
+    32768
+    """
+    shards = np.minimum(as_int64(tensor), as_int64(layout.kv_heads))
+    elements = sum(
+        (as_int64(part) for part in (layout.full_k, layout.full_v, layout.windowed_k, layout.windowed_v)),
+        start=np.int64(0),
+    )
+    indexer = as_int64(layout.index_k)
+    # The indexer keeps one byte per element and a float32 scale per 128 of them.
+    index_bytes = indexer + 4 * -(-indexer // 128)
+    per_rank = -(-elements * as_int64(element_bytes) // (shards * as_int64(pipeline)))
+    return np.asarray(per_rank + -(-index_bytes // as_int64(pipeline)), dtype=np.int64)
+
+
+def paged_cache(
+    layout: KvLayout,
+    context_tokens: ArrayLike,
+    *,
+    sequences: ArrayLike = 1,
+    tensor: ArrayLike = 1,
+    pipeline: ArrayLike = 1,
+    element_bytes: ArrayLike = 2,
+    block_tokens: ArrayLike = 16,
+    chunk_tokens: ArrayLike = 8192,
+    hybrid: ArrayLike = True,
+) -> Int64Array:
+    """KV pages that ``sequences`` of ``context_tokens`` occupy on one accelerator [bytes].
+
+    Whole blocks per sequence. With a hybrid manager, sliding-window layers keep no more than
+    ``window + chunk_tokens`` tokens; without one every layer keeps all.
+
+    Parameters
+    ----------
+    context_tokens
+        Tokens of one sequence.
+    chunk_tokens
+        ``max_num_batched_tokens``: what one step may add before old blocks are freed [tokens].
+    """
+    block = as_int64(block_tokens)
+    context = as_int64(context_tokens)
+    window = as_int64(layout.window_tokens)
+    shards = np.minimum(as_int64(tensor), as_int64(layout.kv_heads)) * as_int64(pipeline)
+    size = as_int64(element_bytes)
+    full = (as_int64(layout.full_k) + as_int64(layout.full_v)) * size
+    narrow = (as_int64(layout.windowed_k) + as_int64(layout.windowed_v)) * size
+    whole = _pad(context, block)
+    bounded = np.minimum(whole, _pad(window - 1 + as_int64(chunk_tokens), block) + block)
+    kept = np.where(np.asarray(hybrid, dtype=bool) & (window > 0), bounded, whole)
+    indexer = as_int64(layout.index_k)
+    index_bytes = indexer + 4 * -(-indexer // 128)
+    per_sequence = -(-(whole * full + kept * narrow) // shards) + whole * -(
+        -index_bytes // as_int64(pipeline)
+    )
+    cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v)) * size
+    return np.asarray(as_int64(sequences) * (per_sequence + -(-cross // shards)), dtype=np.int64)
+
+
+def dynamic_cache(
+    layout: KvLayout,
+    context_tokens: ArrayLike,
+    *,
+    sequences: ArrayLike = 1,
+    element_bytes: ArrayLike = 2,
+    static: ArrayLike = False,
+) -> Int64Array:
+    """KV cache of transformers [bytes]: as many tokens as were seen, or as many as were asked for (static).
+
+    Sliding-window layers keep ``window - 1`` tokens once the sequence is longer; a static cache holds the
+    window whole.
+
+    Examples
+    --------
+    >>> dynamic_cache(KvLayout(1024, 1024), 100).item()
+    409600
+    """
+    context = as_int64(context_tokens)
+    window = as_int64(layout.window_tokens)
+    size = as_int64(element_bytes)
+    bound = np.where(np.asarray(static, dtype=bool), window, window - 1)
+    kept = np.where(window > 0, np.minimum(context, np.maximum(bound, 1)), context)
+    full = as_int64(layout.full_k) + as_int64(layout.full_v) + as_int64(layout.index_k)
+    narrow = as_int64(layout.windowed_k) + as_int64(layout.windowed_v)
+    cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
+    total = as_int64(sequences) * size * (context * full + kept * narrow + cross)
+    return np.asarray(total, dtype=np.int64)

@@ -1,0 +1,1 @@
+"""What this machine is, or what a described one would be: one module per probe."""

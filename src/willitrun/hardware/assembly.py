@@ -1,0 +1,189 @@
+"""Findings of all probes, put together into one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
+from willitrun.hardware.findings import Findings, Sighting
+from willitrun.hardware.recognition import Recognition, recognise
+from willitrun.records.accelerators import Accelerator
+from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine, ProbeReport
+
+if TYPE_CHECKING:
+    from willitrun.catalog import Catalog
+
+__all__ = ["assemble"]
+
+_TOLERANCE = 0.15
+
+
+def assemble(
+    findings: Iterable[Findings],
+    *,
+    source: Literal["detected", "capture"],
+    catalog: Catalog,
+    name: str | None = None,
+) -> Machine:
+    """One `Machine` out of what the probes found; the first probe that knows a host field decides it."""
+    findings = list(findings)
+    host: dict[str, Any] = {}
+    reports: list[ProbeReport] = []
+    sightings: list[Sighting] = []
+    software: dict[str, Any] = {}
+    for found in findings:
+        for key, value in found.host.items():
+            if value is not None and host.get(key) in (None, ()):
+                host[key] = value
+        for entry in found.software:
+            software.setdefault(entry.name, entry)
+        reports += found.reports
+        sightings += found.devices
+    sightings = _without_duplicates(sightings)
+    devices = []
+    for seen in sightings:
+        if seen.shares_host_memory:
+            _share_host_memory(seen, host)
+        recognised = recognise(seen, host, catalog)
+        reports += recognised.reports
+        devices.append(_install(seen, recognised, host, reports))
+    machine = Machine(
+        name=name or _title(devices, host),
+        source=source,
+        accelerators=tuple(devices),
+        host=Host(**host),
+        links=_links(sightings, devices),
+        software=tuple(software.values()),
+        probes=tuple(reports),
+    )
+    return _with_host_bandwidth(machine)
+
+
+def _without_duplicates(sightings: list[Sighting]) -> list[Sighting]:
+    """Each device once: what the vendor's own library says goes before what the operating system lists."""
+    own = {seen.vendor for seen in sightings if not seen.probe.startswith("windows")}
+    return [seen for seen in sightings if not (seen.probe.startswith("windows") and seen.vendor in own)]
+
+
+def _share_host_memory(seen: Sighting, host: dict[str, Any]) -> None:
+    """A device without memory of its own has the host's: all of it in total, what is available now as free."""
+    total = host.get("ram_total_bytes")
+    if total is None:
+        return
+    budget = seen.unified_budget_bytes
+    if budget is not None and budget > total:
+        # Carve-out plus GTT may promise more than is installed.
+        budget = seen.unified_budget_bytes = total
+    seen.memory_total_bytes = total
+    available = host.get("ram_available_bytes")
+    if seen.memory_free_bytes is None or seen.probe.startswith("nvml"):
+        seen.memory_free_bytes = available
+    if budget is not None and seen.memory_free_bytes is not None:
+        seen.memory_free_bytes = min(seen.memory_free_bytes, budget)
+
+
+def _install(
+    seen: Sighting, recognised: Recognition, host: dict[str, Any], reports: list[ProbeReport]
+) -> InstalledAccelerator:
+    accelerator = recognised.accelerator
+    identity = recognised.identity
+    if accelerator is None:
+        accelerator, identity = derive_accelerator(seen), "derived"
+    elif seen.mig_parent is not None:
+        accelerator = derive_slice(accelerator, seen)
+    shared = seen.shares_host_memory or accelerator.unified_memory
+    if shared and not seen.shares_host_memory:
+        seen.shares_host_memory = True
+        _share_host_memory(seen, host)
+    return InstalledAccelerator(
+        accelerator=accelerator,
+        identity=identity,
+        reported_name=seen.reported_name,
+        memory_total_bytes=seen.memory_total_bytes,
+        memory_free_bytes=seen.memory_free_bytes,
+        memory_reserved_bytes=seen.memory_reserved_bytes,
+        processes=seen.processes,
+        memory_bandwidth_bytes_per_s=_bandwidth(seen, accelerator, reports),
+        memory_bus_width_bits=seen.bus_width_bits,
+        memory_clock_hz=seen.memory_clock_hz,
+        compute_units=seen.compute_units,
+        compute_capability=seen.compute_capability,
+        pcie_generation=seen.pcie_generation,
+        pcie_lanes=seen.pcie_lanes,
+        pcie_generation_max=seen.pcie_generation_max,
+        pcie_lanes_max=seen.pcie_lanes_max,
+        power_limit_w=seen.power_limit_w,
+        power_default_w=seen.power_default_w,
+        ecc=seen.ecc,
+        mig_parent=seen.mig_parent,
+        mig_profile=seen.mig_profile,
+        mig_enabled=seen.mig_enabled,
+        virtual=seen.virtual,
+        display_active=seen.display_active,
+        shares_host_memory=shared,
+        unified_budget_bytes=seen.unified_budget_bytes,
+        pci_id=seen.pci_id,
+        driver_version=seen.driver_version,
+    )
+
+
+def _bandwidth(seen: Sighting, accelerator: Accelerator, reports: list[ProbeReport]) -> float | None:
+    """Bandwidth of this very device, believed only beside the record that describes it."""
+    if seen.vendor != "nvidia" or seen.mig_parent is not None or seen.virtual:
+        # A slice has a share of the bus, and a virtual device none of its own; the record says what is left.
+        return None
+    if not seen.bus_width_bits or not seen.memory_clock_hz:
+        return None
+    derived = bandwidth_from_clock(seen.bus_width_bits, seen.memory_clock_hz)
+    stated = None if is_derived(accelerator) else accelerator.memory_bandwidth
+    if derived is not None and (stated is None or abs(derived / stated - 1) <= _TOLERANCE):
+        return derived
+    told = f"{seen.bus_width_bits} bit at {seen.memory_clock_hz / 1e6:.0f} MHz"
+    reason = (
+        f"{told} is no data rate that memory has"
+        if derived is None or stated is None
+        else f"{told} gives {derived / 1e9:.0f} GB/s, the record states {stated / 1e9:.0f} GB/s; the record is used"
+    )
+    reports.append(ProbeReport(probe=f"{seen.probe}.bandwidth", status="failed", reason=reason))
+    return None
+
+
+def _links(sightings: list[Sighting], devices: list[InstalledAccelerator]) -> tuple[Link, ...]:
+    """NVLinks between the devices; PCIe is a property of each device."""
+    addresses = {seen.pci_address: i for i, seen in enumerate(sightings) if seen.pci_address}
+    links: list[Link] = []
+    switched = tuple(i for i, seen in enumerate(sightings) if "switch" in seen.nvlink_peers)
+    if len(switched) > 1:
+        total = min((devices[i].accelerator.link_bandwidth or 0.0) for i in switched)
+        if total:
+            links.append(Link(kind="nvlink", devices=switched, bandwidth_bytes_per_s=total / 2))
+    for i, seen in enumerate(sightings):
+        peers = {addresses[peer] for peer in seen.nvlink_peers if peer in addresses}
+        total = devices[i].accelerator.link_bandwidth or 0.0
+        for other in sorted(peers):
+            if other > i and total:
+                share = sum(addresses.get(peer) == other for peer in seen.nvlink_peers) / len(
+                    seen.nvlink_peers
+                )
+                links.append(Link(kind="nvlink", devices=(i, other), bandwidth_bytes_per_s=total / 2 * share))
+    return tuple(links)
+
+
+def _with_host_bandwidth(machine: Machine) -> Machine:
+    """On unified memory the processor reads the same memory as the device."""
+    if machine.host.memory_bandwidth_bytes_per_s is not None:
+        return machine
+    shared = [d.accelerator.memory_bandwidth for d in machine.accelerators if d.shares_host_memory]
+    known = [bandwidth for bandwidth in shared if bandwidth]
+    if not known:
+        return machine
+    host = machine.host.model_copy(update={"memory_bandwidth_bytes_per_s": max(known)})
+    note = "the processor's memory bandwidth is taken to be that of the unified memory"
+    return machine.model_copy(update={"host": host, "assumptions": (*machine.assumptions, note)})
+
+
+def _title(devices: list[InstalledAccelerator], host: dict[str, Any]) -> str:
+    """A name for the machine that identifies nobody: its devices, or its processor."""
+    names = list(dict.fromkeys(device.accelerator.name for device in devices))
+    return " + ".join(names) if names else str(host.get("cpu") or "this machine")

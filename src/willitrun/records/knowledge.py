@@ -202,6 +202,8 @@ class Calibration(Record):
     levels: dict[str, dict[str, float]] = Field(default_factory=dict)
     intervals: dict[str, dict[str, float]] = Field(default_factory=dict)
     residuals: tuple[dict[str, Any], ...] = ()
+    support: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """What the fit has seen: ``devices``, ``families``, ``classes`` (vendor/memory class)."""
 
 
 class ReasonLinks(Record):

@@ -1,0 +1,279 @@
+"""The ``willitrun`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.markup import escape
+
+import willitrun
+from willitrun.cli import options as opt
+from willitrun.cli.catalog_commands import catalog_app
+from willitrun.cli.rendering import console, render_explanation, render_machine, render_verdict
+from willitrun.records.recipes import Workload
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="willitrun",
+    help="Will this model run on this machine, and how fast?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(catalog_app, name="catalog")
+
+P = ParamSpec("P")
+
+
+def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Errors of the library are messages, not tracebacks: exit code 2 and one line on stderr."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except willitrun.WillItRunError as error:
+            console(stderr=True).print(f"[red]willitrun:[/red] {escape(str(error))}")
+            raise typer.Exit(2) from None
+        except BrokenPipeError:
+            raise typer.Exit(0) from None
+
+    return wrapped
+
+
+def _print_json(result: Any) -> None:
+    sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+
+
+def _assess(
+    model: str,
+    on: list[str] | None,
+    quant: str | None,
+    runtime: str | None,
+    kv: str | None,
+    memory: str,
+    workload: Workload,
+) -> willitrun.Verdict:
+    return willitrun.assess(
+        model,
+        opt.machine_argument(on),
+        workload,
+        quantization=quant,
+        runtime=opt.runtime_argument(runtime, kv),
+        memory=memory,
+    )
+
+
+@app.command()
+@reporting_errors
+def assess(
+    model: opt.ModelArgument,
+    on: opt.MachineOption = None,
+    quant: opt.QuantOption = None,
+    context: opt.ContextOption = None,
+    prompt: opt.PromptOption = None,
+    output: opt.OutputOption = None,
+    concurrency: opt.ConcurrencyOption = 1,
+    batch: opt.BatchOption = None,
+    image_size: opt.ImageSizeOption = None,
+    precision: opt.PrecisionOption = None,
+    execution: opt.ExecutionOption = None,
+    runtime: opt.RuntimeOption = None,
+    kv: opt.KvOption = None,
+    memory: opt.MemoryOption = "free",
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Judge one model on one machine. Exit code 0 if it runs, 1 if not."""
+    workload = opt.workload_argument(
+        context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch,
+        image_size=image_size, precision=precision, execution=execution,
+    )  # fmt: skip
+    verdict = _assess(model, on, quant, runtime, kv, memory, workload)
+    if as_json:
+        _print_json(verdict)
+    else:
+        console().print(render_verdict(verdict))
+    raise typer.Exit(0 if verdict.feasible else 1)
+
+
+@app.command()
+@reporting_errors
+def explain(
+    model: opt.ModelArgument,
+    on: opt.MachineOption = None,
+    quant: opt.QuantOption = None,
+    context: opt.ContextOption = None,
+    prompt: opt.PromptOption = None,
+    output: opt.OutputOption = None,
+    concurrency: opt.ConcurrencyOption = 1,
+    batch: opt.BatchOption = None,
+    image_size: opt.ImageSizeOption = None,
+    precision: opt.PrecisionOption = None,
+    execution: opt.ExecutionOption = None,
+    runtime: opt.RuntimeOption = None,
+    kv: opt.KvOption = None,
+    memory: opt.MemoryOption = "free",
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Take a verdict apart, term by term, with equations and sources."""
+    workload = opt.workload_argument(
+        context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch,
+        image_size=image_size, precision=precision, execution=execution,
+    )  # fmt: skip
+    explanation = willitrun.explain(_assess(model, on, quant, runtime, kv, memory, workload))
+    if as_json:
+        _print_json(explanation)
+    else:
+        console().print(render_explanation(explanation))
+
+
+@app.command()
+@reporting_errors
+def detect(
+    as_json: opt.JsonOption = False,
+    capture: Annotated[
+        Path | None, typer.Option(help="Write what was read to a file that reproduces it (no serials, no user names).")
+    ] = None,
+) -> None:
+    """Show what this machine is, what was not found, and why."""
+    machine = willitrun.detect()
+    if capture is not None:
+        from willitrun.hardware.captures import to_capture
+
+        capture.write_text(json.dumps(to_capture(machine), indent=2) + "\n", "utf-8")
+    if as_json:
+        _print_json(machine)
+    else:
+        console().print(render_machine(machine))
+
+
+@app.command()
+@reporting_errors
+def doctor(as_json: opt.JsonOption = False) -> None:
+    """Look for what is missing or misconfigured. Exit code 1 if something needs attention."""
+    report = willitrun.doctor()
+    if as_json:
+        _print_json(report)
+    else:
+        out = console()
+        out.print(escape(report.summary()), style="bold")
+        for finding in report.findings:
+            out.print(f"- {escape(finding.title)}: {escape(finding.message)}")
+            for ref in finding.see:
+                out.print(f"    see {escape(ref)}", style="dim")
+    raise typer.Exit(0 if report.healthy else 1)
+
+
+@app.command()
+@reporting_errors
+def diagnose(
+    file: Annotated[str, typer.Argument(help="A log file, or - for standard input.")],
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Find known failures in a log: what happened, why, and what helps. Exit code 1 if none is known."""
+    if file == "-":
+        found = willitrun.diagnose(sys.stdin.buffer)
+    else:
+        path = Path(file)
+        if not path.is_file():
+            console(stderr=True).print(f"[red]willitrun:[/red] there is no file {escape(file)!r}")
+            raise typer.Exit(2)
+        found = willitrun.diagnose(path)
+    if as_json:
+        sys.stdout.write("[" + ",\n".join(item.model_dump_json() for item in found) + "]\n")
+    else:
+        _print_diagnoses(found)
+    raise typer.Exit(0 if found else 1)
+
+
+def _print_diagnoses(found: tuple[willitrun.Diagnosis, ...]) -> None:
+    out = console()
+    if not found:
+        out.print("No known failure in this text.")
+    for item in found:
+        out.print(f"{escape(item.name)} ({item.severity})", style="bold red")
+        for span in item.spans[:3]:
+            out.print(f"  line {span.line}: {escape(span.text.strip()[:160])}", style="dim")
+        for cause in item.causes:
+            out.print(f"  cause: {escape(cause.cause)}")
+            if cause.check:
+                out.print(f"    check: {escape(cause.check)}", style="dim")
+        for fix in item.fixes:
+            out.print(f"  fix: {escape(fix.fix)}")
+            if fix.command:
+                out.print(f"    $ {escape(fix.command)}", style="cyan")
+        for end in item.dead_ends:
+            out.print(f"  does not help: {escape(end)}", style="dim")
+
+
+@app.command()
+@reporting_errors
+def glossary(
+    term: Annotated[str, typer.Argument(help="An id such as kv-cache, or words to search for.")],
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Explain a term, with numbers from the engine."""
+    from willitrun.expressions import render_text
+
+    catalog = willitrun.load_catalog()
+    name = term.removeprefix("glossary:").removeprefix("troubleshooting:")
+    kind = "troubleshooting" if term.startswith("troubleshooting:") else "glossary"
+    entry = catalog.resolve(kind, name)
+    if as_json:
+        _print_json(entry)
+        return
+    out = console()
+    out.print(escape(entry.name), style="bold")
+    if kind == "troubleshooting":
+        out.print(escape(render_text(entry.summary, catalog)))
+        for cause in entry.causes:
+            out.print(f"- {escape(cause.cause)}")
+        for fix in entry.fixes:
+            out.print(f"  fix: {escape(render_text(fix.fix, catalog))}")
+        return
+    out.print(escape(render_text(entry.definition, catalog)) + "\n")
+    out.print(escape(render_text(entry.explanation, catalog)))
+    for title, text in (("Example", entry.example), ("In a workflow", entry.workflow)):
+        if text:
+            out.print(f"\n[bold]{title}[/bold]\n{escape(render_text(text, catalog))}")
+    if entry.related:
+        out.print(f"\nRelated: {escape(', '.join(entry.related))}", style="dim")
+    for name in dict.fromkeys(citation.source for citations in entry.cite.values() for citation in citations):
+        source = catalog.sources[name]
+        out.print(f"Source: {escape(source.title)}, {escape(source.url)}", style="dim")
+
+
+@app.command()
+@reporting_errors
+def demo() -> None:
+    """Verdicts for this machine and for three well-known cases."""
+    out = console()
+    out.print("This machine", style="bold underline")
+    machine = willitrun.detect()
+    out.print(render_machine(machine.model_copy(update={"probes": ()})))
+    cases: tuple[tuple[str, str, Any, Workload, str | None], ...] = (
+        ("Llama 3.2 1B here, chatting", "llama-3.2-1b", machine, Workload(), "q4_k_m"),
+        ("ResNet-50, batch 1, RTX 3060 12 GB", "resnet-50", "rtx-3060-12gb", Workload(batch_size=1), None),
+        ("Llama 3.1 8B Q4_K_M at 8k, RTX 4090", "llama-3.1-8b", "rtx-4090", Workload(context_tokens=8192), "q4_k_m"),
+        ("Llama 3.3 70B Q4_K_M, RTX 4090", "llama-3.3-70b", "rtx-4090", Workload(), "q4_k_m"),
+    )
+    for title, model, place, workload, quant in cases:
+        out.print(f"\n[bold underline]{escape(title)}[/bold underline]")
+        out.print(render_verdict(willitrun.assess(model, place, workload, quantization=quant)))
+    out.print("\nNext: willitrun assess MODEL --on MACHINE, willitrun explain ..., willitrun glossary kv-cache", style="dim")
+
+
+@app.command()
+@reporting_errors
+def versions() -> None:
+    """Versions for a bug report."""
+    for name, version in willitrun.show_versions().items():
+        sys.stdout.write(f"{name:14} {version}\n")

@@ -1,0 +1,326 @@
+"""A machine, a workload and a runtime as rows of numbers for the LLM kernels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from willitrun.errors import MissingDataError
+from willitrun.estimators.availability import Availability, available_memory
+from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
+from willitrun.estimators.requests import Request
+from willitrun.kernels.llm_levels import level_code
+from willitrun.records.machines import Host, InstalledAccelerator, Machine
+from willitrun.records.results import Reason
+
+__all__ = ["MachineRow", "WorkloadRow", "machine_row", "select_devices", "workload_row"]
+
+UNLIMITED = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRow:
+    """Rates of a machine as one device group [bytes/s, FLOP/s, s] and level codes; NaN: no such path."""
+
+    memory_bytes_per_s: float
+    fp32: float
+    fp16: float
+    fp16_fast: float
+    int8: float
+    fp8: float
+    fp4: float
+    link_bytes_per_s: float
+    hop_s: float
+    pcie_bytes_per_s: float
+    host_bytes_per_s: float
+    host_flop_per_s: float
+    host_available: int
+    unified: bool
+    devices: int
+    vendor: int
+    memory_class: int
+    generation: int
+    on_host: bool
+    windows: bool
+    total_memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRow:
+    """One LLM workload."""
+
+    context_tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    concurrency: int
+    draft_tokens: int
+    acceptance: float
+
+
+@dataclass(frozen=True, slots=True)
+class MachineView:
+    """A machine as one request uses it: its row, room by device, names and remarks."""
+
+    row: MachineRow
+    available: tuple[int, ...]
+    names: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    cites: tuple[str, ...]
+    device_ids: tuple[str, ...]
+
+
+def workload_row(request: Request) -> WorkloadRow:
+    """The workload with image tokens added to the prompt."""
+    load = request.workload
+    prompt = (load.prompt_tokens or 1) + image_tokens(request)
+    return WorkloadRow(
+        context_tokens=load.context_tokens or prompt,
+        prompt_tokens=prompt,
+        cached_tokens=load.cached_tokens,
+        output_tokens=load.output_tokens or 1,
+        concurrency=load.concurrency,
+        draft_tokens=load.draft_tokens or 0,
+        acceptance=load.acceptance if load.acceptance is not None else 0.0,
+    )
+
+
+def image_tokens(request: Request) -> int:
+    """Tokens of the workload's images in the prompt.
+
+    ``(size / patch)^2 / merge^2`` where the tower states patches, its fixed count where it states one.
+    """
+    images = request.workload.images
+    transformer = request.model.transformer
+    if not images or transformer is None or transformer.vision is None:
+        return 0
+    tower = transformer.vision
+    if tower.tokens_per_image is not None:
+        return images * tower.tokens_per_image
+    size = request.workload.image_size or tower.image_size
+    if size is None or tower.patch_size is None:
+        raise MissingDataError(
+            f"{request.model.name}: no source says how many tokens an image takes.",
+            hint="Pass image_size, or count the image's tokens in prompt_tokens.",
+        )
+    side = -(-size // (tower.patch_size * (tower.spatial_merge_size or 1)))
+    return images * side * side
+
+
+def on_host(request: Request) -> bool:
+    """Whether the host itself computes."""
+    machine = request.machine
+    assert machine is not None
+    return not machine.accelerators or request.runtime.backend == "cpu" or request.placement.strategy == "cpu"
+
+
+def select_devices(request: Request) -> tuple[int, ...]:
+    """Indices of the accelerators that the request uses.
+
+    llama.cpp and relatives spread layers over all of them; tensor-parallel runtimes take ``tp`` (all of a
+    power of two where nobody says); everything else takes the roomiest one. Devices of another vendor than
+    the chosen back end serves, and an iGPU beside a card, are left out.
+    """
+    machine = request.machine
+    assert machine is not None
+    devices = list(enumerate(machine.accelerators))
+    vendor = _backend_vendor(request.runtime.backend)
+    usable = [(i, device) for i, device in devices if vendor is None or device.accelerator.vendor == vendor] or devices
+    own_memory = [(i, device) for i, device in usable if not device.shares_host_memory]
+    usable = own_memory or usable[:1]
+    modes = request.profile.multi_gpu
+    placement = request.placement
+    if placement.strategy == "single" or not modes:
+        return (_roomiest(usable),)
+    asked = (placement.tp or 1) * (placement.pp or 1) * (placement.dp or 1)
+    if placement.tp or placement.pp or placement.dp:
+        return tuple(i for i, _ in usable[:asked])
+    if "layer" in modes and request.profile.kv_policy == "cells":
+        return tuple(i for i, _ in usable)
+    if "tensor" in modes:
+        heads = request.model.transformer.num_attention_heads if request.model.transformer else None
+        count = 1
+        while count * 2 <= len(usable) and (heads is None or heads % (count * 2) == 0):
+            count *= 2
+        return tuple(i for i, _ in usable[:count])
+    return (_roomiest(usable),)
+
+
+def _backend_vendor(backend: str | None) -> str | None:
+    return {"cuda": "nvidia", "rocm": "amd", "metal": "apple", "sycl": "intel", "xpu": "intel"}.get(backend or "")
+
+
+def _roomiest(devices: list[tuple[int, InstalledAccelerator]]) -> int:
+    def room(item: tuple[int, InstalledAccelerator]) -> int:
+        device = item[1]
+        return device.memory_free_bytes or device.memory_total_bytes or device.accelerator.memory or 0
+
+    return max(devices, key=room)[0]
+
+
+def machine_row(request: Request) -> MachineView:
+    """The machine as this request uses it.
+
+    Raises
+    ------
+    MissingDataError
+        Bandwidth, compute or memory of a device that is used has no source.
+    """
+    machine = request.machine
+    assert machine is not None
+    host_bandwidth, host_flops = _host_speed(machine)
+    windows = machine.host.system == "windows"
+    if on_host(request):
+        room = available_memory(machine, request.memory, request.catalog, on_host=True)
+        row = _host_row(machine, room, host_bandwidth, host_flops, windows)
+        return MachineView(row, room.devices, room.names, room.reasons, (), (f"host:{machine.host.cpu or 'cpu'}",))
+    chosen = select_devices(request)
+    used = machine.model_copy(update={"accelerators": tuple(machine.accelerators[i] for i in chosen)})
+    room = available_memory(used, request.memory, request.catalog)
+    rated = [device_rates(device, machine) for device in used.accelerators]
+    rates = [rate for rate, _ in rated]
+    reasons = (*room.reasons, *(reason for _, found in rated for reason in found))
+    row = _device_row(request, used, room, rates, host_bandwidth, host_flops, windows)
+    available = room.devices
+    limit = _utilization(request)
+    if limit is not None:
+        totals = [
+            device.memory_total_bytes or device.accelerator.memory or free
+            for device, free in zip(used.accelerators, available, strict=True)
+        ]
+        available = tuple(min(free, round(limit * total)) for free, total in zip(available, totals, strict=True))
+    return MachineView(
+        row,
+        available,
+        room.names,
+        reasons,
+        tuple(dict.fromkeys(cite for rate in rates for cite in rate.cites)),
+        tuple(device.accelerator.id for device in used.accelerators),
+    )
+
+
+def _utilization(request: Request) -> float | None:
+    return request.runtime.gpu_memory_utilization or request.profile.default_gpu_memory_utilization
+
+
+def _host_speed(machine: Machine) -> tuple[float, float]:
+    try:
+        return host_rates(machine)
+    except MissingDataError:
+        if machine.accelerators:
+            return math.nan, math.inf
+        raise
+
+
+def host_flop_per_s(host: Host) -> float:
+    """FP32 peak of a CPU from cores, vector width and clock [FLOP/s]; NaN where they are unknown."""
+    if host.fp32_flop_per_s is not None:
+        return host.fp32_flop_per_s
+    if host.cores is None:
+        return math.nan
+    per_cycle = 32.0
+    names = {name.lower() for name in host.instruction_sets}
+    if any(name.startswith("avx512") for name in names):
+        per_cycle = 64.0
+    elif names & {"neon", "asimd"}:
+        per_cycle = 16.0
+    # Two fused multiply-adds of the vector width per cycle, at a sustained 3 GHz.
+    return host.cores * per_cycle * 3e9
+
+
+def _host_row(
+    machine: Machine, room: Availability, bandwidth: float, flops: float, windows: bool
+) -> MachineRow:
+    peak = flops if math.isfinite(flops) else host_flop_per_s(machine.host)
+    return MachineRow(
+        memory_bytes_per_s=bandwidth,
+        fp32=peak if math.isfinite(peak) else math.inf,
+        fp16=math.nan,
+        fp16_fast=math.nan,
+        int8=math.nan,
+        fp8=math.nan,
+        fp4=math.nan,
+        link_bytes_per_s=bandwidth,
+        hop_s=0.0,
+        pcie_bytes_per_s=bandwidth,
+        host_bytes_per_s=bandwidth,
+        host_flop_per_s=math.inf,
+        host_available=room.host,
+        unified=True,
+        devices=1,
+        vendor=level_code("vendor", "cpu"),
+        memory_class=level_code("memory_class", "ddr"),
+        generation=level_code("generation", "cpu-simd"),
+        on_host=True,
+        windows=windows,
+        total_memory=machine.host.ram_total_bytes or room.host,
+    )
+
+
+def _device_row(
+    request: Request,
+    machine: Machine,
+    room: Availability,
+    rates: list[DeviceRates],
+    host_bandwidth: float,
+    host_flops: float,
+    windows: bool,
+) -> MachineRow:
+    first = rates[0]
+    tensor = parallel(request, len(rates))[0] > 1
+
+    def group(name: str) -> float:
+        """One figure for several cards: the slowest where they work side by side, the weighted harmonic
+        mean where layers run one after the other."""
+        values = [float(getattr(rate, name)) for rate in rates]
+        if len(set(values)) == 1 or any(map(math.isnan, values)):
+            return values[0] if len(set(values)) == 1 else math.nan
+        if tensor:
+            return min(values)
+        weights = room.devices
+        return sum(weights) / sum(weight / value for weight, value in zip(weights, values, strict=True))
+
+    return MachineRow(
+        memory_bytes_per_s=group("memory_bytes_per_s"),
+        fp32=group("fp32"),
+        fp16=group("fp16"),
+        fp16_fast=group("fp16_fast"),
+        int8=group("int8"),
+        fp8=group("fp8"),
+        fp4=group("fp4"),
+        link_bytes_per_s=min(rate.link_bytes_per_s for rate in rates),
+        hop_s=max(rate.hop_s for rate in rates),
+        pcie_bytes_per_s=min(rate.pcie_bytes_per_s for rate in rates),
+        host_bytes_per_s=host_bandwidth if math.isfinite(host_bandwidth) else pcie_bytes_per_s(None, None),
+        host_flop_per_s=host_flops if math.isfinite(host_flops) else host_flop_per_s(machine.host) or math.inf,
+        host_available=room.host,
+        unified=room.unified,
+        devices=len(rates),
+        vendor=level_code("vendor", first.vendor),
+        memory_class=level_code("memory_class", first.memory_class),
+        generation=level_code("generation", first.generation),
+        on_host=False,
+        windows=windows,
+        total_memory=sum(
+            device.memory_total_bytes or device.accelerator.memory or available
+            for device, available in zip(machine.accelerators, room.devices, strict=True)
+        ),
+    )
+
+
+def parallel(request: Request, devices: int) -> tuple[int, int, int, int]:
+    """Tensor ranks, pipeline stages, data groups and expert shards for the devices in use."""
+    placement = request.placement
+    if placement.tp or placement.pp or placement.dp:
+        tensor = placement.tp or 1
+        return tensor, placement.pp or 1, placement.dp or 1, placement.ep or tensor
+    if devices == 1:
+        return 1, 1, 1, 1
+    if "layer" in request.profile.multi_gpu and request.placement.strategy != "tensor":
+        return 1, devices, 1, 1
+    return devices, 1, 1, devices
+
+
+def with_available(view: MachineView, available: tuple[int, ...]) -> MachineView:
+    """The same machine with other room."""
+    return replace(view, available=available)

@@ -1,0 +1,253 @@
+"""A language model at a weight format, as one row of numbers for the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from willitrun.catalog import Catalog
+from willitrun.errors import MissingDataError
+from willitrun.estimators.inventory import is_routed, is_tied, tensor_inventory
+from willitrun.estimators.inventory_cache import attention_widths, kv_layout
+from willitrun.estimators.inventory_formats import weight_groups
+from willitrun.records.models import Model, TensorTable, TransformerConfig
+from willitrun.records.recipes import Quantization
+
+__all__ = ["ModelRow", "model_row"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model at one format. Bytes are integers; widths and counts are elements summed over layers."""
+
+    repeating: int
+    experts: int
+    output: int
+    embedding: int
+    total_bytes: int
+    vision_bytes: int
+    n_layers: int
+    n_moe_layers: int
+    dense_bytes: int
+    lm_head_bytes: int
+    dense_params: int
+    lm_head_params: int
+    expert_params: int
+    n_experts: int
+    n_experts_used: int
+    largest_expert_bytes: int
+    hidden_size: int
+    vocab_size: int
+    intermediate_size: int
+    heads: int
+    head_dim: int
+    attention_width: int
+    prefill_attention_width: int
+    windowed_width: int
+    full_k: int
+    full_v: int
+    windowed_k: int
+    windowed_v: int
+    window_tokens: int
+    conv_state: int
+    recurrent_state: int
+    cross_k: int
+    cross_v: int
+    cross_positions: int
+    index_k: int
+    kv_heads: int
+    n_kv_layers: int
+    latent: int
+    encoder_only: bool
+    weights_low: float
+    weights_high: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    embedding: int
+    output_matrix: int
+    repeating: int
+    experts: int
+    rest: int
+    dense_bytes: int
+    dense_params: int
+    lm_head_params: int
+    expert_params: int
+    vision: int
+    largest_expert: int
+    exact: bool
+
+
+@lru_cache(maxsize=4096)
+def _row(
+    config: TransformerConfig,
+    tensors: TensorTable | None,
+    quantization: Quantization,
+    container: str,
+    imatrix: bool,
+    low: float,
+    high: float,
+) -> ModelRow:
+    weights = (
+        _from_table(config, tensors)
+        if tensors is not None
+        else _from_rules(config, quantization, container, imatrix)
+    )
+    layout = kv_layout(config)
+    decode_width, prefill_width, windowed_width = attention_widths(config)
+    gguf = container == "gguf"
+    # llama.cpp keeps token_embd on the host and, where it is tied, a copy on the device as output matrix.
+    on_device = weights.output_matrix + weights.rest
+    embedding = weights.embedding
+    if not gguf:
+        tied_once = weights.output_matrix == weights.embedding and is_tied(config)
+        on_device = weights.rest + weights.embedding + (0 if tied_once else weights.output_matrix)
+        embedding = 0
+    routed = [layer for layer in range(config.num_hidden_layers) if _routes(config, layer)]
+    heads = config.num_attention_heads or 1
+    return ModelRow(
+        repeating=weights.repeating,
+        experts=weights.experts,
+        output=on_device,
+        embedding=embedding,
+        total_bytes=weights.repeating
+        + weights.rest
+        + weights.embedding
+        + (0 if is_tied(config) else weights.output_matrix),
+        vision_bytes=weights.vision,
+        n_layers=config.num_hidden_layers,
+        n_moe_layers=len(routed) if weights.experts else 0,
+        dense_bytes=weights.dense_bytes,
+        lm_head_bytes=weights.output_matrix,
+        dense_params=weights.dense_params,
+        lm_head_params=weights.lm_head_params,
+        expert_params=weights.expert_params,
+        n_experts=(config.num_experts or 1) if weights.experts else 1,
+        n_experts_used=(config.num_experts_per_tok or 1) if weights.experts else 1,
+        largest_expert_bytes=weights.largest_expert,
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        intermediate_size=config.intermediate_size or config.moe_intermediate_size or 4 * config.hidden_size,
+        heads=heads,
+        head_dim=config.head_dim or config.hidden_size // heads,
+        attention_width=decode_width,
+        prefill_attention_width=prefill_width,
+        windowed_width=windowed_width,
+        full_k=int(layout.full_k),  # type: ignore[arg-type]
+        full_v=int(layout.full_v),  # type: ignore[arg-type]
+        windowed_k=int(layout.windowed_k),  # type: ignore[arg-type]
+        windowed_v=int(layout.windowed_v),  # type: ignore[arg-type]
+        window_tokens=int(layout.window_tokens),  # type: ignore[arg-type]
+        conv_state=int(layout.conv_state),  # type: ignore[arg-type]
+        recurrent_state=int(layout.recurrent_state),  # type: ignore[arg-type]
+        cross_k=int(layout.cross_k),  # type: ignore[arg-type]
+        cross_v=int(layout.cross_v),  # type: ignore[arg-type]
+        cross_positions=int(layout.cross_positions),  # type: ignore[arg-type]
+        index_k=int(layout.index_k),  # type: ignore[arg-type]
+        kv_heads=int(layout.kv_heads),  # type: ignore[arg-type]
+        n_kv_layers=int(layout.n_kv_layers),  # type: ignore[arg-type]
+        latent=int(layout.latent),  # type: ignore[arg-type]
+        encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
+        weights_low=low if not weights.exact else 1.0,
+        weights_high=high if not weights.exact else 1.0,
+        exact=weights.exact,
+    )
+
+
+def model_row(
+    model: Model, quantization: Quantization, container: str, catalog: Catalog, *, imatrix: bool = False
+) -> ModelRow:
+    """The row of a model at a format, in the container that the runtime reads.
+
+    Raises
+    ------
+    MissingDataError
+        The model has no architecture fields.
+    UnsupportedArchitectureError, UnsupportedFormatError
+        No rule gives the tensors of this architecture, or the bytes of this format.
+    """
+    if model.transformer is None:
+        raise MissingDataError(
+            f"{model.name}: no source gives its architecture fields.",
+            hint="Describe it by its config.json, or by a checkpoint file.",
+        )
+    low, high = _publisher_factors(quantization, catalog)
+    tensors = model.tensors if quantization.id == model.quantization else None
+    return _row(model.transformer, tensors, quantization, container, imatrix, low, high)
+
+
+def _publisher_factors(quantization: Quantization, catalog: Catalog) -> tuple[float, float]:
+    """How far a publisher's mix lies from the standard mix that it is made from."""
+    if quantization.exact:
+        return 1.0, 1.0
+    intervals = catalog.calibrations["memory"].intervals
+    for key in (f"weights/{quantization.id}", "weights/publisher-mix"):
+        if key in intervals:
+            return intervals[key]["low"], intervals[key]["high"]
+    return 1.0, 1.0
+
+
+def _routes(config: TransformerConfig, layer: int) -> bool:
+    return config.layer_type(layer) == "moe" or is_routed(config, layer)
+
+
+def _from_rules(config: TransformerConfig, quantization: Quantization, container: str, imatrix: bool) -> _Weights:
+    groups = weight_groups(config, quantization, container=container, imatrix=imatrix)
+    repeating, experts = sum(groups.layer_bytes), sum(groups.expert_layer_bytes)
+    count = groups.parameters_by_part
+    embedding = groups.bytes_of_part("embedding")
+    head = groups.output_matrix_bytes
+    return _Weights(
+        embedding=embedding,
+        output_matrix=head,
+        repeating=repeating,
+        experts=experts,
+        rest=groups.total_bytes - repeating - embedding - groups.bytes_of_part("output"),
+        dense_bytes=groups.always_read_bytes,
+        dense_params=sum(
+            count.get(part, 0)
+            for part in ("attention", "dense_ffn", "shared_experts", "router", "norm", "recurrent")  # type: ignore[call-overload]
+        ),
+        lm_head_params=count.get("output", 0) or (count.get("embedding", 0) if groups.tied else 0),
+        expert_params=count.get("experts", 0),
+        vision=groups.bytes_of_part("vision"),
+        largest_expert=groups.largest_expert_bytes,
+        exact=groups.exact,
+    )
+
+
+def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
+    """Bytes as a file's header states them: exact."""
+    parts = {group.role: group.part for group in tensor_inventory(config)}
+    size: dict[str, int] = {}
+    count: dict[str, int] = {}
+    largest = 0
+    for role, _, tensors, elements, length in table.rows:
+        part: str = "experts" if role.endswith("_exps") else parts.get(role, "dense_ffn")
+        if role in ("token_embd", "output"):
+            part = {"token_embd": "embedding", "output": "output"}[role]
+        size[part] = size.get(part, 0) + length
+        count[part] = count.get(part, 0) + elements
+        if part == "experts":
+            largest = max(largest, length // max(tensors, 1))
+    embedding, head = size.get("embedding", 0), size.get("output", 0)
+    experts = size.get("experts", 0)
+    aside = size.get("vision", 0) + size.get("prediction", 0)
+    repeating = sum(size.values()) - embedding - head - aside
+    return _Weights(
+        embedding=embedding,
+        output_matrix=head or embedding,
+        repeating=repeating,
+        experts=experts,
+        rest=0,
+        dense_bytes=repeating - experts,
+        dense_params=sum(count.values())
+        - sum(count.get(part, 0) for part in ("embedding", "output", "experts", "vision", "prediction")),
+        lm_head_params=count.get("output", 0) or count.get("embedding", 0),
+        expert_params=count.get("experts", 0),
+        vision=size.get("vision", 0),
+        largest_expert=largest,
+        exact=True,
+    )

@@ -1,0 +1,115 @@
+"""JSON out of untrusted files: bounded before it is parsed, strict while it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import NoReturn
+
+from willitrun.errors import CorruptCheckpointError
+
+__all__ = ["parse_object", "shown"]
+
+MAX_DEPTH = 64
+MAX_DIGITS = 20
+"""2^63 has 19 digits; a longer number counts nothing that fits a disk."""
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value from a file as it may appear in a message: escaped, on one line, short."""
+    text = value[: most + 1] if isinstance(value, str | bytes) else value
+    rendered = repr(text)
+    return rendered if len(rendered) <= most else f"{rendered[: most - 3]}..."
+
+
+def parse_object(data: bytes, what: str, *, most_containers: int) -> dict[str, object]:
+    """Parse one JSON object, refusing whatever could exhaust time or memory.
+
+    Parameters
+    ----------
+    data
+        The text [bytes]; the caller caps its length.
+    what
+        Name of the file, for messages.
+    most_containers
+        Objects and arrays that a sane file of this kind may hold; counted before parsing.
+
+    Raises
+    ------
+    CorruptCheckpointError
+        Not UTF-8, not JSON, not an object; nested or crowded beyond the caps; duplicate keys, NaN or
+        infinity, integers of more than 20 digits.
+
+    Examples
+    --------
+    >>> parse_object(b'{"a": 1}', "config.json", most_containers=10)
+    {'a': 1}
+    """
+    # Counting bytes inside strings too only overestimates, by nothing that matters in real files.
+    if data.count(b"{") + data.count(b"[") > most_containers:
+        raise CorruptCheckpointError(f"{what} holds more than {most_containers} objects and arrays.")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorruptCheckpointError(f"{what} is not UTF-8 (byte {error.start}).") from None
+
+    def refuse(constant: str) -> NoReturn:
+        raise CorruptCheckpointError(f"{what} holds {constant}, which is not JSON.")
+
+    def integer(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise CorruptCheckpointError(f"{what} holds an integer of {len(digits)} digits.")
+        return int(digits)
+
+    def real(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise CorruptCheckpointError(f"{what} holds a number beyond the range of a float.")
+        return value
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise CorruptCheckpointError(f"{what} has the key {shown(twice)} twice.")
+        return found
+
+    try:
+        value = json.loads(
+            text, parse_constant=refuse, parse_int=integer, parse_float=real, object_pairs_hook=unique
+        )
+    except CorruptCheckpointError:
+        raise
+    except RecursionError:
+        raise CorruptCheckpointError(f"{what} is nested too deeply.") from None
+    except ValueError as error:
+        raise CorruptCheckpointError(
+            f"{what} is not JSON: {getattr(error, 'msg', 'malformed')} at character {getattr(error, 'pos', '?')}."
+        ) from None
+    if not isinstance(value, dict):
+        raise CorruptCheckpointError(f"{what} holds {_kind(value)} where an object is expected.")
+    check_depth(value, what)
+    return value
+
+
+def check_depth(value: object, what: str) -> None:
+    """Refuse values nested beyond the cap, without recursing into them."""
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, Mapping) else outer)  # type: ignore[attr-defined]
+            if isinstance(inner, Mapping | list | tuple)
+        ]
+        if not level:
+            return
+    raise CorruptCheckpointError(f"{what} is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    return {list: "an array", str: "a string", bool: "a truth value"}.get(type(value), "a number")

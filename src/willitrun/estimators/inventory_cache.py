@@ -7,10 +7,11 @@ from functools import lru_cache
 
 from willitrun.estimators.inventory_blocks import head_widths, required
 from willitrun.estimators.inventory_traits import Traits, traits_of
+from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.kv_cache import KvLayout
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["attention_widths", "kv_layout"]
+__all__ = ["attention_widths", "buffer_shape", "feed_forward_width", "kv_layout"]
 
 
 @dataclass(slots=True)
@@ -162,3 +163,34 @@ def attention_widths(config: TransformerConfig) -> tuple[int, int, int]:
             decode += width
             prefill += width
     return decode, prefill, windowed
+
+
+def feed_forward_width(config: TransformerConfig) -> int:
+    """Widest feed-forward block that one token passes through: dense, or experts used and shared ones."""
+    dense = config.intermediate_size or 0
+    if not config.num_experts:
+        return dense
+    expert = config.moe_intermediate_size or dense
+    shared = config.shared_expert_intermediate_size or (config.n_shared_experts or 0) * expert
+    routed = (config.num_experts_per_tok or 1) * expert + shared
+    return max(dense if config.first_k_dense_replace or config.moe_layer_interval > 1 else 0, routed)
+
+
+def buffer_shape(config: TransformerConfig) -> BufferShape:
+    """Widths that decide the compute buffer of a graph."""
+    traits = traits_of(config.model_type)
+    heads = config.num_attention_heads or 0
+    if heads and traits.attention == "latent":
+        head = required(config, "qk_nope_head_dim") + required(config, "qk_rope_head_dim")
+    elif heads:
+        head = max(config.head_dim or config.hidden_size // heads, config.global_head_dim or 0)
+    else:
+        head = 0
+    return BufferShape(
+        vocabulary=config.vocab_size,
+        hidden=config.hidden_size,
+        heads=heads,
+        head_total=heads * head,
+        feed_forward=feed_forward_width(config),
+        has_output=int(traits.head),
+    )

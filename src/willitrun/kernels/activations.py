@@ -1,0 +1,225 @@
+"""Activation peaks outside llama.cpp and vLLM: eager PyTorch, vision graphs, diffusion stages [bytes]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from willitrun.kernels.weights import as_int64
+
+__all__ = [
+    "DiffusionPeaks",
+    "diffusion_peak",
+    "eager_transformer_peak",
+    "encoder_peak",
+    "vision_peak",
+]
+
+Int64Array = NDArray[np.int64]
+
+
+def eager_transformer_peak(
+    tokens: ArrayLike,
+    *,
+    sequences: ArrayLike,
+    vocabulary: ArrayLike,
+    hidden: ArrayLike,
+    feed_forward: ArrayLike,
+    heads: ArrayLike,
+    element_bytes: ArrayLike = 2,
+    fused_attention: ArrayLike = True,
+    all_logits: ArrayLike = False,
+    float_logits: ArrayLike = True,
+) -> Int64Array:
+    """Peak of one eager forward pass over a prompt [bytes].
+
+    The largest of three stages: feed-forward ``s b (3 F + 2 E)``, attention ``s b 6 E`` plus, unfused, two
+    score matrices ``2 b H s^2`` (one of them float32), and logits ``V b`` rows (``s b`` rows before
+    transformers 4.45), copied to float32 where the version does that.
+
+    Parameters
+    ----------
+    tokens, sequences
+        Prompt tokens per sequence, and sequences.
+    vocabulary, hidden, feed_forward, heads
+        Widths of the model.
+    element_bytes
+        Bytes of an activation element.
+    fused_attention
+        SDPA or flash attention: no score matrix.
+    all_logits
+        Logits for every position (a plain forward call), not for the last one only (generate).
+    float_logits
+        Whether logits are also held in float32.
+
+    Examples
+    --------
+    >>> eager_transformer_peak(256, sequences=1, vocabulary=32000, hidden=4096, feed_forward=11008,
+    ...     heads=32, all_logits=True).item() // 2**20
+    48
+    """
+    length, batch = as_int64(tokens), as_int64(sequences)
+    width, size = as_int64(hidden), as_int64(element_bytes)
+    rows = length * batch
+    feed = rows * (3 * as_int64(feed_forward) + 2 * width) * size
+    scores = batch * as_int64(heads) * length * length * (size + 4)
+    attention = rows * 6 * width * size + np.where(np.asarray(fused_attention, dtype=bool), 0, scores)
+    kept = np.where(np.asarray(all_logits, dtype=bool), rows, batch)
+    per_logit = size + np.where(np.asarray(float_logits, dtype=bool), 4, 0)
+    logits = kept * as_int64(vocabulary) * per_logit + rows * width * size
+    return np.asarray(np.maximum(np.maximum(feed, attention), logits), dtype=np.int64)
+
+
+def encoder_peak(
+    tokens: ArrayLike,
+    *,
+    batch: ArrayLike,
+    hidden: ArrayLike,
+    feed_forward: ArrayLike,
+    heads: ArrayLike,
+    element_bytes: ArrayLike = 2,
+    fused_attention: ArrayLike = True,
+) -> Int64Array:
+    """Peak of an encoder over a batch [bytes]: embeddings, rerankers, audio and image encoders.
+
+    Like `eager_transformer_peak` without logits.
+
+    Examples
+    --------
+    >>> encoder_peak(512, batch=32, hidden=1024, feed_forward=4096, heads=16).item() // 2**20
+    448
+    """
+    return eager_transformer_peak(
+        tokens,
+        sequences=batch,
+        vocabulary=0,
+        hidden=hidden,
+        feed_forward=feed_forward,
+        heads=heads,
+        element_bytes=element_bytes,
+        fused_attention=fused_attention,
+    )
+
+
+def vision_peak(
+    live_elements: ArrayLike,
+    *,
+    batch: ArrayLike,
+    element_bytes: ArrayLike,
+    workspace_bytes: ArrayLike = 0,
+    input_elements: ArrayLike = 0,
+) -> Int64Array:
+    """Peak live activations of a vision graph under eager execution [bytes].
+
+    ``batch x (largest sum of simultaneously live elements + input) x element size + workspace``.
+
+    Parameters
+    ----------
+    live_elements
+        Largest sum of live elements over the operators of one image, from its trace.
+    batch
+        Images at once.
+    element_bytes
+        2 under fp16, bf16 and autocast, 4 under fp32.
+    workspace_bytes
+        cuDNN and cuBLAS workspaces.
+    input_elements
+        Elements of one input image.
+    """
+    per_image = as_int64(live_elements) + as_int64(input_elements)
+    total = as_int64(batch) * per_image * as_int64(element_bytes) + as_int64(workspace_bytes)
+    return np.asarray(total, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionPeaks:
+    """Peak of a pipeline on the accelerator by stage, and what host memory holds [bytes]."""
+
+    encode: Int64Array
+    denoise: Int64Array
+    decode: Int64Array
+    host: Int64Array
+
+    @property
+    def peak(self) -> Int64Array:
+        """The largest stage."""
+        return np.maximum(np.maximum(self.encode, self.denoise), self.decode)
+
+
+def diffusion_peak(
+    encoder_bytes: ArrayLike,
+    denoiser_bytes: ArrayLike,
+    vae_bytes: ArrayLike,
+    *,
+    pixels: ArrayLike,
+    batch: ArrayLike,
+    guidance: ArrayLike,
+    encoder_activation_bytes: ArrayLike,
+    denoiser_bytes_per_pixel: ArrayLike,
+    vae_bytes_per_pixel: ArrayLike,
+    largest_layer_bytes: ArrayLike = 0,
+    offload: str = "none",
+    tiling: ArrayLike = False,
+    slicing: ArrayLike = False,
+    tile_pixels: ArrayLike = 512 * 512,
+) -> DiffusionPeaks:
+    """Peak of a diffusion pipeline under an offload mode [bytes].
+
+    A stage holds the components that the mode keeps on the accelerator, and its own activations:
+    all components (``none``), one at a time (``model``), one layer at a time (``sequential``), or two groups
+    of layers of the denoiser (``group``). Tiling decodes one tile at a time, slicing one image at a time.
+
+    Parameters
+    ----------
+    encoder_bytes, denoiser_bytes, vae_bytes
+        Weights of the text encoders, of the denoiser (quantized or not) and of the VAE [bytes].
+    pixels
+        Pixels of one image (of all frames of one video).
+    batch
+        Images at once; classifier-free guidance doubles the denoiser's batch where ``guidance``.
+    encoder_activation_bytes
+        Activations of text encoding.
+    denoiser_bytes_per_pixel, vae_bytes_per_pixel
+        Live activations per output pixel (calibrated by family).
+    largest_layer_bytes
+        Largest layer of the denoiser, for sequential and group offload.
+    offload
+        ``none``, ``model``, ``sequential`` or ``group``.
+
+    References
+    ----------
+    https://huggingface.co/docs/diffusers/optimization/memory
+    """
+    encoder, denoiser, vae = as_int64(encoder_bytes), as_int64(denoiser_bytes), as_int64(vae_bytes)
+    layer = as_int64(largest_layer_bytes)
+    images = as_int64(batch)
+    area = as_int64(pixels)
+    passes = images * np.where(np.asarray(guidance, dtype=bool), 2, 1)
+    denoise_live = np.rint(passes * area * np.asarray(denoiser_bytes_per_pixel, dtype=np.float64))
+    decoded = np.where(np.asarray(tiling, dtype=bool), np.minimum(area, as_int64(tile_pixels)), area)
+    at_once = np.where(np.asarray(slicing, dtype=bool) | np.asarray(tiling, dtype=bool), 1, images)
+    decode_live = np.rint(at_once * decoded * np.asarray(vae_bytes_per_pixel, dtype=np.float64))
+    every = encoder + denoiser + vae
+    match offload:
+        case "none":
+            held = (every, every, every)
+            host = np.zeros_like(every)
+        case "model":
+            held = (encoder, denoiser, vae)
+            host = every
+        case "sequential":
+            held = (layer, layer, np.minimum(layer, vae))
+            host = every
+        case "group":
+            held = (np.minimum(encoder, 2 * layer), 2 * layer, vae)
+            host = every
+        case _:
+            raise ValueError(f"unknown offload mode {offload!r}: none, model, sequential or group")
+    return DiffusionPeaks(
+        encode=np.asarray(held[0] + as_int64(encoder_activation_bytes), dtype=np.int64),
+        denoise=np.asarray(held[1] + denoise_live.astype(np.int64), dtype=np.int64),
+        decode=np.asarray(held[2] + decode_live.astype(np.int64), dtype=np.int64),
+        host=np.asarray(host, dtype=np.int64),
+    )

@@ -1,0 +1,167 @@
+"""What runtimes take beside weights, cache and activations: calibrated ranges, and vLLM's own budget.
+
+Every calibrated number is an argument; they live in ``catalogs/calibrations/memory.toml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from willitrun.kernels.weights import as_int64
+
+__all__ = [
+    "MemoryRange",
+    "add_ranges",
+    "scale_range",
+    "vllm_activation_peak",
+    "vllm_kv_pool",
+    "vllm_kv_tokens",
+]
+
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRange:
+    """Low, best and high estimate of a number of bytes, as int64 arrays of one shape."""
+
+    low: Int64Array
+    best: Int64Array
+    high: Int64Array
+
+    @classmethod
+    def exact(cls, value: ArrayLike) -> MemoryRange:
+        """A range of zero width."""
+        array = as_int64(value)
+        return cls(array, array, array)
+
+
+def _factor(value: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(value, dtype=np.float64)
+
+
+def scale_range(value: ArrayLike, low: ArrayLike, best: ArrayLike, high: ArrayLike) -> MemoryRange:
+    """Bytes with calibrated factors around them.
+
+    The low end is rounded down and the high end up, so that a range never shrinks by rounding.
+
+    Examples
+    --------
+    >>> scale_range(1000, 0.9, 1.0, 1.1005).high.item()
+    1101
+    """
+    base = as_int64(value).astype(np.float64)
+    return MemoryRange(
+        np.asarray(np.floor(base * _factor(low)), dtype=np.int64),
+        np.asarray(np.rint(base * _factor(best)), dtype=np.int64),
+        np.asarray(np.ceil(base * _factor(high)), dtype=np.int64),
+    )
+
+
+def add_ranges(*parts: MemoryRange) -> MemoryRange:
+    """Sum of independent ranges: best estimates add, half-widths add in quadrature.
+
+    The interval of a sum of endpoints would be far too wide; this one is right for independent errors, and
+    totals with a calibration of their own use that instead.
+    """
+    best = sum((part.best for part in parts), start=np.int64(0))
+    below = np.sqrt(
+        sum(((part.best - part.low).astype(np.float64) ** 2 for part in parts), start=np.float64(0))
+    )
+    above = np.sqrt(
+        sum(((part.high - part.best).astype(np.float64) ** 2 for part in parts), start=np.float64(0))
+    )
+    return MemoryRange(
+        np.asarray(best - np.ceil(below).astype(np.int64), dtype=np.int64),
+        np.asarray(best, dtype=np.int64),
+        np.asarray(best + np.ceil(above).astype(np.int64), dtype=np.int64),
+    )
+
+
+def vllm_activation_peak(
+    vocabulary: ArrayLike,
+    hidden: ArrayLike,
+    feed_forward: ArrayLike,
+    *,
+    max_num_seqs: ArrayLike,
+    max_num_batched_tokens: ArrayLike,
+    tensor: ArrayLike = 1,
+    sampler_bytes: ArrayLike,
+    forward_copies: ArrayLike,
+    base_bytes: ArrayLike,
+) -> Int64Array:
+    """Activation peak of vLLM's profiling run on one accelerator [bytes].
+
+    The larger of the sampler on ``max_num_seqs`` rows of logits and of one forward pass over
+    ``max_num_batched_tokens``, plus a constant:
+    ``max(V S sampler_bytes, T (2 F / t + forward_copies E) 2) + base``.
+
+    Parameters
+    ----------
+    vocabulary, hidden, feed_forward
+        Widths of the model [elements].
+    max_num_seqs, max_num_batched_tokens
+        Scheduler limits: rows of logits, tokens of a step.
+    tensor
+        Tensor-parallel ranks, which share the feed-forward width; logits are gathered whole.
+    sampler_bytes
+        Bytes per logit in the sampler; depends on the version (calibrated).
+    forward_copies
+        Hidden-width tensors alive at once (calibrated).
+    base_bytes
+        Workspaces (calibrated).
+    """
+    logits = as_int64(vocabulary) * as_int64(max_num_seqs) * np.asarray(sampler_bytes, dtype=np.float64)
+    widths = 2 * as_int64(feed_forward) / as_int64(tensor) + np.asarray(
+        forward_copies, dtype=np.float64
+    ) * as_int64(hidden)
+    forward = as_int64(max_num_batched_tokens) * widths * 2.0
+    total = np.maximum(logits, forward) + np.asarray(base_bytes, dtype=np.float64)
+    return np.asarray(np.rint(total), dtype=np.int64)
+
+
+def vllm_kv_pool(
+    device_bytes: ArrayLike,
+    *,
+    utilization: ArrayLike,
+    weights_bytes: ArrayLike,
+    activation_bytes: ArrayLike,
+    non_torch_bytes: ArrayLike,
+    graph_bytes: ArrayLike = 0,
+) -> Int64Array:
+    """What vLLM leaves for the KV cache on one accelerator [bytes]; 0 where nothing is left.
+
+    ``utilization x total - weights - activation peak - non-torch - graphs``. CUDA graphs were outside the
+    budget before version 0.20: pass 0 then.
+
+    Examples
+    --------
+    >>> vllm_kv_pool(80 * 2**30, utilization=0.9, weights_bytes=16 * 2**30, activation_bytes=2**30,
+    ...     non_torch_bytes=2**28).item() // 2**30
+    54
+    """
+    budget = np.floor(as_int64(device_bytes) * np.asarray(utilization, dtype=np.float64)).astype(np.int64)
+    taken = (
+        as_int64(weights_bytes)
+        + as_int64(activation_bytes)
+        + as_int64(non_torch_bytes)
+        + as_int64(graph_bytes)
+    )
+    return np.asarray(np.maximum(budget - taken, 0), dtype=np.int64)
+
+
+def vllm_kv_tokens(
+    pool_bytes: ArrayLike, bytes_per_token: ArrayLike, *, block_tokens: ArrayLike = 16
+) -> Int64Array:
+    """Tokens that a pool holds, in whole blocks.
+
+    Examples
+    --------
+    >>> vllm_kv_tokens(2**30, 131072).item()
+    8192
+    """
+    block = as_int64(block_tokens)
+    return np.asarray(as_int64(pool_bytes) // (as_int64(bytes_per_token) * block) * block, dtype=np.int64)

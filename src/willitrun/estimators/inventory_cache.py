@@ -20,6 +20,7 @@ class _Sums:
     full_v: int = 0
     windowed_k: int = 0
     windowed_v: int = 0
+    latent_v: int = 0
     conv_state: int = 0
     recurrent_state: int = 0
     index_k: int = 0
@@ -78,6 +79,7 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
         index_k=sums.index_k,
         kv_heads=max(sums.kv_heads, 1),
         n_kv_layers=sums.layers,
+        latent_v=sums.latent_v,
         latent=int(traits.attention == "latent" and latent),
     )
 
@@ -100,6 +102,7 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
         rope = required(config, "qk_rope_head_dim")
         if latent:
             sums.full_k += required(config, "kv_lora_rank") + rope
+            sums.latent_v += required(config, "kv_lora_rank")
             sums.kv_heads = 1
         else:
             sums.full_k += heads * (required(config, "qk_nope_head_dim") + rope)

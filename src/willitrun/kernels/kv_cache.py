@@ -67,8 +67,10 @@ class KvLayout:
         KV heads of the full layers; 1 for latent attention. Tensor-parallel ranks beyond them repeat it.
     n_kv_layers
         Layers that keep a cache of their own.
+    latent_v
+        Values that runtimes with a plain cache store beside the latent row of MLA: a second copy of it.
     latent
-        1 for latent attention (MLA): one row of latent and rope, no values.
+        1 for latent attention (MLA): one row of latent and rope.
     """
 
     full_k: ArrayLike
@@ -84,6 +86,7 @@ class KvLayout:
     index_k: ArrayLike = 0
     kv_heads: ArrayLike = 1
     n_kv_layers: ArrayLike = 1
+    latent_v: ArrayLike = 0
     latent: ArrayLike = 0
 
 
@@ -100,7 +103,9 @@ class CellsPolicy:
     streams
         Whether sequences can have streams of their own (July 2025).
     latent
-        Whether MLA models keep the latent only (April 2025).
+        Whether MLA models keep the latent row instead of expanded keys and values (April 2025).
+    latent_values
+        Whether a copy of the latent is kept as values too (until January 2026).
     quantized_window
         Whether the sliding-window part takes the cache type that was asked for.
     """
@@ -109,6 +114,7 @@ class CellsPolicy:
     windowed: bool = True
     streams: bool = True
     latent: bool = True
+    latent_values: bool = False
     quantized_window: bool = True
 
 
@@ -116,7 +122,8 @@ def cells_policy(build: int | None = None, *, flash_attention: bool = True) -> C
     """The policy of a llama.cpp build number; the current one for None.
 
     Cells were padded to 32 without flash attention until streams came (build 5912 made the padding depend on
-    the cache, 256 in all of them since). Sliding-window caches came in build 5438, latent caches in 5129.
+    the cache, 256 in all of them since). Sliding-window caches came in build 5438, latent caches in 5129; the
+    copy of the latent went with pull request 19067 of January 2026, about build 7826.
 
     Examples
     --------
@@ -125,9 +132,12 @@ def cells_policy(build: int | None = None, *, flash_attention: bool = True) -> C
     >>> cells_policy().padding
     256
     """
-    if build is None or build >= 6900:
+    if build is None or build >= 7826:
         return CellsPolicy()
+    if build >= 6900:
+        return CellsPolicy(latent_values=True)
     return CellsPolicy(
+        latent_values=build >= 5129,
         padding=256 if flash_attention else 32,
         windowed=build >= 5438,
         streams=build >= 5912,
@@ -213,7 +223,8 @@ def cells_cache(
     else:
         narrow = cells
     window_k, window_v = (kind_k, kind_v) if era.quantized_window else ("f16", "f16")
-    per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(layout.full_v, kind_v)
+    values = as_int64(layout.full_v) + (as_int64(layout.latent_v) if era.latent_values else 0)
+    per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(values, kind_v)
     per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(layout.windowed_v, window_v)
     indexer = 2 * as_int64(layout.index_k)
     cross = as_int64(layout.cross_positions) * 2 * (as_int64(layout.cross_k) + as_int64(layout.cross_v))

@@ -1,0 +1,210 @@
+"""KV cache, compute buffers and their sum against load logs of llama.cpp and its relatives."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from willitrun.kernels.compute_buffers import BufferShape, device_buffer
+from willitrun.kernels.kv_cache import CellsPolicy, KvLayout, cells_cache, cells_policy, recurrent_state
+
+__all__ = ["Scored", "score"]
+
+MIB = 2**20
+_PATTERNS = {"gemma3": 6, "gemma2": 2, "gpt-oss": 2, "cohere2": 4, "gemma3n": 5}
+_ON = ("1", "1.0", "enabled", "auto", "on")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One log: what was printed and what the kernels say [MiB]."""
+
+    row: str
+    engine: str
+    architecture: str
+    kv_printed: float
+    kv_predicted: float
+    compute_printed: float
+    compute_predicted: float
+    rest_printed: float
+    flagged: bool
+    devices: int
+    whole: bool
+
+    @property
+    def kv_exact(self) -> bool:
+        """Equal to print precision."""
+        return abs(self.kv_printed - self.kv_predicted) < 0.0051
+
+    @property
+    def sum_ratio(self) -> float:
+        """Predicted over printed sum of accelerator buffers (weights as printed)."""
+        return (self.rest_printed + self.compute_predicted + self.kv_predicted) / (
+            self.rest_printed + self.compute_printed + self.kv_printed
+        )
+
+
+def _number(value: Any, default: float = math.nan) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return default
+    return default if math.isnan(found) else found
+
+
+def _mapping(value: Any) -> dict[str, float]:
+    if not isinstance(value, str) or not value.startswith("{"):
+        return {}
+    loaded: dict[str, float] = json.loads(value)
+    return loaded
+
+
+def _on_accelerator(buffers: dict[str, float]) -> dict[str, float]:
+    return {
+        name: size
+        for name, size in buffers.items()
+        if "host" not in name.lower() and not name.upper().startswith(("CPU", "BLAS"))
+    }
+
+
+def _policy(row: Any, flash: bool) -> CellsPolicy:
+    build = re.match(r"\s*(\d+)", str(row.build))
+    number = int(build.group(1)) if build else None
+    engine = str(row.engine)
+    if engine.startswith("ik"):
+        # A fork with its own build numbers. Its MLA mode 1 without flash attention keeps a copy of the latent.
+        copied = str(row.mla_attn) == "1.0" and not flash
+        windowed = isinstance(row.swa_cells, str)
+        return CellsPolicy(256 if windowed else 1, windowed=windowed, latent_values=copied)
+    if number is None:
+        return CellsPolicy(padding=1, windowed=isinstance(row.swa_cells, str), latent=False)
+    era = cells_policy(number, flash_attention=flash)
+    # Logs print n_ctx as it was padded, or the cells themselves: padding again must not change them.
+    kept = era.padding if number >= 6900 or era.windowed else 1
+    return CellsPolicy(kept, era.windowed, era.streams, era.latent, era.latent_values)
+
+
+def _layout(row: Any, kind_v: str | None, policy: CellsPolicy) -> KvLayout | None:
+    layers, key, value = (_number(row[name]) for name in ("n_layer", "n_embd_k_gqa", "n_embd_v_gqa"))
+    if row.arch == "mamba":
+        conv = (_number(row.ssm_d_conv) - 1) * _number(row.ssm_d_inner)
+        state = _number(row.ssm_d_state) * _number(row.ssm_d_inner)
+        return KvLayout(0, 0, conv_state=int(layers * conv), recurrent_state=int(layers * state))
+    if str(row.arch).startswith("rwkv"):
+        width = _number(row.n_embd)
+        shifts, head = (2, 64) if row.arch == "rwkv6" else (1, 128)
+        return KvLayout(
+            0, 0, conv_state=int(layers * shifts * width), recurrent_state=int(layers * head * width)
+        )
+    if any(math.isnan(number) for number in (layers, key, value)):
+        return None
+    rank = _number(row.kv_lora_rank)
+    if row.arch == "deepseek2" and rank > 0 and (kind_v is None or key == rank + 64):
+        row_width = int(layers * (rank + 64))
+        return KvLayout(row_width, 0, kv_heads=1, latent=1, latent_v=int(layers * rank))
+    if row.arch == "gemma3n":
+        layers = 20.0  # the other 15 of 35 read the cache of layers 18 and 19
+    window = _number(row.n_swa, 0)
+    pattern = _PATTERNS.get(str(row.arch), 0)
+    if window and pattern and policy.windowed:
+        full = int(layers) // pattern
+        narrow = int(layers) - full
+        return KvLayout(
+            int(full * key), int(full * value), int(narrow * key), int(narrow * value), int(window)
+        )
+    return KvLayout(int(layers * key), int(layers * value))
+
+
+def _swa_full(row: Any) -> bool:
+    cells = _mapping(row.swa_cells)
+    return bool(cells) and cells.get("SWA") == cells.get("non-SWA")
+
+
+def _shape(row: Any) -> BufferShape | None:
+    vocabulary, hidden = _number(row.n_vocab), _number(row.n_embd)
+    if math.isnan(vocabulary) or math.isnan(hidden):
+        return None
+    heads = _number(row.n_head, 0)
+    head = _number(row.n_embd_head_k, hidden / heads if heads else 0)
+    experts, used = _number(row.n_expert, 0), _number(row.n_expert_used, 0)
+    # Logs give the dense width only; a mixture's own block is narrower than its logits anyway.
+    width = 0 if experts and used else _number(row.n_ff, 0)
+    return BufferShape(int(vocabulary), int(hidden), int(heads), int(heads * head), int(width))
+
+
+def score(path: Path) -> Iterator[Scored]:
+    """Score every complete row of ``mem_llamacpp.csv``."""
+    table = pd.read_csv(path, low_memory=False)
+    for _, row in table.iterrows():
+        found = _score_row(row)
+        if found is not None:
+            yield found
+
+
+def _score_row(row: Any) -> Scored | None:
+    context = _number(row.n_ctx)
+    if math.isnan(context):
+        return None
+    flash = str(row.flash_attn) in _ON
+    policy = _policy(row, flash)
+    kind_k = row.cache_type_k if isinstance(row.cache_type_k, str) else "f16"
+    given_v = row.cache_type_v if isinstance(row.cache_type_v, str) else None
+    layout = _layout(row, given_v, policy)
+    shape = _shape(row)
+    if layout is None or shape is None:
+        return None
+    batch = int(_number(row.n_ubatch, 512))
+    slots = int(_number(row.n_seq_max, 1))
+    unified = str(row.kv_unified) not in ("False", "false", "0", "0.0")
+    kv = cells_cache(
+        layout,
+        int(context),
+        sequences=slots if policy.windowed else 1,
+        unified=True if slots == 1 else unified,
+        n_ubatch=batch,
+        swa_full=_swa_full(row),
+        kind_k=kind_k,
+        kind_v=given_v or kind_k,
+        policy=policy,
+    ).item()
+    states = 1 if row.arch == "mamba" or str(row.arch).startswith("rwkv") else slots
+    kv += recurrent_state(layout, sequences=states).item()
+    compute = _on_accelerator(_mapping(row.compute_buffers_mib))
+    devices = len(compute)
+    cells = int(context) if unified or slots == 1 else int(context) // slots
+    pipeline = bool(_number(row.pipeline_parallel, 0))
+    predicted = [
+        device_buffer(
+            shape,
+            cells,
+            n_ubatch=batch,
+            flash_attention=flash,
+            holds_output=index == devices - 1,
+            pipeline=pipeline,
+        ).item()
+        for index in range(devices)
+    ]
+    weights = sum(_on_accelerator(_mapping(row.model_buffers_mib)).values())
+    on_device = sum(_on_accelerator(_mapping(row.kv_buffers_mib)).values())
+    whole = _number(row.layers_offloaded) == _number(row.layers_total_offloadable, -1)
+    printed = _number(row.kv_total_mib)
+    return Scored(
+        row.row_id,
+        str(row.engine).split(" ")[0],
+        str(row.arch),
+        printed,
+        kv / MIB,
+        sum(compute.values()),
+        sum(predicted) / MIB,
+        weights + (on_device - printed if on_device else 0.0),
+        isinstance(row.qa_flag, str) and "mismatch" in row.qa_flag,
+        devices,
+        whole,
+    )

@@ -1,0 +1,168 @@
+"""Read a text of any size in bounded memory and find signatures in it."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, cast
+
+from willitrun.diagnostics.signatures import SignatureIndex
+
+__all__ = ["Hit", "Sighting", "Text", "scan"]
+
+Text = str | bytes | os.PathLike[str] | IO[str] | IO[bytes] | Iterable[str] | Iterable[bytes]
+
+_CHUNK_BYTES = 1 << 20
+_LINE_BYTES = 8192
+_MOST_HITS = 8
+_MOST_TRIES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One match: line number from 1, matched text, captured groups."""
+
+    line: int
+    text: str
+    groups: dict[str, str]
+
+
+@dataclass(slots=True)
+class Sighting:
+    """All that was seen of one entry."""
+
+    hits: list[Hit] = field(default_factory=list)
+    occurrences: int = 0
+    tries: int = 0
+    last_line: int = 0
+
+
+def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
+    """Find the signatures of an index in a text.
+
+    Parameters
+    ----------
+    text
+        The text itself (`str`, `bytes`), a path, an open file, or an iterable of lines.
+    index
+        What to look for.
+
+    Returns
+    -------
+    dict
+        Entry id -> what was seen. Of each entry a few hits are kept, preferring those that capture more.
+    """
+    seen: dict[str, Sighting] = {}
+    active = index
+    lines_before = 0
+    for buffer, owned in _buffers(text):
+        counted = 0
+        newlines = lines_before
+        for position, gram in active.candidates(buffer):
+            if position >= owned:
+                break
+            start = buffer.rfind(b"\n", 0, position) + 1
+            newlines += buffer.count(b"\n", counted, start)
+            counted = start
+            finish = buffer.find(b"\n", position)
+            finish = len(buffer) if finish < 0 else finish
+            start, finish = max(start, position - _LINE_BYTES // 2), min(finish, position + _LINE_BYTES // 2)
+            line = ""
+            for number in active.by_gram[gram]:
+                signature = active.signatures[number]
+                sighting = seen.setdefault(signature.entry, Sighting())
+                sighting.tries += 1
+                if sighting.tries > _MOST_TRIES:
+                    continue
+                line = line or buffer[start:finish].decode("utf-8", "replace").rstrip("\r")
+                match = signature.pattern.search(line)
+                if match is not None:
+                    _note(sighting, newlines + 1, match.group(0), match.groupdict())
+        lines_before += buffer.count(b"\n", 0, owned)
+        worn_out = {entry for entry, sighting in seen.items() if sighting.tries > _MOST_TRIES}
+        if worn_out and any(signature.entry in worn_out for signature in active.signatures):
+            active = active.without(worn_out)
+    return {entry: sighting for entry, sighting in seen.items() if sighting.hits}
+
+
+def _note(sighting: Sighting, line: int, text: str, groups: dict[str, str | None]) -> None:
+    captured = {name: value for name, value in groups.items() if value is not None}
+    if sighting.last_line != line:
+        sighting.occurrences += 1
+        sighting.last_line = line
+    elif sighting.hits and sighting.hits[-1].line == line:
+        last = sighting.hits[-1]
+        if (len(captured), len(text)) > (len(last.groups), len(last.text)):
+            sighting.hits[-1] = Hit(line, text, captured)
+        return
+    if len(sighting.hits) < _MOST_HITS:
+        sighting.hits.append(Hit(line, text, captured))
+
+
+def _buffers(text: Text) -> Iterator[tuple[bytes, int]]:
+    """Buffers that end at a line where possible, each with the count of bytes that are its own.
+
+    Only a line longer than a buffer is cut. What follows the owned part is shown as context and repeated at
+    the start of the next buffer, so that a message which begins before the seam is seen whole.
+    """
+    rest = b""
+    for chunk in _chunks(text):
+        buffer = rest + chunk
+        cut = buffer.rfind(b"\n") + 1
+        if cut == 0:
+            cut = max(0, len(buffer) - _LINE_BYTES) if len(buffer) > _CHUNK_BYTES else 0
+        if cut:
+            owned = cut
+            tail = min(len(buffer), cut + _LINE_BYTES) if buffer[cut - 1 : cut] != b"\n" else cut
+            yield buffer[:tail], owned
+        rest = buffer[cut:]
+    if rest:
+        yield rest, len(rest)
+
+
+def _chunks(text: Text) -> Iterator[bytes]:
+    if isinstance(text, str):
+        for start in range(0, len(text), _CHUNK_BYTES):
+            yield text[start : start + _CHUNK_BYTES].encode("utf-8", "replace")
+    elif isinstance(text, bytes | bytearray | memoryview):
+        yield from _decoded(
+            bytes(text[start : start + _CHUNK_BYTES]) for start in range(0, len(text), _CHUNK_BYTES)
+        )
+    elif isinstance(text, os.PathLike):
+        with open(text, "rb") as file:
+            yield from _decoded(iter(lambda: file.read(_CHUNK_BYTES), b""))
+    elif hasattr(text, "read"):
+        yield from _decoded(_read(cast("IO[Any]", text)))
+    else:
+        yield from _gathered(text)
+
+
+def _read(file: IO[Any]) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK_BYTES):
+        yield piece.encode("utf-8", "replace") if isinstance(piece, str) else piece
+
+
+def _gathered(lines: Iterable[str] | Iterable[bytes]) -> Iterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        raw = line.encode("utf-8", "replace") if isinstance(line, str) else line
+        raw = raw if raw.endswith(b"\n") else raw + b"\n"
+        held.append(raw)
+        size += len(raw)
+        if size >= _CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _decoded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """UTF-16, which Windows shells write when output is redirected, becomes UTF-8; the rest passes."""
+    decoder: codecs.IncrementalDecoder | None = None
+    for number, chunk in enumerate(chunks):
+        if number == 0 and chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        yield decoder.decode(chunk).encode("utf-8", "replace") if decoder else chunk

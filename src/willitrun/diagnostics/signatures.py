@@ -1,0 +1,171 @@
+"""Signatures made searchable: the literal that each one needs, and an index over those literals.
+
+A log is first scanned for 8-byte windows ("grams"), one per signature, all in one pass of array arithmetic;
+only lines that hold such a window meet a regular expression. The cost of the pass does not depend on how
+many signatures there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["GRAM_BYTES", "Signature", "SignatureIndex", "compile_signatures", "required_literals"]
+
+GRAM_BYTES = 8
+_HASH_BITS = 16
+_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_HASH_SHIFT = np.uint64(64 - _HASH_BITS)
+_QUANTIFIERS = "?*{+"
+# Characters of log text, most frequent first: a window of rare ones is met less often.
+_COMMON = {
+    character: 1000 / (rank + 8) for rank, character in enumerate(" etaoinsrlcdumpfghbyvw_/.-:=0123456789")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One regular expression of one entry, and the window that a line must hold to be worth trying."""
+
+    entry: str
+    pattern: re.Pattern[str]
+    gram: bytes
+
+
+def required_literals(expression: str) -> tuple[str, ...]:
+    """Runs of characters that every match of an expression contains.
+
+    Groups and classes are skipped, so the answer is a part of what is required, never more.
+
+    Examples
+    --------
+    >>> required_literals(r"Tried to allocate (?P<tried>[0-9.]+ GiB)\\. GPU \\d+ has")
+    ('Tried to allocate ', '. GPU ', ' has')
+    """
+    runs: list[str] = []
+    run = ""
+    depth = position = 0
+    while position < len(expression):
+        character = expression[position]
+        literal = ""
+        if character == "\\" and position + 1 < len(expression):
+            position += 1
+            escaped = expression[position]
+            literal = "" if escaped.isalnum() else escaped
+        elif character == "[":
+            position = _class_end(expression, position)
+        elif character == "{" and depth == 0:
+            position = expression.index("}", position)
+        elif character in "()":
+            depth += 1 if character == "(" else -1
+        elif character == "|" and depth == 0:
+            return ()
+        elif character not in ".^$?*+|":
+            literal = character
+        position += 1
+        if depth or not literal:
+            runs, run = [*runs, run], ""
+            continue
+        if position < len(expression) and expression[position] in _QUANTIFIERS:
+            # An optional character ends the run; one that repeats begins a new one after itself.
+            runs.append(run + literal if expression[position] == "+" else run)
+            run = ""
+            continue
+        run += literal
+    return tuple(found for found in [*runs, run] if found)
+
+
+def _class_end(expression: str, start: int) -> int:
+    position = start + 1
+    if expression[position : position + 1] == "^":
+        position += 1
+    if expression[position : position + 1] == "]":
+        position += 1
+    while expression[position] != "]":
+        position += 2 if expression[position] == "\\" else 1
+    return position
+
+
+def _rarest_window(literals: Iterable[str]) -> bytes | None:
+    best: tuple[float, bytes] | None = None
+    for literal in literals:
+        raw = literal.encode()
+        for start in range(len(raw) - GRAM_BYTES + 1):
+            window = raw[start : start + GRAM_BYTES]
+            frequency = sum(log(_COMMON.get(chr(byte), 15)) for byte in window)
+            if best is None or frequency < best[0]:
+                best = (frequency, window)
+    return best[1] if best else None
+
+
+@dataclass(slots=True)
+class SignatureIndex:
+    """Windows to look for, and which signatures each one calls for."""
+
+    signatures: tuple[Signature, ...]
+    by_gram: dict[int, tuple[int, ...]] = field(init=False)
+    table: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        grouped: dict[int, list[int]] = {}
+        for number, signature in enumerate(self.signatures):
+            grouped.setdefault(int.from_bytes(signature.gram, "little"), []).append(number)
+        self.by_gram = {gram: tuple(numbers) for gram, numbers in grouped.items()}
+        self.table = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
+        if grouped:
+            self.table[_hashed(np.array(list(grouped), dtype=np.uint64))] = True
+
+    def without(self, entries: set[str]) -> SignatureIndex:
+        """The index less the entries of which enough was seen."""
+        return SignatureIndex(tuple(found for found in self.signatures if found.entry not in entries))
+
+    def candidates(self, buffer: bytes) -> list[tuple[int, int]]:
+        """Positions in a buffer that hold a window, with the window [bytes offset, window as integer]."""
+        found: list[tuple[int, int]] = []
+        for offset in range(GRAM_BYTES):
+            count = (len(buffer) - offset) // GRAM_BYTES
+            if count <= 0:
+                break
+            words = np.frombuffer(buffer, dtype="<u8", count=count, offset=offset)
+            (hits,) = np.nonzero(self.table[_hashed(words)])
+            for index, word in zip(hits.tolist(), words[hits].tolist(), strict=True):
+                if word in self.by_gram:
+                    found.append((offset + GRAM_BYTES * index, word))
+        found.sort()
+        return found
+
+
+def _hashed(words: NDArray[np.uint64]) -> NDArray[np.intp]:
+    # Unsigned products wrap, which is what a multiplicative hash wants.
+    return ((words * _HASH_FACTOR) >> _HASH_SHIFT).astype(np.intp)
+
+
+@lru_cache(maxsize=8)
+def compile_signatures(entries: tuple[tuple[str, tuple[str, ...]], ...]) -> SignatureIndex:
+    """Compile the signatures of entries, given as ``(entry id, expressions)``.
+
+    Raises
+    ------
+    ValueError
+        An expression is no regular expression, or requires no literal of 8 bytes to look for.
+    """
+    compiled: list[Signature] = []
+    for entry, expressions in entries:
+        for expression in expressions:
+            try:
+                pattern = re.compile(expression)
+            except re.error as error:
+                raise ValueError(f"{entry}: {expression!r} is no regular expression: {error}") from error
+            gram = _rarest_window(required_literals(expression))
+            if gram is None:
+                raise ValueError(
+                    f"{entry}: {expression!r} requires no run of {GRAM_BYTES} characters to look for"
+                )
+            compiled.append(Signature(entry, pattern, gram))
+    return SignatureIndex(tuple(compiled))

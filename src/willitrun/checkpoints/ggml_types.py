@@ -89,13 +89,14 @@ FILE_TYPES: dict[int, str] = {
     32: "bf16",
     36: "tq1_0",
     37: "tq2_0",
-    38: "mxfp4",
+    38: "mxfp4_moe",
     39: "nvfp4",
     40: "q1_0",
 }
 
 # The tensor type that the mix is named after, where the two names differ: what most weights must be in.
 TENSOR_TYPES_OF: dict[str, tuple[str, ...]] = {
+    "mxfp4_moe": ("mxfp4",),
     "q2_k_s": ("q2_k",),
     "q2_k": ("q2_k", "q3_k"),
     "q3_k_s": ("q3_k",),

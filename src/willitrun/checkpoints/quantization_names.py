@@ -1,0 +1,101 @@
+"""What a checkpoint's weights are stored in, as one of the library's format names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from willitrun.checkpoints.config_fields import ConfigFields
+from willitrun.errors import UnsupportedFormatError
+
+__all__ = ["DTYPE_NAMES", "stored_quantization"]
+
+DTYPE_NAMES = {
+    "bfloat16": "bf16",
+    "bf16": "bf16",
+    "float16": "f16",
+    "half": "f16",
+    "fp16": "f16",
+    "float32": "f32",
+    "float": "f32",
+    "fp32": "f32",
+    "float8_e4m3fn": "fp8",
+}
+
+
+def stored_quantization(config: Mapping[str, object], what: str) -> str | None:
+    """The format that ``quantization_config`` or ``dtype`` names; None where neither is there.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        A quantization method that is not known: its bytes would be a guess.
+    """
+    fields = ConfigFields(config, what=what)
+    for key in ("quantization_config", "quantization"):
+        block = fields.block(key) if not isinstance(fields.raw(key), str) else None
+        if block:
+            return _quantized(ConfigFields(block, what=f"{what}: {key}"))
+    for key in ("dtype", "torch_dtype"):
+        word = fields.raw(key)
+        if isinstance(word, str):
+            return DTYPE_NAMES.get(word.removeprefix("torch."))
+    return None
+
+
+def _quantized(fields: ConfigFields) -> str:
+    method = (fields.word("quant_method") or "").lower()
+    bits = fields.positive("bits", most=64) or fields.positive("w_bit", most=64)
+    if method == "awq":
+        return f"awq-int{bits or 4}"
+    if method in ("gptq", "gptqmodel", "auto-round", "intel/auto-round"):
+        return f"gptq-int{bits or 4}"
+    if method in ("fp8", "fbgemm_fp8", "finegrained_fp8"):
+        return "fp8"
+    if method == "mxfp4":
+        return "mxfp4"
+    if method in ("bitsandbytes", "") and (fields.flag("load_in_4bit") or fields.flag("_load_in_4bit")):
+        return fields.word("bnb_4bit_quant_type") or "fp4"
+    if method in ("bitsandbytes", "") and (fields.flag("load_in_8bit") or fields.flag("_load_in_8bit")):
+        return "int8"
+    if method in ("compressed-tensors", "compressed_tensors"):
+        return _compressed(fields)
+    if method == "modelopt":
+        algorithm = (fields.word("quant_algo") or "").lower()
+        if algorithm in ("fp8", "nvfp4"):
+            return algorithm
+    if method in ("exl2", "exl3") and (ratio := fields.ratio("bits")):
+        return f"{method}-{ratio:.2f}".rstrip("0").rstrip(".")
+    if not method and bits and fields.positive("group_size"):
+        return f"mlx-{bits}bit"
+    raise UnsupportedFormatError(
+        f"{fields.what} uses the method {method or 'of no name'!r}, whose layout is not known."
+    )
+
+
+def _compressed(fields: ConfigFields) -> str:
+    layout = (fields.word("format") or "").lower()
+    if "nvfp4" in layout:
+        return "nvfp4"
+    if "mxfp4" in layout:
+        return "mxfp4"
+    for group in (fields.block("config_groups") or {}).values():
+        weights = (
+            ConfigFields(group, what=fields.what).block("weights") if isinstance(group, Mapping) else None
+        )
+        if weights:
+            inner = ConfigFields(weights, what=fields.what)
+            bits, kind = inner.positive("num_bits", most=64), inner.word("type")
+            if kind == "float" and bits == 8:
+                return "fp8"
+            if kind == "int" and bits == 8:
+                return "int8"
+            if kind == "int" and bits == 4:
+                # Packed 4-bit groups with 16-bit scales: the layout of GPTQ without its group index.
+                return "gptq-int4"
+            if kind == "float" and bits == 4:
+                return "nvfp4"
+    if layout in ("float-quantized", "naive-quantized"):
+        return "fp8"
+    if layout == "int-quantized":
+        return "int8"
+    raise UnsupportedFormatError(f"{fields.what} gives no weight format that is known.")

@@ -13,60 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from accuracy.vision.devices import DeviceIndex, load_hardware
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 from willitrun.kernels.operators import PROFILES, DeviceRates, ImageLoad
 
 TRACES = Path(__file__).resolve().parents[2] / "catalogs" / "traces"
 
-# Devices of timm_speed.csv and vision_speed.csv by the id of hardware.csv. Names that leave the board open
-# (an "A100" without form factor) are given the part that the source's page implies, or left out.
-DEVICE_IDS = {
-    "RTX 3090": "nvidia-geforce-rtx-3090",
-    "RTX 4090": "nvidia-geforce-rtx-4090",
-    "GeForce RTX 3090": "nvidia-geforce-rtx-3090",
-    "GeForce RTX 2080": "nvidia-geforce-rtx-2080",
-    "GeForce GTX 1080 Ti": "nvidia-geforce-gtx-1080-ti",
-    "GeForce GTX 1080 TI": "nvidia-geforce-gtx-1080-ti",
-    "GeForce RTX 2060 MaxQ": "nvidia-geforce-rtx-2060-laptop",
-    "RTX 2060 Max-Q": "nvidia-geforce-rtx-2060-laptop",
-    "TITAN V": "nvidia-titan-v",
-    "TITAN RTX": "nvidia-titan-rtx",
-    "TITAN XP": "nvidia-titan-xp",
-    "Tesla P100-PCIE-16GB": "nvidia-tesla-p100-pcie-16gb",
-    "Tesla V100-PCIE-16GB": "nvidia-tesla-v100-pcie-16gb",
-    "Tesla V100-PCIE-32GB": "nvidia-tesla-v100-pcie-32gb",
-    "Tesla V100-SXM2-16GB": "nvidia-tesla-v100-sxm2-16gb",
-    "Tesla V100-SXM2-32GB": "nvidia-tesla-v100-sxm2-32gb",
-    "V100 SXM2 16GB": "nvidia-tesla-v100-sxm2-16gb",
-    "V100 SXM2 32GB": "nvidia-tesla-v100-sxm2-32gb",
-    "V100": "nvidia-tesla-v100-sxm2-16gb",
-    "A100 SXM4 40GB": "nvidia-a100-sxm4-40gb",
-    "A100 SXM4 80GB": "nvidia-a100-sxm4-80gb",
-    "A100 40GB": "nvidia-a100-sxm4-40gb",
-    "A100 80GB": "nvidia-a100-sxm4-80gb",
-    "A100": "nvidia-a100-sxm4-80gb",
-    "A100-SXM-80GB": "nvidia-a100-sxm4-80gb",
-    "A100-SXM4-40GB": "nvidia-a100-sxm4-40gb",
-    "A100-SXM-40GB": "nvidia-a100-sxm4-40gb",
-    "A100-PCIe-80GB": "nvidia-a100-pcie-80gb",
-    "A100-PCIe-40GB": "nvidia-a100-pcie-40gb",
-    "A2": "nvidia-a2",
-    "A30": "nvidia-a30",
-    "A40": "nvidia-a40",
-    "A10": "nvidia-a10",
-    "T4": "nvidia-tesla-t4",
-    "L4": "nvidia-l4",
-    "H100-PCIe-80GB": "nvidia-h100-pcie-80gb",
-    "H100-SXM-80GB": "nvidia-h100-sxm5-80gb",
-    "Jetson AGX Xavier": "nvidia-jetson-agx-xavier-32gb",
-    "Jetson Xavier NX": "nvidia-jetson-xavier-nx-8gb",
-    "Jetson Nano": "nvidia-jetson-nano-4gb",
-    "AMD Radeon RX 5700": "amd-radeon-rx-5700",
-    "AMD Radeon RX 7700S": "amd-radeon-rx-7700s",
-    "AMD Radeon RX 7800 XT": "amd-radeon-rx-7800-xt",
-    "AMD Radeon 680M": "amd-radeon-680m",
-    "AMD Radeon 780M": "amd-radeon-780m",
-}
 # Host processors: cores, base clock [GHz], FP32 FLOPs per clock and core, memory [GB/s].
 # https://www.intel.com/content/www/us/en/products/sku/198017/ (14 cores, 3.3 GHz, two AVX-512 FMA units, four
 # channels DDR4-2933); https://www.intel.com/content/www/us/en/products/sku/132228/ (6 P-cores, 2.3 GHz, AVX2).
@@ -79,6 +31,9 @@ PRECISION_BYTES = {
     "fp32": (4.0, 4.0, 4.0), "fp32-strict": (4.0, 4.0, 4.0), "tf32": (4.0, 4.0, 4.0), "int8": (1.0, 1.0, 1.0),
     "fp8": (1.0, 1.0, 1.0),
 }  # fmt: skip
+PUBLISHED_MISMATCH = 0.004
+"""Rows whose source states another parameter count than the trace measured another graph (not re-parameterised,
+or an architecture that timm has since changed); they stay out."""
 SERVER, LAPTOP, BOARD, DESKTOP = "server", "laptop", "board", "desktop"
 
 
@@ -176,30 +131,54 @@ def _peaks(device: pd.Series, precision: str, torch_version: str) -> tuple[float
     return half, half, fp32
 
 
+def device_class(device: pd.Series) -> str:
+    """Name the class of an accelerator record: vendor, and for NVIDIA its form and whether it has matrix units."""
+    vendor = str(device["vendor"]).lower()
+    form = str(device["form"])
+    if vendor != "nvidia":
+        return f"{vendor}-integrated" if form in ("igpu", "unified-soc") else vendor
+    if not np.isfinite(device["fp16_tensor_tflops_dense_fp32acc"]):
+        return "nvidia-vector"
+    if form in ("unified-soc", "sbc"):
+        return "nvidia-board"
+    return f"nvidia-{'laptop' if 'laptop' in form else form}"
+
+
 def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     """Join measurements, traces and hardware into the kernel's inputs.
 
     Rows drop out when their model has no trace at that size or their device no record.
     """
     models, work, aliases = load_traces(folder)
-    hardware = pd.read_csv(data / "hardware.csv").set_index("id")
-    keep = ["source", "device", "precision", "layout", "compile", "runtime", "torch_version", "model", "family",
+    hardware = load_hardware(data)
+    index = DeviceIndex(hardware)
+    published = "param_count_m"
+    keep = [published, "source", "device", "precision", "layout", "compile", "runtime", "torch_version", "model", "family",
             "img_size", "batch_size", "images_per_s", "phase", "in_head", "notes"]  # fmt: skip
     rows = pd.concat([_timm_rows(data), _lab_rows(data)], ignore_index=True)
     rows = rows.reindex(columns=keep)
     rows["arch"] = [aliases.get(m.split(".")[0], m.split(".")[0]) for m in rows["model"]]
     rows["size"] = rows["img_size"].fillna(224).astype(int)
     known = [(a, s) in work for a, s in zip(rows["arch"], rows["size"], strict=True)]
-    device_known = rows["device"].isin(CPU_RATES) | rows["device"].map(DEVICE_IDS).isin(hardware.index)
+    names = {d: d if d in CPU_RATES else index.find(d) for d in rows["device"].unique()}
+    rows["device_id"] = rows["device"].map(names)
+    device_known = rows["device_id"].notna()
     fine = rows["images_per_s"].gt(0) & rows["precision"].isin(PRECISION_BYTES)
     rows = rows[np.array(known) & device_known & fine].reset_index(drop=True)
     family = models.drop_duplicates("arch").set_index("arch")["family"]
     rows["family"] = rows["arch"].map(family)
     parameters = models.set_index(["arch", "image_size"])["parameters"]
     blocks = np.stack([work[key] for key in zip(rows["arch"], rows["size"], strict=True)])
+    counted = (
+        np.array([parameters.loc[key] for key in zip(rows["arch"], rows["size"], strict=True)], float) / 1e6
+    )
+    stated = rows[published].to_numpy(float)
+    gap = np.abs(stated - counted)
+    same = ~(rows["source"].eq("timm").to_numpy() & (gap > 0.0051 + PUBLISHED_MISMATCH * 0.25 * counted))
+    rows, blocks = rows[same].reset_index(drop=True), blocks[same]
     inputs = {name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)}
 
-    profiles, peaks, hosts = [], [], []
+    profiles, peaks, hosts, kinds = [], [], [], []
     fixed = []
     for row in rows.itertuples():
         layout = "-nhwc" if row.layout == "nhwc" else ""
@@ -210,24 +189,27 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
             peaks.append((peak, peak, peak))
             fixed.append((bandwidth * 1e9, 0.0, 0.0, 0.0))
             hosts.append(DESKTOP)
+            kinds.append("cpu")
             continue
-        device = hardware.loc[DEVICE_IDS[row.device]]
+        device = hardware.loc[row.device_id]
         engine = row.runtime in ("tensorrt", "aitemplate")
         base = "train" if row.phase == "train" else "engine" if engine else (
             "compile" if row.compile in ("dynamo", "compile") else "eager")  # fmt: skip
-        profiles.append(base + ("" if engine else layout))
+        legacy = base == "eager" and row.source != "timm" and not str(row.torch_version).startswith("2")
+        profiles.append("eager-1.x" if legacy else base + ("" if engine else layout))
         peaks.append(_peaks(device, row.precision, str(row.torch_version)))
         fixed.append(
             (device["bandwidth_gb_s"] * 1e9, device["sm_or_cu"], device["boost_mhz"] * 1e6, device["tdp_w"])
         )
         form = str(device["form"])
+        kinds.append(device_class(device))
         hosts.append(
             SERVER if form in ("server", "cloud") else LAPTOP if "laptop" in form else
             BOARD if form in ("unified-soc", "sbc") else DESKTOP
         )  # fmt: skip
     rows["profile"] = profiles
     rows["host"] = hosts
-    rows["device_id"] = [DEVICE_IDS.get(d, d) for d in rows["device"]]
+    rows["device_class"] = kinds
     rows["seconds"] = rows["batch_size"] / rows["images_per_s"]
     rows["copies"] = rows["notes"].fillna("").str.contains("H2D|data transfer|dataloader")
     peak = np.array(peaks, float)
@@ -238,7 +220,7 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     train = rows["phase"].eq("train").to_numpy()
     params = np.array([parameters.loc[key] for key in zip(rows["arch"], rows["size"], strict=True)], float)
     rates = DeviceRates(peak[:, 0], peak[:, 1], peak[:, 2], rest[:, 0], rest[:, 1], rest[:, 2], rest[:, 3],
-                        ones.copy(), np.full(len(rows), np.inf))  # fmt: skip
+                        ones.copy(), ones.copy(), ones.copy(), np.full(len(rows), np.inf))  # fmt: skip
     load = ImageLoad(
         batch=rows["batch_size"].to_numpy(float),
         profile=np.array([PROFILES.index(p) for p in profiles]),

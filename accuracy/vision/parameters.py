@@ -11,7 +11,23 @@ from accuracy.vision.observations import BOARD, DESKTOP, LAPTOP, SERVER, Observa
 from willitrun.kernels.operator_work import MATMUL_KINDS
 from willitrun.kernels.operators import OperatorCoefficients, resolve_coefficients
 
-STREAMING = ("conv_bias", "bn", "ln", "gn", "softmax", "pool", "reduction", "elementwise", "copy", "cast")
+STREAMING = (
+    "conv_bias",
+    "bn",
+    "ln",
+    "gn",
+    "softmax",
+    "pool",
+    "unfold",
+    "reduction",
+    "elementwise",
+    "copy",
+    "cast",
+)
+DEVICE_CLASSES = (
+    "nvidia-workstation", "nvidia-server", "nvidia-laptop", "nvidia-board", "nvidia-vector", "amd",
+    "amd-integrated",
+)  # fmt: skip
 HOSTS = (DESKTOP, SERVER, LAPTOP, BOARD)
 
 
@@ -29,7 +45,7 @@ def gpu_parameters() -> list[Parameter]:
     """Parameters of accelerators: shared by class, plus levels by execution."""
     free: list[Parameter] = [
         *(Parameter(f"compute.{kind}", None, math.log(0.9), 0.4) for kind in MATMUL_KINDS),
-        Parameter("compute.conv_dw", None, math.log(0.5), 0.5),
+        *(Parameter(f"compute.conv_dw.{width}", None, math.log(0.4), 0.6) for width in (3, 5, 7, 9)),
         *(
             Parameter(f"memory.{kind}", None, math.log(0.8), 0.4)
             for kind in (*MATMUL_KINDS, "conv_dw", *STREAMING)
@@ -41,15 +57,32 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("host_op_us", None, math.log(15.0), 0.5),
         Parameter("host_step_us", None, math.log(50.0), 0.5),
     ]
-    for profiles in ("eager-nhwc train-nhwc compile-nhwc", "compile compile-nhwc", "engine"):
-        for key in ("compute.conv", "compute.matmul", "compute.conv_dw", "compute.conv_1x1", "compute.conv_grp", "compute.conv_kxk",
-                    "memory.conv_kxk", "memory.conv_1x1", "memory.conv_grp", "memory.gemm", "memory.sdpa", "memory.bmm", "memory.conv_dw",
-                    *(f"memory.{kind}" for kind in STREAMING)):  # fmt: skip
-            free += [Parameter(key, profiles, 0.0, 0.3)]
+    work = (
+        "compute.conv", "compute.matmul", "compute.conv_dw", "compute.conv_1x1", "compute.conv_grp",
+        "compute.conv_kxk", *(f"memory.{kind}" for kind in (*MATMUL_KINDS, "conv_dw", *STREAMING)),
+    )  # fmt: skip
+    for profiles, sigma in (
+        ("eager-nhwc train-nhwc compile-nhwc", 0.3),
+        ("compile compile-nhwc", 0.3),
+        ("train train-nhwc", 0.2),
+        ("engine", 0.5),
+    ):
+        free += [Parameter(key, profiles, 0.0, sigma) for key in work]
+    for key in (
+        "compute.conv",
+        "compute.matmul",
+        "compute.conv_dw",
+        "memory",
+        "memory.bn",
+        "memory.elementwise",
+    ):
+        free += [Parameter(key, "eager-1.x", 0.0, 0.2)]
     free += [
         Parameter("leak", "compile compile-nhwc", math.log(0.3), 0.5),
         Parameter("leak", "engine", math.log(0.3), 0.5),
         Parameter("floor_us", "engine", 0.0, 0.5),
+        Parameter("host_op_us", "eager-1.x", 0.0, 0.3),
+        Parameter("host_step_us", "eager-1.x", 0.0, 0.5),
         Parameter("host_op_us", "engine", math.log(0.1), 0.7),
         Parameter("host_op_us", "compile compile-nhwc", math.log(0.8), 0.5),
         Parameter("saturation", "engine", 0.5, 0.5),
@@ -58,6 +91,11 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("kernel_scale", "train train-nhwc", math.log(3.0), 0.3),
         Parameter("state_bytes", "train train-nhwc", math.log(40.0), 0.5),
     ]
+    for device in DEVICE_CLASSES:
+        free += [
+            Parameter("device.compute", device, 0.0, 0.25),
+            Parameter("device.memory", device, 0.0, 0.25),
+        ]
     free += [Parameter("host_scale", host, math.log(1.5), 0.4) for host in HOSTS[1:]]
     free += [Parameter("link_share", None, math.log(0.5), 0.4)]
     return free
@@ -101,5 +139,16 @@ def apply(
     scales = {host: math.exp(levels.get("host_scale", {}).get(host, 0.0)) for host in HOSTS}
     host = observations.frame["host"].map(scales).to_numpy(float)
     link = np.where(observations.frame["copies"], 16e9 * math.exp(shared.get("link_share", 0.0)), np.inf)
-    rates = replace(observations.rates, host_scale=host, link_bytes_per_s=link)
+    kinds = observations.frame["device_class"]
+
+    def factor(key: str) -> np.ndarray:
+        return np.exp(kinds.map(levels.get(key, {})).fillna(0.0).to_numpy(float))
+
+    rates = replace(
+        observations.rates,
+        compute_scale=factor("device.compute"),
+        memory_scale=factor("device.memory"),
+        host_scale=host,
+        link_bytes_per_s=link,
+    )
     return replace(observations, rates=rates), table

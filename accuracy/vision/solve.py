@@ -6,7 +6,7 @@ import numpy as np
 
 from accuracy.vision.observations import Observations
 from accuracy.vision.parameters import Parameter, apply, unpack
-from willitrun.kernels.operators import PROFILES, predict_images
+from willitrun.kernels.operators import predict_images
 
 HUBER = 0.15
 """Residual at which a row starts to count linearly: three times the noise between torch versions."""
@@ -23,6 +23,23 @@ def row_weights(observations: Observations, power: float = 0.25) -> np.ndarray:
     frame = observations.frame
     group = frame.groupby(["source", "device_id", "profile", "precision"])["seconds"].transform("size")
     return group.to_numpy(float) ** -power
+
+
+def _reach(parameter: Parameter) -> str:
+    kind = parameter.key if parameter.key.startswith(("host_scale", "device.")) else "profile"
+    return f"{kind.partition('.')[0]}:{parameter.profiles}"
+
+
+def _touched(observations: Observations, parameter: Parameter) -> np.ndarray:
+    """Rows whose prediction depends on a parameter."""
+    frame = observations.frame
+    if parameter.profiles is None:
+        return np.ones(len(frame), bool)
+    if parameter.key == "host_scale":
+        return frame["host"].eq(parameter.profiles).to_numpy()
+    if parameter.key.startswith("device."):
+        return frame["device_class"].eq(parameter.profiles).to_numpy()
+    return frame["profile"].isin(parameter.profiles.split()).to_numpy()
 
 
 def solve(
@@ -46,17 +63,14 @@ def solve(
     theta = prior.copy() if start is None else start.copy()
     weights = row_weights(observations) if weights is None else weights
     target = np.log(observations.frame["seconds"].to_numpy(float))
-    profile = observations.load.profile
-    touched = []
+    blocks: dict[str, tuple[np.ndarray, Observations]] = {}
+    keys = []
     for parameter in free:
-        names = set((parameter.profiles or "").split())
-        codes = [
-            i for i, p in enumerate(PROFILES) if not names or p in names or parameter.key == "host_scale"
-        ]
-        touched.append(np.flatnonzero(np.isin(profile, codes)))
-    parts = {}
-    for index in touched:
-        parts.setdefault(len(index), (index, observations.take(index) if len(index) else None))
+        key = _reach(parameter)
+        if key not in blocks:
+            index = np.flatnonzero(_touched(observations, parameter))
+            blocks[key] = (index, observations if len(index) == len(target) else observations.take(index))
+        keys.append(key)
     lam = ridge * 0.06**2 * 4.0
 
     def residuals(values: np.ndarray) -> np.ndarray:
@@ -72,18 +86,13 @@ def solve(
     damping = 1e-3
     for _ in range(iterations):
         jacobian = np.zeros((len(error), len(free)))
-        for column, index in enumerate(touched):
-            if not len(index):
-                continue
-            rows, block = parts[len(index)]
-            if len(rows) != len(index) or not np.array_equal(rows, index):
-                block = observations.take(index)
-            step = theta.copy()
-            step[column] += 1e-4
-            assert block is not None
-            jacobian[index, column] = (
-                np.log(predict_seconds(block, free, step)) - target[index] - error[index]
-            ) / 1e-4
+        for column, key in enumerate(keys):
+            index, block = blocks[key]
+            if len(index):
+                step = theta.copy()
+                step[column] += 1e-4
+                moved = np.log(predict_seconds(block, free, step)) - target[index]
+                jacobian[index, column] = (moved - error[index]) / 1e-4
         robust = weights / np.maximum(1.0, np.abs(error) / HUBER)
         hessian = jacobian.T @ (jacobian * robust[:, None]) + np.diag(lam / sigma**2)
         gradient = jacobian.T @ (robust * error) + lam * (theta - prior) / sigma**2

@@ -66,7 +66,10 @@ class OperatorTrace:
 
 
 # Autocast policy of torch (https://docs.pytorch.org/docs/stable/amp.html#cuda-op-specific-behavior).
-_HALF_KINDS = frozenset({"conv_kxk", "conv_1x1", "conv_grp", "conv_dw", "gemm", "bmm", "sdpa"})
+_HALF_KINDS = frozenset(
+    {"conv_kxk", "conv_1x1", "conv_grp", "gemm", "bmm", "sdpa", "sdpa_mask"}
+    | {f"conv_dw.{width}" for width in (3, 5, 7, 9)}
+)
 _SINGLE_OPS = frozenset(
     {
         "native_layer_norm", "native_group_norm", "_softmax", "_log_softmax", "sum", "prod", "cumsum", "cumprod",
@@ -84,7 +87,8 @@ _KINDS: dict[str, str] = {
     "native_layer_norm": "ln",
     "_fused_rms_norm": "ln",
     "native_group_norm": "gn",
-    **dict.fromkeys(("_softmax", "_log_softmax"), "softmax"),
+    **dict.fromkeys(("im2col", "col2im"), "unfold"),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), "softmax"),
     **dict.fromkeys(
         ("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "avg_pool1d", "_adaptive_avg_pool3d",
          "adaptive_max_pool2d", "max_pool3d_with_indices"), "pool"),
@@ -94,7 +98,7 @@ _KINDS: dict[str, str] = {
     **dict.fromkeys(
         ("clone", "copy_", "_to_copy", "cat", "stack", "roll", "index", "gather", "index_select", "constant_pad_nd",
          "reflection_pad2d", "replication_pad2d", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d",
-         "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "im2col", "col2im", "repeat", "flip", "scatter",
+         "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa",   "repeat", "flip", "scatter",
          "index_put_", "slice_scatter", "embedding", "pixel_shuffle", "pixel_unshuffle", "native_channel_shuffle",
          "channel_shuffle", "grid_sampler_2d", "_unsafe_index", "index_add", "masked_fill"), "copy"),
 }  # fmt: skip
@@ -302,7 +306,8 @@ def _convolution(args: Sequence[Any], output: torch.Tensor) -> tuple[str, float,
         positions = args[0].shape[0] * math.prod(args[0].shape[2:])
     flops = 2.0 * positions * out_channels * in_per_group * taps
     if groups > 1 and in_per_group == 1:
-        return "conv_dw", flops, flops
+        width = math.isqrt(taps)
+        return f"conv_dw.{3 if width < 4 else 5 if width < 6 else 7 if width < 8 else 9}", flops, flops
     per_group = out_channels // groups
     padded = 2.0 * positions * groups * _padded(per_group, 32) * _padded(in_per_group, 8) * taps
     return "conv_grp" if groups > 1 else "conv_1x1" if taps == 1 else "conv_kxk", flops, padded
@@ -322,8 +327,8 @@ def _modes(ledger: _Ledger) -> tuple[Any, Any]:
             self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
-            if func is not torch.nn.functional.scaled_dot_product_attention:
-                return func(*args, **kwargs)
+            if func is not torch.nn.functional.scaled_dot_product_attention or args[0].ndim != 4:
+                return func(*args, **kwargs)  # other ranks have no fused kernel: torch decomposes them
             names = ("query", "key", "value", "attn_mask")
             bound = {
                 **dict(zip(names, args, strict=False)),
@@ -331,12 +336,13 @@ def _modes(ledger: _Ledger) -> tuple[Any, Any]:
             }
             query, key, value = bound["query"], bound["key"], bound["value"]
             inputs = [query, key, value]
-            if bound.get("attn_mask") is not None:
+            masked = bound.get("attn_mask") is not None
+            if masked:
                 inputs.append(bound["attn_mask"])
             output = query.new_empty((*query.shape[:-1], value.shape[-1]))
             pairs = math.prod(query.shape[:-1]) * key.shape[-2]
             ledger.add(
-                "sdpa",
+                "sdpa_mask" if masked else "sdpa",
                 inputs,
                 [output],
                 flops=2.0 * pairs * (query.shape[-1] + value.shape[-1]),
@@ -362,7 +368,7 @@ def _modes(ledger: _Ledger) -> tuple[Any, Any]:
                 return output
             if name == "convolution":
                 kind, flops, padded = _convolution(args, outputs[0])
-                if args[2] is not None and kind != "conv_dw":
+                if args[2] is not None and not kind.startswith("conv_dw"):
                     # cuDNN's convolution takes no bias: torch adds it in a second pass over the output.
                     inputs = inputs[:-1]
                     ledger.add(kind, inputs, outputs[:1], flops=flops, padded_flops=padded)

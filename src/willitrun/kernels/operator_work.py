@@ -22,7 +22,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-MATMUL_KINDS = ("conv_kxk", "conv_1x1", "conv_grp", "gemm", "bmm", "sdpa")
+MATMUL_KINDS = ("conv_kxk", "conv_1x1", "conv_grp", "gemm", "bmm", "sdpa", "sdpa_mask")
 """Kinds that run on matrix units, each split by arithmetic intensity so that a sum over a class stays a roofline."""
 
 INTENSITY_EDGES = (128.0, 384.0)
@@ -31,12 +31,15 @@ INTENSITY_EDGES = (128.0, 384.0)
 Half-precision ridge points of accelerators lie between 150 and 600 FLOPs per element, so each class stays
 mostly on one side of the ridge."""
 
+_DEPTHWISE = ("conv_dw.3", "conv_dw.5", "conv_dw.7", "conv_dw.9")  # by width of the kernel, 9 and more
+
 _STREAMING_KINDS = (
-    "conv_dw", "conv_bias", "bn", "ln", "gn", "softmax", "pool", "reduction", "elementwise", "copy", "cast",
+    "conv_bias", "bn", "ln", "gn", "softmax", "pool", "unfold", "reduction", "elementwise", "copy", "cast",
 )  # fmt: skip
 
 OPERATOR_CLASSES = (
     *(f"{kind}.{level}" for kind in MATMUL_KINDS for level in ("lo", "mid", "hi")),
+    *_DEPTHWISE,
     *_STREAMING_KINDS,
 )
 """Operator classes, in the order of the columns of every work array."""

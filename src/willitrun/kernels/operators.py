@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork
+from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES, OperatorWork
 
 __all__ = [
     "BOUNDS",
@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 PROFILES = (
-    "eager", "eager-nhwc", "compile", "compile-nhwc", "engine", "cpu", "cpu-compile", "cpu-engine", "train",
+    "eager", "eager-nhwc", "eager-1.x", "compile", "compile-nhwc", "engine", "cpu", "cpu-compile", "cpu-engine", "train",
     "train-nhwc",
 )  # fmt: skip
 """How a graph is executed; ``engine`` is an ahead-of-time compiler (TensorRT, AITemplate, MIGraphX)."""
@@ -47,9 +47,8 @@ TERMS = ("compute", "memory-bandwidth", "kernel-floor", "launch", "input")
 BOUNDS = ("compute", "memory-bandwidth", "launch", "input")
 """Names of the terms of the time, and of the bounds that they stand for."""
 
-_CONV = np.array([name.startswith("conv_") and "." in name for name in OPERATOR_CLASSES])
-_GEMM = np.array(["." in name and not name.startswith("conv_") for name in OPERATOR_CLASSES])
-_VECTOR = ~(_CONV | _GEMM)
+_MATMUL = np.array([name.partition(".")[0] in MATMUL_KINDS for name in OPERATOR_CLASSES])
+_CONV = _MATMUL & np.array([name.startswith("conv_") for name in OPERATOR_CLASSES])
 _CAST = np.array([name == "cast" for name in OPERATOR_CLASSES])
 _BOUND_OF_TERM = np.array([0, 1, 2, 2, 3])
 _TINY = 1e-30
@@ -72,6 +71,8 @@ class DeviceRates:
         Streaming multiprocessors (or compute units, cores) and boost clock [Hz]; zero switches their law off.
     power_w
         Board power limit [W]; zero switches the power law off.
+    compute_scale, memory_scale
+        Class of the device (vendor, form, generation): factor on the shares of peak and of bandwidth.
     host_scale
         Time of one host operation relative to a current desktop.
     link_bytes_per_s
@@ -85,6 +86,8 @@ class DeviceRates:
     multiprocessors: Array
     clock_hz: Array
     power_w: Array
+    compute_scale: Array
+    memory_scale: Array
     host_scale: Array
     link_bytes_per_s: Array
 
@@ -212,9 +215,11 @@ def resolve_coefficients(
             for column, name in enumerate(OPERATOR_CLASSES):
                 kind, _, level = name.partition(".")
                 total = shared(term, profile) + shared(f"{term}.{kind}", profile)
-                if level:
+                if kind in MATMUL_KINDS:
                     group = "matmul" if not kind.startswith("conv") else "conv"
-                    total += shared(f"{term}.{group}", profile) + shared(f"{term}.{name}", profile)
+                    total += shared(f"{term}.{group}", profile)
+                if level:
+                    total += shared(f"{term}.{name}", profile)
                 table[row, column] = total
         return table
 
@@ -309,7 +314,7 @@ def _class_seconds(
     keep = np.where(_CAST, keep * load.autocast[:, None], keep)
     flops = work.padded_flops * batch * coefficients.flop_scale[profile][:, None]
     peak = _peaks(rates, coefficients, profile)
-    compute = flops / (peak * coefficients.compute[profile])
+    compute = flops / (peak * coefficients.compute[profile] * rates.compute_scale[:, None])
 
     saved = work.act_elements - work.fused_act_elements
     moved = work.act_elements - saved * (1.0 - coefficients.leak[profile])
@@ -319,8 +324,9 @@ def _class_seconds(
     per_weight = np.where(_CAST, 3.0, load.weight_bytes[:, None])
     moved_bytes = moved * per_element * batch * coefficients.act_scale[profile][:, None]
     moved_bytes = (moved_bytes + work.weight_elements * per_weight) * keep
-    memory = moved_bytes / (rates.bandwidth_bytes_per_s[:, None] * coefficients.memory[profile])
-    state_s = load.parameters * coefficients.state_bytes[profile] / rates.bandwidth_bytes_per_s
+    bandwidth = rates.bandwidth_bytes_per_s * rates.memory_scale
+    memory = moved_bytes / (bandwidth[:, None] * coefficients.memory[profile])
+    state_s = load.parameters * coefficients.state_bytes[profile] / bandwidth
     memory[:, OPERATOR_CLASSES.index("elementwise")] += state_s
 
     fused = coefficients.fused_launches[profile][:, None]
@@ -343,4 +349,4 @@ def _peaks(rates: DeviceRates, coefficients: OperatorCoefficients, profile: Code
 
     conv, gemm = sustained(rates.conv_flops_per_s), sustained(rates.gemm_flops_per_s)
     peaks = np.where(_CONV, conv[:, None], gemm[:, None])
-    return np.where(_VECTOR, rates.vector_flops_per_s[:, None], peaks)
+    return np.where(_MATMUL, peaks, rates.vector_flops_per_s[:, None])

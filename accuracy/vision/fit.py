@@ -1,0 +1,208 @@
+"""Fit the images-per-second model and write ``catalogs/calibrations/vision-speed.toml``.
+
+Usage: ``python -m accuracy.vision.fit --data ../shared/data [--out catalogs/calibrations/vision-speed.toml]``
+
+The fit is one robust least-squares problem per kind of device (accelerators, host processors) with a prior on
+every parameter; family residuals and intervals come from rows that the fit did not see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from accuracy.vision.conformal import SMALLEST, conformal_interval, one_draw
+from accuracy.vision.observations import TRACES, Observations, load_observations
+from accuracy.vision.parameters import Parameter, cpu_parameters, gpu_parameters, unpack
+from accuracy.vision.record import CalibrationRecord, digest, write_record
+from accuracy.vision.residuals import EXECUTION, FamilyResiduals, learn_residuals
+from accuracy.vision.solve import predict_seconds, row_weights, solve
+
+FOLDS = 5
+MOST_ROWS = 450
+"""Rows of one file that enter the solve; the rest only teaches residuals and tests."""
+TIERS = ("own-device", "unseen-model", "unseen-family", "unseen-device", "unseen-class")
+METHOD = (
+    "per-operator-class roofline; Huber on log time, Gaussian prior per parameter, rows weighted by"
+    " group size^-1/4; family residuals shrunk to zero; intervals split-conformal, one draw per configuration"
+)
+
+
+@dataclass
+class Fitted:
+    """A fit of one kind of device and the rows it stands on."""
+
+    free: list[Parameter]
+    theta: np.ndarray
+    rows: Observations
+    residuals: FamilyResiduals
+
+    def log_error(self, rows: Observations, *, learnt: bool = True) -> np.ndarray:
+        """Return ``log(measured rate / predicted rate)`` of rows."""
+        error = np.log(predict_seconds(rows, self.free, self.theta) / rows.frame["seconds"].to_numpy(float))
+        return np.asarray(error + (self.residuals.of(rows.frame) if learnt else 0.0))
+
+
+def fit_rows(
+    rows: Observations, free: list[Parameter], *, start: np.ndarray | None = None, iterations: int = 12
+) -> Fitted:
+    """Fit parameters and family residuals on rows."""
+    frame = rows.frame
+    order = pd.Series(
+        [zlib.crc32(f"{a}{s}".encode()) for a, s in zip(frame["arch"], frame["size"], strict=True)]
+    )
+    groups = [frame[c].astype(str) for c in ("source", "device_id", "profile", "precision", "torch_version")]
+    thin = rows.take(np.flatnonzero(order.groupby(groups).rank(method="first") <= MOST_ROWS))
+    theta = solve(thin, free, weights=row_weights(thin), start=start, iterations=iterations)
+    error = np.log(rows.frame["seconds"].to_numpy(float) / predict_seconds(rows, free, theta))
+    return Fitted(free, theta, rows, learn_residuals(rows.frame, error))
+
+
+def fold_of(names: pd.Series) -> np.ndarray:
+    """Assign names to folds, stable between runs."""
+    return np.array([zlib.crc32(str(name).encode()) % FOLDS for name in names])
+
+
+def held_out_errors(full: Fitted, tier: str, *, iterations: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return row numbers and log errors of rows predicted without the model, family or device they belong to.
+
+    Every fold is refitted from the full solution, which saves time and is no leak once it has converged.
+    """
+    frame = full.rows.frame
+    if tier == "unseen-model":
+        groups = fold_of(frame["arch"])
+    elif tier == "unseen-family":
+        groups = fold_of(frame["family"])
+    else:
+        column = "device_id" if tier == "unseen-device" else "device_class"
+        groups = frame[column].astype("category").cat.codes.to_numpy()
+    numbers, errors = [], []
+    for group in np.unique(groups):
+        inside = np.flatnonzero(groups == group)
+        outside = np.flatnonzero(groups != group)
+        if not len(outside):
+            continue
+        fitted = fit_rows(full.rows.take(outside), full.free, start=full.theta, iterations=iterations)
+        numbers.append(inside)
+        errors.append(fitted.log_error(full.rows.take(inside)))
+    return np.concatenate(numbers), np.concatenate(errors)
+
+
+def intervals_of(
+    full: Fitted, errors: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """Return conformal intervals by execution and tier; small tiers inherit the next wider one."""
+    table: dict[str, dict[str, float]] = {}
+    executions = full.rows.frame["profile"].map(EXECUTION).str.removesuffix("-nhwc")
+    for execution in sorted(executions.unique()):
+        wider: dict[str, float] | None = None
+        for tier in reversed(TIERS):
+            if tier == "own-device":
+                numbers = np.arange(len(full.rows.frame))
+                values = full.log_error(full.rows)
+            elif tier in errors:
+                numbers, values = errors[tier]
+            else:
+                continue
+            mine = (executions.to_numpy()[numbers] == execution) & (
+                full.rows.frame["source"].eq("timm").to_numpy()[numbers]
+                | (tier not in ("own-device", "unseen-model", "unseen-family"))
+            )
+            drawn = one_draw(full.rows.frame.iloc[numbers[mine]], values[mine]) if mine.any() else np.zeros(0)
+            if len(drawn) >= SMALLEST or wider is None:
+                if not len(drawn):
+                    continue
+                low, high = conformal_interval(drawn)
+                inside = float(((drawn >= np.log(low)) & (drawn <= np.log(high))).mean())
+                row = {"low": low, "high": high, "n": len(drawn), "coverage": inside}
+            else:
+                row = {**wider, "n": len(drawn)}
+            table[f"{execution}/{tier}"] = row
+            wider = row
+    return table
+
+
+def merge(gpu: Fitted, cpu: Fitted) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Join both fits: shared values are the accelerators', host processors cancel them in their levels."""
+    shared, levels = unpack(gpu.free, gpu.theta)
+    _, own = unpack(cpu.free, cpu.theta)
+    profiles = ("cpu", "cpu-compile", "cpu-engine")
+    for key in {*shared, *own}:
+        if key in ("link_share", "saturation", "flops_per_joule"):
+            continue
+        level = levels.setdefault(key, {})
+        for profile in profiles:
+            value = own.get(key, {}).get(profile, 0.0) - shared.get(key, 0.0)
+            if value:
+                level[profile] = value
+    return shared, levels
+
+
+def fit_everything(data: Path, traces: Path = TRACES) -> tuple[Fitted, Fitted]:
+    """Fit accelerators and host processors."""
+    rows = load_observations(data, traces)
+    host = rows.frame["device_class"].eq("cpu").to_numpy()
+    gpu = fit_rows(rows.take(np.flatnonzero(~host)), gpu_parameters())
+    cpu = fit_rows(rows.take(np.flatnonzero(host)), cpu_parameters())
+    return gpu, cpu
+
+
+def residual_rows(*fits: Fitted) -> list[dict[str, object]]:
+    """Return family residuals as rows: ``execution`` is ``"*"`` for what all executions share."""
+    rows: list[dict[str, object]] = []
+    for fitted in fits:
+        scope = "cpu" if fitted.rows.frame["device_class"].iloc[0] == "cpu" else "accelerator"
+        rows += [
+            {"family": f, "scope": scope, "execution": "*", "log_ratio": v, "n": n}
+            for f, (v, n) in sorted(fitted.residuals.family.items())
+        ]
+        rows += [
+            {"family": f, "scope": scope, "execution": e, "log_ratio": v, "n": n}
+            for (f, e), (v, n) in sorted(fitted.residuals.execution.items())
+        ]
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--traces", type=Path, default=TRACES)
+    parser.add_argument("--out", type=Path, default=TRACES.parent / "calibrations" / "vision-speed.toml")
+    parser.add_argument(
+        "--quick", action="store_true", help="skip the held-out refits; intervals stay in sample"
+    )
+    options = parser.parse_args()
+    gpu, cpu = fit_everything(options.data, options.traces)
+    intervals: dict[str, dict[str, float]] = {}
+    for fitted in (gpu, cpu):
+        tiers = () if options.quick else ("unseen-model", "unseen-family", "unseen-device", "unseen-class")
+        errors = {}
+        for tier in tiers:
+            if fitted is cpu and tier == "unseen-class":
+                continue
+            numbers, values = held_out_errors(fitted, tier)
+            errors[tier] = (numbers, values)
+            print(tier, len(values), f"median {np.median(np.abs(np.expm1(values))):.3f}", flush=True)
+        intervals |= intervals_of(fitted, errors)
+    shared, levels = merge(gpu, cpu)
+    frame = pd.concat([gpu.rows.frame, cpu.rows.frame])
+    record = CalibrationRecord(
+        id="vision-speed", kind="vision-speed", method=METHOD,
+        data_digest=digest(options.data / "timm_speed.csv", options.data / "vision_speed.csv", options.data / "hardware.csv"),
+        n_rows=len(frame), n_configurations=int(frame.groupby(["arch", "size", "device_id", "profile"]).ngroups),
+        coefficients=shared, levels=levels, intervals=intervals, residuals=residual_rows(gpu, cpu),
+    )  # fmt: skip
+    fitted_on = datetime.date.fromisoformat(os.environ.get("FIT_DATE", datetime.date.today().isoformat()))
+    write_record(record, options.out, fitted=fitted_on)
+    print(f"{len(frame)} rows, {record.n_configurations} configurations -> {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Work of a model that has no trace, from the totals that papers and model cards publish."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
+
+__all__ = ["spread_totals"]
+
+Array = NDArray[np.float64]
+
+
+def spread_totals(
+    macs: ArrayLike,
+    activations: ArrayLike,
+    parameters: ArrayLike,
+    kernels: ArrayLike,
+    *,
+    passes: float = 4.2,
+    convolution: ArrayLike = 1.0,
+) -> OperatorWork:
+    """Spread published totals over operator classes.
+
+    Parameters
+    ----------
+    macs
+        Multiply-accumulates per image.
+    activations
+        Output elements of all convolutions and matrix products per image, as model cards count them.
+    parameters
+        Parameters of the model.
+    kernels
+        Kernels of one eager pass.
+    passes
+        Elements moved by the streaming operators per activation element: normalisation and activation function
+        read and write, residual additions read twice. Fitted over traces.
+    convolution
+        Share of the arithmetic in convolutions (1 for a CNN, 0 for a transformer).
+
+    Returns
+    -------
+    OperatorWork
+        One row per model; matrix work in the ``mid`` classes, everything else streams.
+
+    Examples
+    --------
+    >>> work = spread_totals(4.09e9, 11.1e6, 25.6e6, 175)
+    >>> float(work.flops.sum())
+    8180000000.0
+    """
+    macs_, acts, weights, launches, share = np.broadcast_arrays(
+        *(
+            np.atleast_1d(np.asarray(v, dtype=float))
+            for v in (macs, activations, parameters, kernels, convolution)
+        )
+    )
+    blocks = {column: np.zeros((len(macs_), len(OPERATOR_CLASSES))) for column in WORK_COLUMNS}
+    conv, gemm = OPERATOR_CLASSES.index("conv_kxk.mid"), OPERATOR_CLASSES.index("gemm.mid")
+    stream = OPERATOR_CLASSES.index("elementwise")
+    for column in ("flops", "padded_flops"):
+        blocks[column][:, conv] = 2.0 * macs_ * share
+        blocks[column][:, gemm] = 2.0 * macs_ * (1.0 - share)
+    for column in ("act_elements", "fused_act_elements"):
+        blocks[column][:, conv] = 2.0 * acts * share
+        blocks[column][:, gemm] = 2.0 * acts * (1.0 - share)
+    blocks["act_elements"][:, stream] = passes * acts
+    blocks["fused_act_elements"][:, stream] = passes * acts / 3.0
+    blocks["weight_elements"][:, conv] = weights * share
+    blocks["weight_elements"][:, gemm] = weights * (1.0 - share)
+    blocks["kernels"][:, stream] = launches * 0.65
+    blocks["kernels"][:, conv] = launches * 0.35
+    blocks["fused_kernels"][:, stream] = launches * 0.25
+    blocks["fused_kernels"][:, conv] = launches * 0.35
+    return OperatorWork(**blocks)

@@ -26,7 +26,9 @@ _BOUNDS = {
 }
 
 
-def explain(result: Verdict | MemoryEstimate | SpeedEstimate, *, catalog: Catalog | None = None) -> Explanation:
+def explain(
+    result: Verdict | MemoryEstimate | SpeedEstimate, *, catalog: Catalog | None = None
+) -> Explanation:
     """Take a verdict or an estimate apart.
 
     Parameters
@@ -65,7 +67,9 @@ def _explain_verdict(verdict: Verdict, catalog: Catalog) -> Explanation:
         steps.append(_tier_step(verdict))
     if verdict.speed is not None:
         steps += _speed_steps(verdict.speed)
-    steps += [Step(title=f"Reason {reason.code}", text=reason.message, see=reason.see) for reason in verdict.reasons]
+    steps += [
+        Step(title=f"Reason {reason.code}", text=reason.message, see=reason.see) for reason in verdict.reasons
+    ]
     methods = ", ".join(f"{kind} {digest}" for kind, digest in verdict.provenance.methods.items())
     steps.append(
         Step(

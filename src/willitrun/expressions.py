@@ -48,7 +48,11 @@ def _functions(catalog: Catalog) -> dict[str, Callable[..., Any]]:
 
     def split(options: dict[str, Any]) -> dict[str, Any]:
         fields = {name: options.pop(name) for name in list(options) if name in Workload.model_fields}
-        runtime = {name: options.pop(name) for name in list(options) if name in Runtime.model_fields and name != "name"}
+        runtime = {
+            name: options.pop(name)
+            for name in list(options)
+            if name in Runtime.model_fields and name != "name"
+        }
         place = {name: options.pop(name) for name in list(options) if name in Placement.model_fields}
         if fields:
             options["workload"] = Workload(**fields)

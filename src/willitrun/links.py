@@ -68,7 +68,9 @@ def verdict_links(
 
 def _dataset_terms(request: Request) -> tuple[str, ...]:
     if request.workload.dataset is not None:
-        return ("imagenet",) if request.workload.dataset.startswith("imagenet") else (request.workload.dataset,)
+        return (
+            ("imagenet",) if request.workload.dataset.startswith("imagenet") else (request.workload.dataset,)
+        )
     return _DATASETS_OF_TASKS.get(request.model.task, ())
 
 

@@ -101,7 +101,9 @@ def judge(request: Request) -> Verdict:
         placement=found.placement,
         evidence=speed.evidence if speed is not None else "estimated",
         evidence_cites=found.cites,
-        reasons=tuple(reason.model_copy(update={"see": see.get(reason.code, reason.see)}) for reason in reasons),
+        reasons=tuple(
+            reason.model_copy(update={"see": see.get(reason.code, reason.see)}) for reason in reasons
+        ),
         remedies=remedies,
         links=links,
         commands=_commands(found),
@@ -227,7 +229,9 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
         "kv_k": runtime.kv_dtype_k or "f16",
         "kv_v": runtime.kv_dtype_v or "f16",
         "tp": placement.tp or 1,
-        "utilization": runtime.gpu_memory_utilization or request.profile.default_gpu_memory_utilization or 0.9,
+        "utilization": runtime.gpu_memory_utilization
+        or request.profile.default_gpu_memory_utilization
+        or 0.9,
         "batch": workload.batch_size or 1,
         "image_size": workload.image_size or 0,
         "precision": workload.precision or "",

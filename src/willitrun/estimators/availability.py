@@ -27,7 +27,9 @@ class Availability:
     reasons: tuple[Reason, ...] = ()
 
 
-def available_memory(machine: Machine, memory: str, catalog: Catalog, *, on_host: bool = False) -> Availability:
+def available_memory(
+    machine: Machine, memory: str, catalog: Catalog, *, on_host: bool = False
+) -> Availability:
     """Available bytes of each device and of the host.
 
     Parameters
@@ -50,7 +52,9 @@ def available_memory(machine: Machine, memory: str, catalog: Catalog, *, on_host
     host = _host(machine, memory, reserve, reasons)
     if on_host or not machine.accelerators:
         return Availability((host,), (machine.host.cpu or "CPU",), host, True, tuple(reasons))
-    devices = tuple(_device(machine, device, memory, reserve, host, reasons) for device in machine.accelerators)
+    devices = tuple(
+        _device(machine, device, memory, reserve, host, reasons) for device in machine.accelerators
+    )
     return Availability(
         devices,
         tuple(device.accelerator.name for device in machine.accelerators),

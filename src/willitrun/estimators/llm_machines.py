@@ -29,6 +29,7 @@ class MachineRow:
     int8: float
     fp8: float
     fp4: float
+    issue_per_s: float
     link_bytes_per_s: float
     hop_s: float
     pcie_bytes_per_s: float
@@ -125,7 +126,9 @@ def select_devices(request: Request) -> tuple[int, ...]:
     assert machine is not None
     devices = list(enumerate(machine.accelerators))
     vendor = _backend_vendor(request.runtime.backend)
-    usable = [(i, device) for i, device in devices if vendor is None or device.accelerator.vendor == vendor] or devices
+    usable = [
+        (i, device) for i, device in devices if vendor is None or device.accelerator.vendor == vendor
+    ] or devices
     own_memory = [(i, device) for i, device in usable if not device.shares_host_memory]
     usable = own_memory or usable[:1]
     modes = request.profile.multi_gpu
@@ -147,7 +150,9 @@ def select_devices(request: Request) -> tuple[int, ...]:
 
 
 def _backend_vendor(backend: str | None) -> str | None:
-    return {"cuda": "nvidia", "rocm": "amd", "metal": "apple", "sycl": "intel", "xpu": "intel"}.get(backend or "")
+    return {"cuda": "nvidia", "rocm": "amd", "metal": "apple", "sycl": "intel", "xpu": "intel"}.get(
+        backend or ""
+    )
 
 
 def _roomiest(devices: list[tuple[int, InstalledAccelerator]]) -> int:
@@ -173,7 +178,9 @@ def machine_row(request: Request) -> MachineView:
     if on_host(request):
         room = available_memory(machine, request.memory, request.catalog, on_host=True)
         row = _host_row(machine, room, host_bandwidth, host_flops, windows)
-        return MachineView(row, room.devices, room.names, room.reasons, (), (f"host:{machine.host.cpu or 'cpu'}",))
+        return MachineView(
+            row, room.devices, room.names, room.reasons, (), (f"host:{machine.host.cpu or 'cpu'}",)
+        )
     chosen = select_devices(request)
     used = machine.model_copy(update={"accelerators": tuple(machine.accelerators[i] for i in chosen)})
     room = available_memory(used, request.memory, request.catalog)
@@ -188,7 +195,9 @@ def machine_row(request: Request) -> MachineView:
             device.memory_total_bytes or device.accelerator.memory or free
             for device, free in zip(used.accelerators, available, strict=True)
         ]
-        available = tuple(min(free, round(limit * total)) for free, total in zip(available, totals, strict=True))
+        available = tuple(
+            min(free, round(limit * total)) for free, total in zip(available, totals, strict=True)
+        )
     return MachineView(
         row,
         available,
@@ -240,6 +249,7 @@ def _host_row(
         int8=math.nan,
         fp8=math.nan,
         fp4=math.nan,
+        issue_per_s=peak / 256.0 if math.isfinite(peak) else math.inf,
         link_bytes_per_s=bandwidth,
         hop_s=0.0,
         pcie_bytes_per_s=bandwidth,
@@ -288,11 +298,14 @@ def _device_row(
         int8=group("int8"),
         fp8=group("fp8"),
         fp4=group("fp4"),
+        issue_per_s=group("issue_per_s"),
         link_bytes_per_s=min(rate.link_bytes_per_s for rate in rates),
         hop_s=max(rate.hop_s for rate in rates),
         pcie_bytes_per_s=min(rate.pcie_bytes_per_s for rate in rates),
         host_bytes_per_s=host_bandwidth if math.isfinite(host_bandwidth) else pcie_bytes_per_s(None, None),
-        host_flop_per_s=host_flops if math.isfinite(host_flops) else host_flop_per_s(machine.host) or math.inf,
+        host_flop_per_s=host_flops
+        if math.isfinite(host_flops)
+        else host_flop_per_s(machine.host) or math.inf,
         host_available=room.host,
         unified=room.unified,
         devices=len(rates),

@@ -8,8 +8,9 @@ from functools import lru_cache
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.inventory import is_routed, is_tied, tensor_inventory
-from willitrun.estimators.inventory_cache import attention_widths, kv_layout
+from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
 from willitrun.estimators.inventory_formats import weight_groups
+from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig
 from willitrun.records.recipes import Quantization
 
@@ -38,9 +39,10 @@ class ModelRow:
     largest_expert_bytes: int
     hidden_size: int
     vocab_size: int
-    intermediate_size: int
+    feed_forward: int
+    has_output: int
+    head_total: int
     heads: int
-    head_dim: int
     attention_width: int
     prefill_attention_width: int
     windowed_width: int
@@ -62,6 +64,7 @@ class ModelRow:
     weights_low: float
     weights_high: float
     exact: bool
+    format: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def _row(
         on_device = weights.rest + weights.embedding + (0 if tied_once else weights.output_matrix)
         embedding = 0
     routed = [layer for layer in range(config.num_hidden_layers) if _routes(config, layer)]
-    heads = config.num_attention_heads or 1
+    shape = buffer_shape(config)
     return ModelRow(
         repeating=weights.repeating,
         experts=weights.experts,
@@ -129,9 +132,10 @@ def _row(
         largest_expert_bytes=weights.largest_expert,
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
-        intermediate_size=config.intermediate_size or config.moe_intermediate_size or 4 * config.hidden_size,
-        heads=heads,
-        head_dim=config.head_dim or config.hidden_size // heads,
+        feed_forward=int(shape.feed_forward),  # type: ignore[arg-type]
+        has_output=int(shape.has_output),  # type: ignore[arg-type]
+        head_total=int(shape.head_total),  # type: ignore[arg-type]
+        heads=int(shape.heads),  # type: ignore[arg-type]
         attention_width=decode_width,
         prefill_attention_width=prefill_width,
         windowed_width=windowed_width,
@@ -153,6 +157,7 @@ def _row(
         weights_low=low if not weights.exact else 1.0,
         weights_high=high if not weights.exact else 1.0,
         exact=weights.exact,
+        format=level_code("format", classify_format(quantization.id)),
     )
 
 
@@ -193,7 +198,9 @@ def _routes(config: TransformerConfig, layer: int) -> bool:
     return config.layer_type(layer) == "moe" or is_routed(config, layer)
 
 
-def _from_rules(config: TransformerConfig, quantization: Quantization, container: str, imatrix: bool) -> _Weights:
+def _from_rules(
+    config: TransformerConfig, quantization: Quantization, container: str, imatrix: bool
+) -> _Weights:
     groups = weight_groups(config, quantization, container=container, imatrix=imatrix)
     repeating, experts = sum(groups.layer_bytes), sum(groups.expert_layer_bytes)
     count = groups.parameters_by_part

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from willitrun.errors import MissingDataError
 from willitrun.kernels.llm_levels import classify_generation, classify_memory
+from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.results import Reason
 
@@ -48,6 +49,8 @@ class DeviceRates:
     pcie_bytes_per_s: float
     compute_units: float
     boost_hz: float
+    issue_per_s: float
+    """Compute units x clock: what instruction issue allows."""
     l2_bytes: float
     tf32: float
     bf16: float
@@ -90,7 +93,8 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
     if fp32 is None:
         raise MissingDataError(f"{accelerator.name}: no source says any compute peak.")
     generation = classify_generation(
-        accelerator.vendor, accelerator.compute_capability or accelerator.gfx_target or accelerator.architecture or ""
+        accelerator.vendor,
+        accelerator.compute_capability or accelerator.gfx_target or accelerator.architecture or "",
     ) or classify_generation(accelerator.vendor, accelerator.architecture or "")
     fast = peaks.fp16_tensor_fp16_accumulate
     if fast is None and half is not None and peaks.int8 and generation in (
@@ -126,6 +130,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
             pcie_bytes_per_s=pcie,
             compute_units=float(accelerator.compute_units or NAN),
             boost_hz=float(accelerator.boost_clock or NAN),
+            issue_per_s=_issue_rate(accelerator, fp32) * scale,
             l2_bytes=float(accelerator.l2_cache or NAN),
             tf32=rate(peaks.tf32_tensor),
             bf16=rate(peaks.bf16_tensor),
@@ -140,6 +145,13 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
         ),
         tuple(reasons),
     )
+
+
+def _issue_rate(accelerator: Accelerator, fp32: float) -> float:
+    if accelerator.compute_units and accelerator.boost_clock:
+        return accelerator.compute_units * accelerator.boost_clock
+    # 128 lanes of two FLOP per unit and clock, where a sheet gives no clock.
+    return fp32 / 256.0
 
 
 def _power_scale(device: InstalledAccelerator, reasons: list[Reason]) -> float:

@@ -23,7 +23,15 @@ from willitrun.records.models import Model
 from willitrun.records.recipes import Placement, Quantization, Runtime, RuntimeProfile, Workload
 from willitrun.records.results import Reason
 
-__all__ = ["GGUF_LADDER", "MemoryMode", "Request", "complete_request"]
+__all__ = [
+    "GGUF_LADDER",
+    "MemoryMode",
+    "Request",
+    "complete_request",
+    "with_machine",
+    "with_quantization_checked",
+    "with_runtime_checked",
+]
 
 MemoryMode = Literal["free", "idle", "nameplate"]
 
@@ -63,6 +71,13 @@ class Request:
     quantization_open: bool = False
     """Nobody chose the format: the engine may take the best that is comfortable."""
 
+    def rechecked(self) -> Request:
+        """The same request with what stands in its way found anew."""
+        blockers = _blockers(
+            self.model, self.machine, self.workload, self.quantization, self.runtime, self.profile
+        )
+        return replace(self, blockers=blockers)
+
     def with_quantization(self, quantization: Quantization) -> Request:
         """The same request at another weight format."""
         return replace(self, quantization=quantization, quantization_open=False)
@@ -98,7 +113,7 @@ def complete_request(
     defaulted = [f"workload.{name}" for name in filled]
     notes: list[Reason] = []
     if place is not None:
-        notes += [Reason(code="assumed-host", message=text) for text in place.assumptions]
+        notes += _host_note(place)
 
     asked_runtime = _runtime(runtime)
     format_open = False
@@ -136,6 +151,42 @@ def complete_request(
         blockers=_blockers(described, place, task_workload, record, asked_runtime, profile),
         quantization_open=format_open,
     )
+
+
+def _host_note(machine: Machine) -> list[Reason]:
+    if not machine.assumptions:
+        return []
+    return [
+        Reason(
+            code="assumed-host",
+            message=f"Nobody described the rest of the machine; assumed: {', '.join(machine.assumptions)}.",
+        )
+    ]
+
+
+def with_machine(request: Request, machine: Machine) -> Request:
+    """The same request on another machine."""
+    backend = request.runtime.backend
+    if backend == "cpu" and machine.accelerators:
+        backend = _backend(request.profile, machine)
+    runtime = request.runtime.model_copy(update={"backend": backend})
+    return replace(request, machine=machine, runtime=runtime).rechecked()
+
+
+def with_quantization_checked(request: Request, name: str) -> Request | None:
+    """The same request at another weight format, None if the catalog has no such format."""
+    if name not in request.catalog.quantizations:
+        return None
+    return request.with_quantization(request.catalog.quantizations[name]).rechecked()
+
+
+def with_runtime_checked(request: Request, name: str) -> Request | None:
+    """The same request on another runtime, None if the catalog has no such runtime."""
+    if name not in request.catalog.runtimes:
+        return None
+    profile = request.catalog.runtimes[name]
+    runtime = Runtime(name=name, backend=_backend(profile, request.machine))
+    return replace(request, runtime=runtime, profile=profile).rechecked()
 
 
 def _machine(machine: Any, catalog: Catalog, without_machine: bool) -> Machine | None:

@@ -19,8 +19,7 @@ C = TypeVar("C")
 def _dtypes(kind: type) -> tuple[tuple[str, Any], ...]:
     # Annotations are strings here: every module postpones their evaluation.
     codes = {"int": np.int64, "float": np.float64, "bool": np.bool_}
-    assert isinstance(kind, type)
-    return tuple((field.name, codes[str(field.type)]) for field in fields(kind))  # type: ignore[arg-type]
+    return tuple((field.name, codes[str(field.type)]) for field in fields(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Columns:
         return len(next(iter(self.arrays.values())))
 
 
-def columns_of(rows: Sequence[object]) -> Columns:
+def columns_of(rows: Sequence[Any]) -> Columns:
     """Stack rows (dataclasses of int, float and bool fields) into columns of int64, float64 and bool.
 
     Examples
@@ -48,7 +47,10 @@ def columns_of(rows: Sequence[object]) -> Columns:
     [1, 1099511627776]
     """
     return Columns(
-        {name: np.array([getattr(row, name) for row in rows], dtype=dtype) for name, dtype in _dtypes(type(rows[0]))}
+        {
+            name: np.array([getattr(row, name) for row in rows], dtype=dtype)
+            for name, dtype in _dtypes(type(rows[0]))
+        }
     )
 
 

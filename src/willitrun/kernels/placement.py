@@ -36,7 +36,7 @@ class Demand:
 
     ``repeating`` are the weights inside layers (experts included), ``experts`` those of them that are routed,
     ``output`` the output matrix, ``embedding`` what stays on the host (or joins the device where memory is
-    one). ``activation_*`` and ``overhead_*`` are per device, shape (n,); overhead has an interval.
+    one). ``activation_*`` and ``overhead_*`` are per device, shape (n, devices) or (n, 1).
     ``kv_copies`` multiplies the cache under tensor parallelism where ranks outnumber KV heads.
     """
 
@@ -144,7 +144,7 @@ def place(demand: Demand, room: Room) -> Layout:
     present = available > 0
     count = np.maximum(present.sum(axis=1), 1)
     tensor = room.strategy == TENSOR_SPLIT
-    fixed = demand.activation + demand.overhead
+    fixed = np.where(present, demand.activation + demand.overhead, 0)
 
     # KV heads cannot be cut: ranks beyond them hold copies.
     copies = np.where(tensor, _ceil_div(count, np.maximum(np.minimum(demand.kv_heads, count), 1)), 1)
@@ -152,11 +152,12 @@ def place(demand: Demand, room: Room) -> Layout:
     embedding_on_device = np.where(room.unified, demand.embedding, 0)
 
     whole = demand.repeating + demand.output + kv + demand.state + embedding_on_device
+    left_over = available - fixed
     capacity = np.where(
         tensor,
-        np.where(present, available, np.iinfo(np.int64).max).min(axis=1) * count,
-        available.sum(axis=1),
-    ) - fixed * count
+        np.where(present, left_over, np.iinfo(np.int64).max // 2**16).min(axis=1) * count,
+        left_over.sum(axis=1),
+    )
     layer_bytes = _ceil_div(demand.repeating + kv + demand.state, demand.n_layers)
     # Whole layers don't divide evenly: the slack of a split is up to one layer per further device.
     slack = np.where(room.strategy == LAYER_SPLIT, (count - 1) * layer_bytes, 0)
@@ -190,20 +191,20 @@ def place(demand: Demand, room: Room) -> Layout:
     weights = _spread(weights_device, available, room.strategy, demand.n_layers - host_layers, demand.output)
     kv_split = _spread(kv_device, available, room.strategy, demand.n_layers - host_layers, None)
     state_split = _spread(state_device, available, room.strategy, demand.n_layers - host_layers, None)
-    activation = np.where(present, np.broadcast_to(demand.activation[:, None], (n, devices)), 0)
-    overhead = np.where(present, np.broadcast_to(demand.overhead[:, None], (n, devices)), 0)
+    activation = np.where(present, demand.activation, 0)
+    overhead = np.where(present, demand.overhead, 0)
     total = weights + kv_split + state_split + activation + overhead
     low = (
         np.floor(weights * demand.weights_low[:, None]).astype(np.int64)
         + kv_split
         + state_split
-        + np.where(present, (demand.activation_low + demand.overhead_low)[:, None], 0)
+        + np.where(present, demand.activation_low + demand.overhead_low, 0)
     )
     high = (
         np.ceil(weights * demand.weights_high[:, None]).astype(np.int64)
         + kv_split
         + state_split
-        + np.where(present, (demand.activation_high + demand.overhead_high)[:, None], 0)
+        + np.where(present, demand.activation_high + demand.overhead_high, 0)
     )
 
     on_host = expert_host + layers_host + output_host + kv_host + state_host
@@ -219,7 +220,8 @@ def place(demand: Demand, room: Room) -> Layout:
     # Unified memory: what the host needs comes out of the same pool, and was counted on the device.
     host_fits = room.unified | (host <= room.host_available)
     host_roomy = room.unified | (
-        host_high <= room.host_available - np.maximum(room.host_available // HEADROOM_DIVISOR, MINIMUM_HEADROOM_BYTES)
+        host_high
+        <= room.host_available - np.maximum(room.host_available // HEADROOM_DIVISOR, MINIMUM_HEADROOM_BYTES)
     )
     tier = np.where(
         fits & host_fits,

@@ -112,6 +112,10 @@ class CitedRecord(Record):
                 raise ValueError(f"no citation covers {', '.join(missing)}")
         return self
 
+    def __hash__(self) -> int:
+        # Citations are a mapping; the id is what tells records apart. Equality still compares everything.
+        return hash((type(self).__name__, self.id))
+
     def facts(self) -> dict[str, object]:
         """The non-null fields that state something about the world."""
         labels = {"id", "name", "aliases", "cite", "flags"} | self._labels()

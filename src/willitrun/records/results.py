@@ -22,6 +22,7 @@ __all__ = [
     "Provenance",
     "Reason",
     "Remedy",
+    "RemedyKind",
     "SpeedEstimate",
     "Step",
     "Term",
@@ -31,6 +32,19 @@ __all__ = [
 
 Tier = Literal["comfortable", "tight", "offload", "will-not-run", "unknown"]
 Evidence = Literal["measured", "measured-near", "calibrated", "estimated"]
+RemedyKind = Literal[
+    "quantization",
+    "kv-type",
+    "context",
+    "batch",
+    "concurrency",
+    "offload",
+    "runtime",
+    "hardware",
+    "image-size",
+    "precision",
+    "execution",
+]
 Bound = Literal["memory-bandwidth", "compute", "launch", "interconnect", "host-memory", "input", "disk"]
 
 
@@ -156,19 +170,7 @@ class Remedy(Record):
     """A change that makes it fit, or faster, with its predicted effect."""
 
     change: str
-    kind: Literal[
-        "quantization",
-        "kv-type",
-        "context",
-        "batch",
-        "concurrency",
-        "offload",
-        "runtime",
-        "hardware",
-        "image-size",
-        "precision",
-        "execution",
-    ]
+    kind: RemedyKind
     arguments: dict[str, Any] = Field(default_factory=dict)
     tier: Tier
     total_bytes: IntervalField | None = None

@@ -1,0 +1,179 @@
+"""Rows of an evaluated graph block as records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from willitrun.intervals import Interval
+from willitrun.kernels.operators import BOUNDS, TERMS
+from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
+from willitrun.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from willitrun.estimators.graph_evaluation import EvaluatedGraph
+
+__all__ = ["graph_reasons", "pack_graph_memory", "pack_graph_speed"]
+
+ZERO = Interval.exact(0)
+
+_EQUATIONS = {
+    "compute": "sum over operator classes of batch x FLOPs / (efficiency x peak), its share of the smooth maximum",
+    "memory-bandwidth": "sum over operator classes of bytes moved / (efficiency x bandwidth), its share of the smooth maximum",
+    "kernel-floor": "kernels x shortest kernel time, its share of the smooth maximum",
+    "launch": "host time per step + kernels x host time per kernel, its share of the smooth maximum",
+    "input": "batch x bytes per image / link bandwidth",
+}
+
+
+def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
+    """The memory estimate of one row."""
+    layout, place, row = found.block.layout, found.place, found.prepared
+    weights = int(found.block.weights[place])
+    activation = int(found.block.activation[place])
+    low, best, high = row.overhead
+    total = found.total()
+    on_disk = float(weights)
+    terms = (
+        Term.model_construct(
+            name="weights",
+            value=weights,
+            unit="B",
+            equation="parameters x bytes per weight + buffers x 4",
+            inputs={"parameters": row.trace.parameters, "precision": str(found.request.workload.precision)},
+            cites=(),
+            evidence="exact",
+        ),
+        Term.model_construct(
+            name="live activations",
+            value=activation,
+            unit="B",
+            equation="largest sum of simultaneously live tensors of one image x batch",
+            inputs={
+                "peak_elements": row.trace.peak_elements,
+                "batch_size": found.request.workload.batch_size or 1,
+            },
+            cites=(),
+            evidence="derived",
+        ),
+        Term.model_construct(
+            name="runtime overhead",
+            value=best,
+            unit="B",
+            equation="device context and libraries of the runtime",
+            inputs={"runtime": found.request.runtime.name},
+            cites=("runtime-overhead",),
+            evidence="calibrated",
+        ),
+    )
+    activation_high = float(activation) * (1.0 + row.allocator_share)
+    return MemoryEstimate.model_construct(
+        weights_bytes=Interval.exact(float(weights)),
+        kv_cache_bytes=ZERO,
+        state_bytes=ZERO,
+        activation_bytes=Interval(float(activation), float(activation), activation_high),
+        gradient_bytes=ZERO,
+        optimizer_bytes=ZERO,
+        overhead_bytes=Interval(float(low), float(best), float(high)),
+        total_bytes=total,
+        host_bytes=ZERO,
+        disk_bytes=Interval.exact(on_disk),
+        per_device=(
+            DeviceMemory.model_construct(
+                device=row.view.names[0],
+                weights_bytes=weights,
+                kv_cache_bytes=0,
+                state_bytes=0,
+                activation_bytes=activation,
+                gradient_bytes=0,
+                optimizer_bytes=0,
+                overhead_bytes=best,
+                total_bytes=total,
+                available_bytes=max(row.view.available),
+            ),
+        ),
+        terms=terms,
+        notes=(),
+    )
+
+
+def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
+    """The speed estimate of one row."""
+    if found.tier == "will-not-run" and not found.request.blockers:
+        return None
+    speed, place, row = found.block.speed, found.place, found.prepared
+    _, rate = found.headline()
+    batch = found.request.workload.batch_size or 1
+    bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
+    inputs: dict[str, float | int | str] = {
+        "flops_per_image": 2.0 * row.trace.macs,
+        "kernels": row.trace.operators,
+        "batch_size": batch,
+        "memory_bytes_per_s": row.view.row.memory_bytes_per_s,
+        "tensor_peak_flop_per_s": row.peaks[0],
+    }
+    terms = tuple(
+        Term.model_construct(
+            name=name,
+            value=float(speed.terms[place, i]),
+            unit="s",
+            equation=_EQUATIONS[name],
+            inputs=inputs if i == 0 else {},
+            cites=("vision-speed", *row.view.cites) if i == 0 else ("vision-speed",),
+            evidence="calibrated",
+        )
+        for i, name in enumerate(TERMS)
+    )
+    return SpeedEstimate.model_construct(
+        images_per_s=rate,
+        seconds_per_image=Interval(1.0 / rate.high, 1.0 / rate.best, 1.0 / rate.low),
+        bound=bound,
+        evidence=found.support.evidence,
+        support=f"{found.interval_task()}/{found.support.level}",
+        terms=terms,
+        notes=(),
+    )
+
+
+def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
+    """Why this tier, and what binds the speed."""
+    layout, place, row = found.block.layout, found.place, found.prepared
+    total = found.total()
+    room = max(row.view.available)
+    need, have = format_bytes(total.best), format_bytes(room)
+    numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
+    tier = int(layout.tier[place])
+    if tier == 3:
+        fit = Reason(
+            code="fits-comfortably", message=f"{need} of {have}, with room to spare.", numbers=numbers
+        )
+    elif tier == 2:
+        fit = Reason(code="fits-tightly", message=f"{need} of {have}: little is left.", numbers=numbers)
+    else:
+        fit = Reason(
+            code="does-not-fit", message=f"It needs {need} and {have} are available.", numbers=numbers
+        )
+    reasons = [fit]
+    if tier < 2:
+        return reasons
+    bound = BOUNDS[int(found.block.speed.bound[place])]
+    step = float(found.block.speed.seconds[place])
+    batch = found.request.workload.batch_size or 1
+    text = {
+        "launch": f"Each pass starts about {row.trace.operators} kernels; at batch {batch} the host needs longer to start "
+        f"them than the device to run them ({format_duration(step)} a pass).",
+        "compute": f"Arithmetic takes most of the {format_duration(step)} that a batch of {batch} needs.",
+        "memory-bandwidth": f"Moving activations and weights takes most of the {format_duration(step)} that a batch of {batch} needs.",
+        "input": "The CPU decodes images more slowly than the device consumes them.",
+    }[bound]
+    reasons.append(
+        Reason(code=f"{bound}-bound", message=text, numbers={"seconds_per_batch": step, "batch_size": batch})
+    )
+    if row.trace.scaled_from is not None:
+        reasons.append(
+            Reason(
+                code="speed-not-modelled",
+                message=f"No trace at {row.trace.image_size} pixels: work was scaled by area from {row.trace.scaled_from}.",
+                numbers={"image_size": row.trace.image_size, "traced_image_size": row.trace.scaled_from},
+            )
+        )
+    return reasons

@@ -1,0 +1,251 @@
+"""Language models and encoders: requests to rows, rows to blocks, blocks to results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from willitrun.catalog import Catalog
+from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
+from willitrun.estimators.evaluation import Evaluated, from_error
+from willitrun.estimators.llm_machines import (
+    MachineView,
+    WorkloadRow,
+    machine_row,
+    parallel,
+    workload_row,
+)
+from willitrun.estimators.llm_models import ModelRow, model_row
+from willitrun.estimators.llm_packing import headline_of, pack_memory, pack_speed, tier_reasons
+from willitrun.estimators.llm_policies import container_of, runtime_policy
+from willitrun.estimators.overheads import block_buffers
+from willitrun.estimators.requests import Request
+from willitrun.estimators.support import Support, support_of
+from willitrun.estimators.training import evaluate_training
+from willitrun.intervals import Interval
+from willitrun.kernels.columns import columns_of
+from willitrun.kernels.llm_block import LlmBlock, Parallelism, RuntimePolicy, SpeedTables, assess_block
+from willitrun.kernels.placement import TIERS
+from willitrun.records.recipes import Placement
+from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
+
+__all__ = ["EvaluatedLlm", "Prepared", "evaluate_llm", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request lowered to rows."""
+
+    request: Request
+    policy: RuntimePolicy
+    model: ModelRow
+    machine: MachineView
+    load: WorkloadRow
+    parallelism: tuple[int, int, int, int]
+
+
+def prepare(request: Request) -> Prepared:
+    """Rows of one request.
+
+    Raises
+    ------
+    MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
+        A fact that the kernels need is not known.
+    """
+    assert request.quantization is not None
+    assert request.machine is not None
+    row = model_row(
+        request.model,
+        request.quantization,
+        container_of(request),
+        request.catalog,
+        imatrix=bool(request.runtime.imatrix),
+    )
+    view = machine_row(request)
+    return Prepared(
+        request,
+        runtime_policy(request),
+        row,
+        view,
+        workload_row(request),
+        parallel(request, len(view.available)),
+    )
+
+
+def speed_tables(catalog: Catalog) -> SpeedTables:
+    """The LLM speed calibration as tables."""
+    calibration = catalog.calibrations["llm-speed"]
+    return SpeedTables(calibration.coefficients, calibration.levels)
+
+
+def run_block(rows: Sequence[Prepared]) -> LlmBlock:
+    """One array call for rows that share a policy."""
+    first = rows[0]
+    width = max(len(row.machine.available) for row in rows)
+    available = np.zeros((len(rows), width), dtype=np.int64)
+    for number, row in enumerate(rows):
+        available[number, : len(row.machine.available)] = row.machine.available
+    ranks = np.array([row.parallelism for row in rows], dtype=np.int64)
+    placements = [row.request.placement for row in rows]
+    parallelism = Parallelism(
+        tensor=ranks[:, 0],
+        pipeline=ranks[:, 1],
+        data=ranks[:, 2],
+        expert_shards=ranks[:, 3],
+        gpu_layers=np.array(
+            [-1 if p.gpu_layers is None else p.gpu_layers for p in placements], dtype=np.int64
+        ),
+        cpu_moe_layers=np.array(
+            [-1 if p.cpu_moe_layers is None else p.cpu_moe_layers for p in placements], dtype=np.int64
+        ),
+    )
+    models = columns_of([row.model for row in rows])
+    machines = columns_of([row.machine.row for row in rows])
+    loads = columns_of([row.load for row in rows])
+    catalog = first.request.catalog
+    buffers = block_buffers(first.policy, models, machines, loads, parallelism, available, first.request)
+    return assess_block(
+        first.policy, models, machines, loads, available, parallelism, buffers, speed_tables(catalog)
+    )
+
+
+def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
+    """Evaluate language-model requests, one block per runtime policy."""
+    results: list[Evaluated | None] = [None] * len(requests)
+    groups: dict[str, list[tuple[int, Prepared]]] = {}
+    for number, request in enumerate(requests):
+        if request.workload.mode != "inference":
+            results[number] = evaluate_training(request)
+            continue
+        try:
+            row = prepare(request)
+        except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
+            results[number] = from_error(request, error)
+            continue
+        key = repr((row.policy, request.runtime, row.model.encoder_only))
+        groups.setdefault(key, []).append((number, row))
+    for members in groups.values():
+        block = run_block([row for _, row in members])
+        for place, (number, row) in enumerate(members):
+            results[number] = EvaluatedLlm(row, block, place)
+    return [result for result in results if result is not None]
+
+
+@dataclass(frozen=True)
+class EvaluatedLlm:
+    """One row of an evaluated block."""
+
+    prepared: Prepared
+    block: LlmBlock
+    place: int
+
+    @property
+    def request(self) -> Request:
+        """The request."""
+        return self.prepared.request
+
+    @cached_property
+    def tier(self) -> Tier:
+        """Tier by memory; whatever stands in the way makes it `will-not-run`."""
+        if self.request.blockers or self._indivisible():
+            return "will-not-run"
+        return TIERS[int(self.block.layout.tier[self.place])]  # type: ignore[return-value]
+
+    def _indivisible(self) -> Reason | None:
+        transformer = self.request.model.transformer
+        ranks = self.prepared.parallelism[0]
+        heads = transformer.num_attention_heads if transformer else None
+        if heads is None or ranks <= 1 or heads % ranks == 0:
+            return None
+        return Reason(
+            code="tensor-parallel-does-not-divide",
+            message=f"{ranks} tensor-parallel ranks do not divide the {heads} attention heads of {self.request.model.name}.",
+            numbers={"tp": ranks, "num_attention_heads": heads},
+        )
+
+    @cached_property
+    def placement(self) -> Placement:
+        """What lies where, as the runtime would be told."""
+        layout, place = self.block.layout, self.place
+        row = self.prepared.model
+        tensor, pipeline, data, _ = self.prepared.parallelism
+        on_host = self.prepared.machine.row.on_host
+        layers_on_host = int(layout.host_layers[place])
+        given = self.request.placement
+        strategy = given.strategy
+        if strategy is None:
+            strategy = "cpu" if on_host else "tensor" if tensor > 1 else "layer" if pipeline > 1 else "single"
+        cells = self.prepared.policy.cache == "cells"
+        return Placement(
+            strategy=strategy,
+            gpu_layers=self._gpu_layers(row.n_layers, layers_on_host, on_host) if cells else given.gpu_layers,
+            cpu_moe_layers=int(layout.host_moe_layers[place]) or None,
+            split=given.split,
+            tp=tensor if tensor > 1 else given.tp,
+            pp=given.pp if given.pp else (pipeline if pipeline > 1 and not cells else None),
+            ep=given.ep,
+            dp=data if data > 1 else given.dp,
+        )
+
+    @staticmethod
+    def _gpu_layers(layers: int, host_layers: int, on_host: bool) -> int:
+        """llama.cpp counts the output matrix as one layer more."""
+        if on_host:
+            return 0
+        return layers + 1 if host_layers == 0 else layers - host_layers
+
+    @cached_property
+    def support(self) -> Support:
+        """How far this case lies from the calibration data."""
+        return support_of(self.request, self.prepared.machine.device_ids, "llm-speed")
+
+    @cached_property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why this tier, what binds the speed, and remarks on the machine."""
+        found = list(tier_reasons(self))
+        indivisible = self._indivisible()
+        if indivisible is not None:
+            found.insert(0, indivisible)
+        return (*found, *self.prepared.machine.reasons, *self.support.reasons)
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """Measurements that the speed rests on."""
+        return self.support.cites
+
+    @property
+    def calibrations(self) -> tuple[str, ...]:
+        """Calibrations that were used."""
+        return ("llm-speed", "runtime-overhead", "system-reserve")
+
+    def total(self) -> Interval:
+        """Memory on the accelerators [bytes]."""
+        layout, place = self.block.layout, self.place
+        return Interval(
+            float(layout.total_low[place].sum()),
+            float(layout.total[place].sum()),
+            float(layout.total_high[place].sum()),
+        )
+
+    def headline(self) -> tuple[str, Interval] | None:
+        """Decode speed, or prefill speed for encoders."""
+        return headline_of(self)
+
+    @cached_property
+    def _memory(self) -> MemoryEstimate:
+        return pack_memory(self)
+
+    @cached_property
+    def _speed(self) -> SpeedEstimate | None:
+        return pack_speed(self)
+
+    def memory_estimate(self) -> MemoryEstimate:
+        """The memory estimate with terms."""
+        return self._memory
+
+    def speed_estimate(self) -> SpeedEstimate | None:
+        """The speed estimate with terms; None where it cannot run at all."""
+        return self._speed

@@ -1,0 +1,324 @@
+"""Rows of an evaluated block as records: estimates with terms, and the reasons behind a tier."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from willitrun.estimators.support import interval_of
+from willitrun.intervals import Interval
+from willitrun.kernels.llm_speed import BOUNDS
+from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
+from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
+from willitrun.units import format_bytes
+
+if TYPE_CHECKING:
+    from willitrun.estimators.llm_evaluation import EvaluatedLlm
+
+__all__ = ["headline_of", "pack_memory", "pack_speed", "tier_reasons"]
+
+EXACT = Interval.exact(0)
+
+_EQUATIONS = {
+    "dense-weights": "dense bytes / ranks x k_weights / memory bandwidth",
+    "lm-head": "output matrix bytes / ranks x k_weights / memory bandwidth",
+    "expert-weights": "expert bytes x share of experts hit / shards x k_weights x k_experts / memory bandwidth",
+    "kv-cache": "sequences x depth x KV bytes per token / ranks x k_kv / memory bandwidth",
+    "recurrent-state": "sequences x state bytes x k_kv / memory bandwidth",
+    "unpacking": "weights touched x k_unpack / vector rate",
+    "linear-compute": "2 x tokens x active parameters / ranks x k_linear / compute peak",
+    "attention-compute": "4 x tokens x attention width x depth / ranks x k_attention / 16-bit peak",
+    "host-weights": "bytes in host memory x k_host / host bandwidth",
+    "collectives": "2 all-reduces per layer: hops x latency + bytes x 2(t-1)/t / link bandwidth",
+    "step-launch": "o_step",
+    "layer-launch": "o_layer x layers",
+    "moe-launch": "o_moe x MoE layers",
+    "sequence-bookkeeping": "o_sequence x sequences",
+}
+
+
+def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
+    """The memory estimate of one row, exact parts with zero width."""
+    layout, place = found.block.layout, found.place
+    row, policy = found.prepared.model, found.prepared.policy
+    view = found.prepared.machine
+    weights = [int(value) for value in layout.weights[place]]
+    kv = [int(value) for value in layout.kv_cache[place]]
+    state = [int(value) for value in layout.state[place]]
+    activation = [int(value) for value in layout.activation[place]]
+    overhead = [int(value) for value in layout.overhead[place]]
+    low, high = layout.total_low[place], layout.total_high[place]
+    devices = tuple(
+        DeviceMemory.model_construct(
+            device=name,
+            weights_bytes=weights[i],
+            kv_cache_bytes=kv[i],
+            state_bytes=state[i],
+            activation_bytes=activation[i],
+            gradient_bytes=0,
+            optimizer_bytes=0,
+            overhead_bytes=overhead[i],
+            total_bytes=Interval(float(low[i]), float(layout.total[place][i]), float(high[i])),
+            available_bytes=view.available[i],
+        )
+        for i, name in enumerate(view.names)
+    )
+    total = found.total()
+    weight_sum = sum(weights)
+    spread = total.high - total.best
+    cells = policy.cache == "cells"
+    kv_inputs: dict[str, float | int | str] = {
+        "context_tokens": found.prepared.load.context_tokens,
+        "concurrency": found.prepared.load.concurrency,
+        "kv_elements_per_token": row.full_k + row.full_v,
+        "windowed_elements_per_token": row.windowed_k + row.windowed_v,
+        "type_k": policy.kind_k,
+        "type_v": policy.kind_v,
+    }
+    quantization = found.request.quantization
+    terms = (
+        Term.model_construct(
+            name="weights",
+            value=weight_sum,
+            unit="B",
+            equation="sum over tensors of rows x blocks per row x bytes per block, less what lies on the host",
+            inputs={
+                "quantization": quantization.id if quantization else "",
+                "layers_bytes": row.repeating,
+                "output_bytes": row.output,
+                "host_layers": int(layout.host_layers[place]),
+                "host_moe_layers": int(layout.host_moe_layers[place]),
+            },
+            cites=tuple(citation.source for citation in quantization.citations("block_bytes"))
+            if quantization
+            else (),
+            evidence="exact" if row.exact else "calibrated",
+        ),
+        Term.model_construct(
+            name="KV cache",
+            value=sum(kv),
+            unit="B",
+            equation="cells x streams x (K elements x bytes(K) + V elements x bytes(V)), summed over layers"
+            if cells
+            else "tokens x (K + V elements) x bytes, summed over layers, in whole blocks",
+            inputs=kv_inputs,
+            cites=(),
+            evidence="exact",
+        ),
+        Term.model_construct(
+            name="recurrent state",
+            value=sum(state),
+            unit="B",
+            equation="sequences x (convolution + state elements) x 4 bytes",
+            inputs={"elements": row.conv_state + row.recurrent_state},
+            cites=(),
+            evidence="exact",
+        ),
+        Term.model_construct(
+            name="activations and compute buffers",
+            value=sum(activation),
+            unit="B",
+            equation="max(logits path, attention path) of one physical batch, per device",
+            inputs={"n_ubatch": policy.n_ubatch, "n_vocab": row.vocab_size, "n_embd": row.hidden_size},
+            cites=("runtime-overhead",),
+            evidence="calibrated",
+        ),
+        Term.model_construct(
+            name="runtime overhead",
+            value=sum(overhead),
+            unit="B",
+            equation="device context, allocator and graphs of the runtime, per device",
+            inputs={"runtime": found.request.runtime.name, "devices": len(devices)},
+            cites=("runtime-overhead",),
+            evidence="calibrated",
+        ),
+    )
+    host = float(layout.host[place])
+    activation_sum, overhead_sum = float(sum(activation)), float(sum(overhead))
+    return MemoryEstimate.model_construct(
+        weights_bytes=Interval(
+            weight_sum * row.weights_low,
+            float(weight_sum),
+            weight_sum * row.weights_high,
+            1.0 if row.exact else 0.9,
+        ),
+        kv_cache_bytes=Interval.exact(float(sum(kv))),
+        state_bytes=Interval.exact(float(sum(state))),
+        activation_bytes=Interval(activation_sum, activation_sum, activation_sum)
+        if not spread
+        else _part(found, "activation"),
+        gradient_bytes=EXACT,
+        optimizer_bytes=EXACT,
+        overhead_bytes=Interval.exact(overhead_sum) if not spread else _part(found, "overhead"),
+        total_bytes=total,
+        host_bytes=Interval(min(host, float(layout.host[place])), host, float(layout.host_high[place])),
+        disk_bytes=Interval(
+            row.total_bytes * row.weights_low, float(row.total_bytes), row.total_bytes * row.weights_high
+        ),
+        per_device=devices,
+        terms=terms,
+        notes=(),
+    )
+
+
+def _part(found: EvaluatedLlm, name: str) -> Interval:
+    buffers, place = found.block.buffers, found.place
+    devices = len(found.prepared.machine.names)
+    low, best, high = (
+        float(np.broadcast_to(getattr(buffers, f"{name}{suffix}")[place], (devices,)).sum())
+        for suffix in ("_low", "", "_high")
+    )
+    return Interval(min(low, best), best, max(high, best))
+
+
+def _task(found: EvaluatedLlm) -> str:
+    return "tpot" if found.prepared.policy.interference and found.prepared.load.concurrency > 1 else "decode"
+
+
+def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
+    """Decode speed of one sequence, or prefill speed of an encoder."""
+    calibration = found.request.catalog.calibrations["llm-speed"]
+    speed, place, level = found.block.speed, found.place, found.support.level
+    if found.prepared.model.encoder_only:
+        return "prefill_tokens_per_s", interval_of(
+            calibration, "prefill", level, float(speed.prefill_tokens_per_s[place])
+        )
+    return "decode_tokens_per_s", interval_of(
+        calibration, _task(found), level, float(speed.decode_tokens_per_s[place])
+    )
+
+
+def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
+    """The speed estimate of one row; None where it does not fit anywhere."""
+    if found.tier == "will-not-run" and not found.request.blockers and found.placement.strategy != "cpu":
+        return None
+    speed, place, level = found.block.speed, found.place, found.support.level
+    calibration = found.request.catalog.calibrations["llm-speed"]
+    notes: list[Reason] = []
+
+    def rate(values: object, task: str) -> Interval:
+        return interval_of(calibration, task, level, float(values[place]))  # type: ignore[index]
+
+    task = _task(found)
+    encoder = found.prepared.model.encoder_only
+    token_s = float(speed.time_per_output_token_s[place])
+    loaded = float(speed.loaded_time_to_first_token_s[place])
+    if math.isnan(loaded):
+        kept = float(speed.effective_concurrency[place])
+        notes.append(
+            Reason(
+                code="kv-pool-too-small",
+                message=f"Only {kept:.0f} of {found.prepared.load.concurrency} sequences fit the KV pool at a time; "
+                "the rest wait, so the time to first token has no fixed value.",
+                numbers={"effective_concurrency": kept, "concurrency": found.prepared.load.concurrency},
+            )
+        )
+    prefill = rate(speed.prefill_tokens_per_s, "prefill")
+    throughput = float(speed.throughput_tokens_per_s[place])
+    texts = found.request.workload.batch_size or 1
+    terms = speed.prefill_terms if encoder else speed.terms
+    row = found.prepared
+    inputs: dict[str, float | int | str] = {
+        "memory_bytes_per_s": row.machine.row.memory_bytes_per_s,
+        "dense_bytes": row.model.dense_bytes,
+        "concurrency": row.load.concurrency,
+    }
+    cites = ("llm-speed", *row.machine.cites)
+    bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
+    return SpeedEstimate.model_construct(
+        decode_tokens_per_s=None if encoder else rate(speed.decode_tokens_per_s, task),
+        time_per_output_token_s=None
+        if encoder
+        else interval_of(calibration, task, level, token_s, inverse=True),
+        throughput_tokens_per_s=None if encoder else interval_of(calibration, task, level, throughput),
+        prefill_tokens_per_s=prefill,
+        time_to_first_token_s=None
+        if encoder or math.isnan(loaded)
+        else interval_of(calibration, "ttft", level, loaded, inverse=True),
+        samples_per_s=prefill.scale(texts / (texts * row.load.prompt_tokens)) if encoder else None,
+        bound=bound,
+        evidence=found.support.evidence,
+        support=f"{task}/{level}",
+        terms=tuple(
+            Term.model_construct(
+                name=name,
+                value=float(values[place if len(values) > 1 else 0]),
+                unit="s",
+                equation=_EQUATIONS.get(name, ""),
+                inputs=inputs if name == "dense-weights" else {},
+                cites=cites if name == "dense-weights" else ("llm-speed",),
+                evidence="calibrated",
+            )
+            for name, values in terms
+        ),
+        notes=tuple(notes),
+    )
+
+
+_BOUND_TEXT = {
+    "memory-bandwidth": "Reading weights and cache from memory takes most of a step.",
+    "compute": "Arithmetic takes most of a step.",
+    "launch": "Starting kernels takes longer than the work they do: the model is small for this device.",
+    "interconnect": "Moving activations between devices takes most of a step.",
+    "host-memory": "The part that lies in host memory takes most of a step.",
+}
+
+
+def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
+    """Why this tier, what dominates the memory, and what binds the speed."""
+    block, place = found.block, found.place
+    layout = block.layout
+    total = found.total()
+    reasons = [_fit_reason(found, total)]
+    dominance = DOMINANCE_REASONS[int(block.dominance[place])]
+    if dominance == "kv-cache-dominates":
+        kv = float(layout.kv_cache[place].sum())
+        reasons.append(
+            Reason(
+                code=dominance,
+                message=f"The KV cache takes {format_bytes(kv)} of {format_bytes(total.best)}: context and concurrency decide.",
+                numbers={"kv_cache_bytes": kv},
+            )
+        )
+    elif dominance:
+        weights = float(layout.weights[place].sum())
+        reasons.append(
+            Reason(
+                code=dominance,
+                message=f"The weights take {format_bytes(weights)} of {format_bytes(total.best)}: the weight format decides.",
+                numbers={"weights_bytes": weights},
+            )
+        )
+    if found.tier != "will-not-run":
+        bound = BOUNDS[int(block.speed.bound[place])]
+        reasons.append(Reason(code=f"{bound}-bound", message=_BOUND_TEXT[bound], numbers={"bound": bound}))
+    return reasons
+
+
+def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
+    block, place, row = found.block, found.place, found.prepared.model
+    room = sum(found.prepared.machine.available)
+    need, have = format_bytes(total.best), format_bytes(room)
+    code = FIT_REASONS[int(block.fit[place])]
+    host = float(block.layout.host[place])
+    layers, experts = int(block.layout.host_layers[place]), int(block.layout.host_moe_layers[place])
+    numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
+    if code == "needs-offload":
+        what = [f"the experts of {experts} of {row.n_moe_layers} layers"] if experts else []
+        what += [f"{layers} of {row.n_layers} layers"] if layers else []
+        numbers |= {"host_layers": layers, "host_moe_layers": experts, "host_bytes": host}
+    texts = {
+        "fits-comfortably": f"{need} of {have}, with room to spare.",
+        "fits-tightly": f"{need} of {have}: the best estimate fits, the high end ({format_bytes(total.high)}) leaves too little.",
+        "needs-offload": f"It runs with {' and '.join(what)} in host memory ({format_bytes(host)} there)."
+        if code == "needs-offload"
+        else "",
+        "out-of-host-memory": f"It would need {format_bytes(host)} of host memory and "
+        f"{format_bytes(found.prepared.machine.row.host_available)} are available.",
+        "no-cpu-offload-in-runtime": f"It needs {need} and {have} are available; "
+        f"{found.request.profile.name} keeps everything on the accelerator.",
+        "does-not-fit": f"It needs {need} and {have} are available.",
+    }
+    return Reason(code=code, message=texts[code], numbers=numbers)

@@ -1,0 +1,108 @@
+"""A runtime with its options, as the policy that the LLM kernels read."""
+
+from __future__ import annotations
+
+import math
+
+from willitrun.errors import InvalidWorkloadError
+from willitrun.estimators.requests import Request
+from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
+from willitrun.kernels.llm_block import RuntimePolicy
+from willitrun.kernels.llm_levels import level_code
+
+__all__ = ["container_of", "runtime_policy"]
+
+# Runtimes that are another one under the bonnet.
+ENGINES = {
+    "ollama": "llama.cpp",
+    "lm-studio": "llama.cpp",
+    "exllamav2": "exllama",
+    "exllamav3": "exllama",
+    "transformers": "transformers",
+    "pytorch": "pytorch",
+    "faster-whisper": "pytorch",
+    "whisper.cpp": "llama.cpp",
+}
+# Physical batch of a prefill where nobody sets it: n_ubatch of llama.cpp, max_num_batched_tokens of servers.
+_MICROBATCH = {
+    "llama.cpp": 512,
+    "mlx": 2048,
+    "vllm": 8192,
+    "sglang": 8192,
+    "tensorrt-llm": 8192,
+    "exllama": 2048,
+}
+_ELEMENT_BYTES = {"fp8": 1, "int8": 1, "f32": 4}
+_OFFLOAD = {"none": 0, "layers": 1, "experts": 2, "components": 0}
+
+
+def container_of(request: Request) -> str:
+    """The container that the runtime reads this format from."""
+    assert request.quantization is not None
+    if request.model.tensors is not None:
+        return request.model.tensors.source
+    for container in request.quantization.container:
+        if container in request.profile.containers:
+            return "gguf" if container == "gguf" else "safetensors"
+    return "gguf" if "gguf" in request.quantization.container else "safetensors"
+
+
+def runtime_policy(request: Request) -> RuntimePolicy:
+    """Cache, batch and level codes of the request's runtime.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        A cache format that the runtime does not have.
+    """
+    runtime, profile = request.runtime, request.profile
+    engine = ENGINES.get(profile.id, profile.id)
+    kind_k, kind_v = runtime.kv_dtype_k or "f16", runtime.kv_dtype_v or "f16"
+    for kind in (kind_k, kind_v):
+        if kind not in KV_FORMATS or kind not in (*profile.kv_formats, "f16", "bf16"):
+            raise InvalidWorkloadError(
+                f"{profile.name} has no KV cache of {kind}.", hint=f"It has {', '.join(profile.kv_formats)}."
+            )
+    flash = runtime.flash_attention
+    build = None
+    if engine == "llama.cpp" and runtime.version and runtime.version.lstrip("b").isdigit():
+        build = int(runtime.version.lstrip("b"))
+    slots = runtime.n_seq_max or profile.parallel_slots
+    return RuntimePolicy(
+        cache=profile.kv_policy,
+        kind_k=kind_k,
+        kind_v=kind_v,
+        element_bytes=_ELEMENT_BYTES.get(kind_k, 2),
+        n_ubatch=runtime.n_ubatch or 512,
+        microbatch_tokens=runtime.n_ubatch
+        or runtime.max_num_batched_tokens
+        or _MICROBATCH.get(engine, 2**30),
+        block_tokens=runtime.block_size or 16,
+        unified=runtime.kv_unified if runtime.kv_unified is not None else True,
+        swa_full=bool(runtime.swa_full),
+        cells=cells_policy(build, flash_attention=flash is not False),
+        offload=_OFFLOAD[profile.cpu_offload],
+        max_sequences=float(runtime.max_num_seqs) if runtime.max_num_seqs else math.inf,
+        interference=profile.kv_policy == "pages",
+        static_cache=False,
+        slots=slots,
+        codes={
+            "runtime": level_code("runtime", engine),
+            "backend": level_code("backend", runtime.backend),
+            "era": level_code("era", _era(runtime.version)),
+            "attention": -1 if flash is None else level_code("attention", "flash" if flash else "plain"),
+        },
+    )
+
+
+def _era(version: str | None) -> str:
+    """Software era of a version string; what is current where nobody says."""
+    if version is None:
+        return "since-2025"
+    text = version.lower().lstrip("bv")
+    if text.isdigit():
+        # llama.cpp build numbers: b4400 was the turn of 2024 to 2025.
+        return "since-2025" if int(text) >= 4400 else "before-2025"
+    if text[:4].isdigit() and text[:2] == "20":
+        return "since-2025" if text[:4] >= "2025" else "before-2025"
+    return "since-2025"

@@ -1,0 +1,77 @@
+"""How much memory a model takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from willitrun.catalog import Catalog
+from willitrun.errors import MissingDataError
+from willitrun.estimators.evaluation import evaluate_one
+from willitrun.estimators.requests import complete_request
+from willitrun.records.recipes import Placement, Runtime, Workload
+from willitrun.records.results import MemoryEstimate
+
+__all__ = ["REFERENCE_MACHINE", "estimate_memory"]
+
+REFERENCE_MACHINE: dict[str, Any] = {
+    "name": "one accelerator with memory to spare",
+    "accelerators": ["nvidia-h200-sxm-141gb"] * 16,
+    "host": {"ram": "4 TiB"},
+}
+"""Where memory is estimated when nobody names a machine: large enough that nothing is offloaded."""
+
+
+def estimate_memory(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    placement: str | Placement | None = None,
+    catalog: Catalog | None = None,
+) -> MemoryEstimate:
+    """Memory of a model under a workload, by part and by device [bytes].
+
+    Parameters
+    ----------
+    model
+        Anything `describe_model` takes.
+    machine
+        Anything `describe_machine` takes; None estimates on one accelerator without limit.
+    workload, quantization, runtime, placement
+        As for `willitrun.assess`.
+
+    Returns
+    -------
+    MemoryEstimate
+        Weights and cache exact where a rule gives them; the terms sum to the total exactly.
+
+    Raises
+    ------
+    MissingDataError
+        No source gives a field that is needed; the message names record and field.
+
+    Examples
+    --------
+    An 8B at 131,072 tokens needs 16 GiB of cache alone:
+
+    >>> from willitrun import Workload
+    >>> found = estimate_memory("llama-3.1-8b", workload=Workload(context_tokens=131072), quantization="q4_k_m")
+    >>> found.kv_cache_bytes.best / 2**30
+    16.0
+    """
+    request = complete_request(
+        model,
+        REFERENCE_MACHINE if machine is None else machine,
+        workload,
+        quantization=quantization,
+        runtime=runtime,
+        placement=placement or ("single" if machine is None else None),
+        catalog=catalog,
+    )
+    found = evaluate_one(request)
+    estimate = found.memory_estimate()
+    if estimate is None:
+        raise MissingDataError(found.reasons[0].message, hint="")
+    return estimate

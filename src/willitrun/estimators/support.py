@@ -1,0 +1,140 @@
+"""How far a case lies from the calibration data, and what that makes of evidence and interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from willitrun.catalog import Catalog
+from willitrun.errors import MissingDataError
+from willitrun.estimators.evidence import Nearest, nearest_measurement
+from willitrun.estimators.requests import Request
+from willitrun.intervals import Interval
+from willitrun.records.knowledge import Calibration
+from willitrun.records.results import Evidence, Reason
+
+__all__ = ["Support", "interval_of", "support_of"]
+
+LEVELS = ("near", "unseen-model", "unseen-device", "unseen-class")
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Support level, what it makes of the evidence, and the measurements near by."""
+
+    level: str
+    evidence: Evidence
+    cites: tuple[str, ...]
+    nearest: Nearest
+    reasons: tuple[Reason, ...] = ()
+
+
+def support_level(
+    calibration: Calibration, devices: tuple[str, ...], classes: tuple[str, ...], family: str
+) -> str:
+    """``near``, ``unseen-model``, ``unseen-device`` or ``unseen-class``.
+
+    A calibration that does not list what it has seen supports nothing nearby.
+    """
+    seen = calibration.support
+    if all(device in seen.get("devices", ()) for device in devices):
+        return "near" if family in seen.get("families", ()) else "unseen-model"
+    if all(name in seen.get("classes", ()) for name in classes):
+        return "unseen-device"
+    return "unseen-class"
+
+
+def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:
+    """Support of a request on the devices that it uses."""
+    machine = request.machine
+    assert machine is not None
+    catalog: Catalog = request.catalog
+    record = catalog.calibrations[calibration]
+    level = support_level(
+        record, tuple(dict.fromkeys(device_ids)), device_classes(request, device_ids), model_family(request)
+    )
+    reasons = tuple(
+        Reason(
+            code="unknown-device-derived",
+            message=f"{device.accelerator.name} is in no catalog; its rates are derived from what the driver says.",
+        )
+        for device in machine.accelerators
+        if device.identity == "derived"
+    )
+    if reasons:
+        level = "unseen-class"
+    nearest = _nearest(request, device_ids)
+    evidence: Evidence = "estimated" if level == "unseen-class" else "calibrated"
+    if nearest.level == "exact":
+        evidence = "measured"
+    elif nearest.level == "device-and-model":
+        evidence = "measured-near"
+    cites = (nearest.measurement.source_url,) if nearest.measurement is not None else ()
+    return Support(level, evidence, cites, nearest, reasons)
+
+
+def device_classes(request: Request, device_ids: tuple[str, ...]) -> tuple[str, ...]:
+    """``vendor/memory class`` of the devices in use, as calibrations list them."""
+    from willitrun.kernels.llm_levels import classify_memory
+
+    machine = request.machine
+    assert machine is not None
+    if any(device.startswith("host:") for device in device_ids):
+        return ("cpu/ddr",)
+    records = {device.accelerator.id: device.accelerator for device in machine.accelerators}
+    return tuple(
+        dict.fromkeys(
+            f"{records[name].vendor}/{classify_memory(records[name].memory_type or '')}"
+            for name in device_ids
+        )
+    )
+
+
+def model_family(request: Request) -> str:
+    """The family by which calibrations count models: the architecture's ``model_type``."""
+    transformer = request.model.transformer
+    if transformer is not None:
+        return transformer.model_type
+    vision = request.model.vision
+    if vision is not None and vision.architecture is not None:
+        return vision.architecture
+    return request.model.family
+
+
+def _nearest(request: Request, device_ids: tuple[str, ...]) -> Nearest:
+    workload = request.workload
+    if len(set(device_ids)) != 1:
+        return Nearest("none")
+    graph = request.quantization is None
+    return nearest_measurement(
+        request.catalog,
+        model=request.model.id,
+        accelerator=device_ids[0],
+        count=len(device_ids),
+        metric="images_per_s" if graph else "decode_tokens_per_s",
+        runtime=request.runtime.name,
+        quantization=None if graph else request.quantization.id,  # type: ignore[union-attr]
+        execution=workload.execution if graph else None,
+        precision=workload.precision if graph else None,
+        image_size=workload.image_size if graph else None,
+        batch_size=workload.batch_size if graph else None,
+        concurrency=None if graph else workload.concurrency,
+    )
+
+
+def interval_of(
+    calibration: Calibration, task: str, level: str, best: float, *, inverse: bool = False
+) -> Interval:
+    """Best estimate of a rate with the calibrated factors of its task and support level.
+
+    ``inverse`` is for a time: the factors are those of the rate. A level without an entry takes the next
+    wider one that has it.
+    """
+    start = LEVELS.index(level)
+    for name in (*LEVELS[start:], *reversed(LEVELS[:start])):
+        factors = calibration.intervals.get(f"{task}/{name}")
+        if factors is not None:
+            low, high = min(factors["low"], 1.0), max(factors["high"], 1.0)
+            if inverse:
+                return Interval(best / high, best, best / low)
+            return Interval(best * low, best, best * high)
+    raise MissingDataError(f"calibration {calibration.id} has no interval for {task}.")

@@ -1,0 +1,123 @@
+"""One block of image-model scenarios: memory, tier and speed in one pass of array calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.kernels.operator_work import OperatorWork
+from willitrun.kernels.operators import (
+    DeviceRates,
+    ImageLoad,
+    ImageSpeed,
+    OperatorCoefficients,
+    predict_images,
+)
+from willitrun.kernels.placement import Demand, Layout, Room, place
+
+__all__ = ["GraphBlock", "GraphMemory", "assess_graphs", "graph_demand"]
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphMemory:
+    """What a graph keeps in memory; int64 columns of shape (n,).
+
+    ``peak_elements`` and ``peak_autocast_bytes`` are the largest sum of simultaneously live activations of
+    one image under eager execution, in elements and, under autocast, in bytes.
+    """
+
+    parameters: IntArray
+    buffers: IntArray
+    weight_bytes: IntArray
+    activation_bytes: IntArray
+    peak_elements: IntArray
+    peak_autocast_bytes: IntArray
+    autocast: NDArray[np.bool_]
+    batch: IntArray
+    overhead: IntArray
+    overhead_low: IntArray
+    overhead_high: IntArray
+    activation_high_share: NDArray[np.float64]
+    """How much more than the live peak an allocator and workspaces may take [1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphBlock:
+    """Results of a block."""
+
+    weights: IntArray
+    activation: IntArray
+    layout: Layout
+    speed: ImageSpeed
+
+
+def graph_demand(memory: GraphMemory) -> Demand:
+    """Weights and live activations as a demand that lies on one device.
+
+    Parameters times their bytes, buffers (running statistics) in 32 bits, and the live peak of one image times
+    the batch; autocast adds the half-precision copies that are live with it.
+    """
+    n = memory.parameters.shape[0]
+    zero = np.zeros(n, dtype=np.int64)
+    one = np.ones(n)
+    weights = memory.parameters * memory.weight_bytes + memory.buffers * 4
+    plain = memory.peak_elements * memory.activation_bytes
+    per_image = np.where(
+        memory.autocast & (memory.peak_autocast_bytes > 0), memory.peak_autocast_bytes, plain
+    )
+    activation = per_image * memory.batch
+    high = np.ceil(activation * (1.0 + memory.activation_high_share)).astype(np.int64)
+    return Demand(
+        repeating=weights,
+        experts=zero,
+        output=zero,
+        embedding=zero,
+        n_layers=zero + 1,
+        n_moe_layers=zero,
+        kv_cache=zero,
+        state=zero,
+        activation=activation[:, None],
+        activation_low=activation[:, None],
+        activation_high=high[:, None],
+        overhead=memory.overhead[:, None],
+        overhead_low=memory.overhead_low[:, None],
+        overhead_high=memory.overhead_high[:, None],
+        weights_low=one,
+        weights_high=one,
+        host_buffer=zero,
+        kv_heads=zero + 1,
+    )
+
+
+def assess_graphs(
+    memory: GraphMemory,
+    available: IntArray,
+    host_available: IntArray,
+    unified: NDArray[np.bool_],
+    work: OperatorWork,
+    rates: DeviceRates,
+    load: ImageLoad,
+    coefficients: OperatorCoefficients,
+) -> GraphBlock:
+    """Memory, tier and speed of a block; one device per row, no offload."""
+    demand = graph_demand(memory)
+    minus = np.full(demand.repeating.shape, -1, dtype=np.int64)
+    room = Room(
+        available=available,
+        host_available=host_available,
+        strategy=minus * 0,
+        offload=minus * 0,
+        unified=unified,
+        gpu_layers=minus,
+        cpu_moe_layers=minus,
+    )
+    return GraphBlock(
+        weights=demand.repeating,
+        activation=demand.activation[:, 0],
+        layout=place(demand, room),
+        speed=predict_images(work, rates, load, coefficients),
+    )

@@ -1,0 +1,364 @@
+"""One block of LLM scenarios: cache, placement, speed and intervals in one pass of array calls.
+
+The scalar door runs it on one row, remedies on a dozen, a sweep on blocks of thousands. What is one value for
+the whole block (the runtime and its options) is in `RuntimePolicy`; everything else is a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.kernels.columns import Columns
+from willitrun.kernels.kv_cache import (
+    CellsPolicy,
+    KvLayout,
+    cells_cache,
+    dynamic_cache,
+    paged_cache,
+    recurrent_state,
+)
+from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
+from willitrun.kernels.llm_levels import resolve
+from willitrun.kernels.llm_peaks import select_compute_peak
+from willitrun.kernels.llm_speed import LlmSpeed, predict
+from willitrun.kernels.placement import Demand, Layout, Room, place
+from willitrun.kernels.reason_codes import dominance_codes, fit_codes
+
+__all__ = [
+    "Buffers",
+    "LlmBlock",
+    "Parallelism",
+    "RuntimePolicy",
+    "SpeedTables",
+    "assess_block",
+    "cache_bytes",
+]
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePolicy:
+    """How the block's runtime spends memory and time; one value for all rows.
+
+    ``cache`` is ``cells`` (llama.cpp), ``pages`` (vLLM), ``dynamic`` (transformers) or ``none``.
+    ``element_bytes`` is that of the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell types.
+    ``codes`` are level codes of runtime, backend, era and attention.
+    """
+
+    cache: str
+    kind_k: str
+    kind_v: str
+    element_bytes: int
+    n_ubatch: int
+    microbatch_tokens: int
+    block_tokens: int
+    unified: bool
+    swa_full: bool
+    cells: CellsPolicy
+    offload: int
+    max_sequences: float
+    interference: bool
+    static_cache: bool
+    slots: int
+    codes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """Ranks, stages, data groups and expert shards, int64 of shape (n,), and the split of memory."""
+
+    tensor: IntArray
+    pipeline: IntArray
+    data: IntArray
+    expert_shards: IntArray
+    gpu_layers: IntArray
+    cpu_moe_layers: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Activations (compute buffers) and runtime overhead, int64 of shape (n, devices) or (n, 1) [bytes].
+
+    ``host`` is what the runtime adds on the host, shape (n,).
+    """
+
+    activation: IntArray
+    activation_low: IntArray
+    activation_high: IntArray
+    overhead: IntArray
+    overhead_low: IntArray
+    overhead_high: IntArray
+    host: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedTables:
+    """The calibration as plain tables."""
+
+    coefficients: dict[str, float]
+    levels: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class LlmBlock:
+    """Results of a block. ``kv_copies`` are bytes that tensor parallelism adds by repeating the cache."""
+
+    kv_cache: IntArray
+    state: IntArray
+    layout: Layout
+    buffers: Buffers
+    kv_pool: FloatArray
+    fit: IntArray
+    dominance: IntArray
+    speed: LlmSpeed
+    coefficients: LlmCoefficients
+    rates: LlmRates
+    work: LlmWork
+    load: LlmLoad
+
+
+def cache_bytes(policy: RuntimePolicy, models: Columns, loads: Columns) -> tuple[IntArray, IntArray]:
+    """KV cache and recurrent state of all sequences, before tensor parallelism [bytes]."""
+    layout = KvLayout(
+        full_k=models["full_k"],
+        full_v=models["full_v"],
+        windowed_k=models["windowed_k"],
+        windowed_v=models["windowed_v"],
+        window_tokens=models["window_tokens"],
+        conv_state=models["conv_state"],
+        recurrent_state=models["recurrent_state"],
+        cross_k=models["cross_k"],
+        cross_v=models["cross_v"],
+        cross_positions=models["cross_positions"],
+        index_k=models["index_k"],
+        kv_heads=models["kv_heads"],
+        n_kv_layers=models["n_kv_layers"],
+        latent=models["latent"],
+    )
+    sequences = np.maximum(loads["concurrency"], policy.slots)
+    context = loads["context_tokens"]
+    if policy.cache == "cells":
+        cache = cells_cache(
+            layout,
+            context * sequences,
+            sequences=sequences,
+            unified=policy.unified,
+            swa_full=policy.swa_full,
+            n_ubatch=policy.n_ubatch,
+            kind_k=policy.kind_k,
+            kind_v=policy.kind_v,
+            policy=policy.cells,
+        )
+    elif policy.cache == "pages":
+        # One whole context must fit; the other sequences hold what they use.
+        used = np.minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
+        paged = {
+            "element_bytes": policy.element_bytes,
+            "block_tokens": policy.block_tokens,
+            "chunk_tokens": policy.microbatch_tokens,
+        }
+        cache = paged_cache(layout, context, **paged) + paged_cache(
+            layout, used, sequences=np.maximum(sequences - 1, 0), **paged
+        )
+    elif policy.cache == "dynamic":
+        cache = dynamic_cache(
+            layout,
+            context,
+            sequences=sequences,
+            element_bytes=policy.element_bytes,
+            static=policy.static_cache,
+        )
+    else:
+        cache = np.zeros_like(context)
+    state_bytes = 4 if policy.cache == "cells" else policy.element_bytes
+    state = recurrent_state(layout, sequences=sequences, element_bytes=state_bytes)
+    return np.asarray(cache, dtype=np.int64), state
+
+
+def assess_block(
+    policy: RuntimePolicy,
+    models: Columns,
+    machines: Columns,
+    loads: Columns,
+    available: IntArray,
+    parallelism: Parallelism,
+    buffers: Buffers,
+    tables: SpeedTables,
+) -> LlmBlock:
+    """Memory, placement, tier and speed of a block of scenarios.
+
+    Parameters
+    ----------
+    policy
+        The runtime.
+    models, machines, loads
+        Columns of the same length n: `ModelRow`, `MachineRow` and `WorkloadRow` of the estimators.
+    available
+        Room by device, int64 of shape (n, devices) [bytes].
+    parallelism, buffers
+        Columns of shape (n,).
+    tables
+        The LLM speed calibration.
+    """
+    kv, state = cache_bytes(policy, models, loads)
+    n = len(models)
+    unified = machines["unified"]
+    demand = Demand(
+        repeating=models["repeating"],
+        experts=models["experts"],
+        output=models["output"] + models["vision_bytes"],
+        embedding=models["embedding"],
+        n_layers=models["n_layers"],
+        n_moe_layers=models["n_moe_layers"],
+        kv_cache=kv,
+        state=state,
+        activation=buffers.activation,
+        activation_low=buffers.activation_low,
+        activation_high=buffers.activation_high,
+        overhead=buffers.overhead,
+        overhead_low=buffers.overhead_low,
+        overhead_high=buffers.overhead_high,
+        weights_low=models["weights_low"],
+        weights_high=models["weights_high"],
+        host_buffer=np.where(machines["unified"], 0, buffers.host),
+        kv_heads=models["kv_heads"],
+    )
+    room = Room(
+        available=available,
+        host_available=machines["host_available"],
+        strategy=(parallelism.tensor > 1).astype(np.int64),
+        offload=np.where(unified, 0, policy.offload),
+        unified=unified,
+        gpu_layers=parallelism.gpu_layers,
+        cpu_moe_layers=parallelism.cpu_moe_layers,
+    )
+    layout = place(demand, room)
+    pool = np.full(n, np.inf)
+    if policy.cache == "pages":
+        taken = layout.weights + layout.activation + layout.overhead
+        pool = np.maximum(available - taken, 0).sum(axis=1).astype(np.float64)
+    speed, parts = _speed(policy, models, machines, loads, parallelism, layout, kv, pool, tables)
+    return LlmBlock(
+        kv,
+        state,
+        layout,
+        buffers,
+        pool,
+        fit_codes(layout, can_offload=policy.offload > 0, unified=unified),
+        dominance_codes(layout),
+        speed,
+        *parts,
+    )
+
+
+def _speed(
+    policy: RuntimePolicy,
+    models: Columns,
+    machines: Columns,
+    loads: Columns,
+    parallelism: Parallelism,
+    layout: Layout,
+    kv: IntArray,
+    pool: FloatArray,
+    tables: SpeedTables,
+) -> tuple[LlmSpeed, tuple[LlmCoefficients, LlmRates, LlmWork, LlmLoad]]:
+    codes = {
+        **{axis: np.array([code]) for axis, code in policy.codes.items()},
+        "vendor": machines["vendor"],
+        "memory_class": machines["memory_class"],
+        "generation": machines["generation"],
+        "format": models["format"],
+        "kind": (models["experts"] > 0).astype(np.int64),
+    }
+    coefficients = resolve(tables.coefficients, tables.levels, codes)
+    half = np.where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
+    rates = LlmRates(
+        memory_bytes_per_s=machines["memory_bytes_per_s"],
+        compute_flop_per_s=select_compute_peak(
+            int8_ops_per_s=machines["int8"],
+            fp8_flop_per_s=machines["fp8"],
+            fp4_flop_per_s=machines["fp4"],
+            fp16_flop_per_s=machines["fp16"],
+            fp16_accumulate_fp16_flop_per_s=machines["fp16_fast"],
+            fp32_flop_per_s=machines["fp32"],
+            runtime=codes["runtime"],
+            backend=codes["backend"],
+            format=codes["format"],
+        ),
+        attention_flop_per_s=half,
+        issue_per_s=machines["issue_per_s"],
+        link_bytes_per_s=machines["link_bytes_per_s"],
+        link_latency_s=machines["hop_s"],
+        host_bytes_per_s=machines["host_bytes_per_s"],
+        host_flop_per_s=machines["host_flop_per_s"],
+        pcie_bytes_per_s=machines["pcie_bytes_per_s"],
+    )
+    per_token, windowed = _read_per_token(policy, models)
+    work = LlmWork(
+        dense_bytes=models["dense_bytes"].astype(np.float64),
+        lm_head_bytes=models["lm_head_bytes"].astype(np.float64),
+        expert_bytes=models["experts"].astype(np.float64),
+        n_experts=models["n_experts"].astype(np.float64),
+        n_experts_used=models["n_experts_used"].astype(np.float64),
+        n_layers=models["n_layers"].astype(np.float64),
+        n_moe_layers=models["n_moe_layers"].astype(np.float64),
+        dense_params=models["dense_params"].astype(np.float64),
+        lm_head_params=models["lm_head_params"].astype(np.float64),
+        expert_params=models["expert_params"].astype(np.float64),
+        attention_width=models["attention_width"].astype(np.float64),
+        prefill_attention_width=models["prefill_attention_width"].astype(np.float64),
+        windowed_width=models["windowed_width"].astype(np.float64),
+        window_tokens=np.where(models["window_tokens"] > 0, models["window_tokens"], 2**40).astype(
+            np.float64
+        ),
+        kv_bytes_per_token=per_token,
+        windowed_kv_bytes_per_token=windowed,
+        # Read and written each step.
+        state_bytes=2.0 * 4.0 * (models["conv_state"] + models["recurrent_state"]),
+        kv_heads=models["kv_heads"].astype(np.float64),
+        hidden_size=models["hidden_size"].astype(np.float64),
+    )
+    prompt = loads["prompt_tokens"].astype(np.float64)
+    output = loads["output_tokens"].astype(np.float64)
+    cached = loads["cached_tokens"].astype(np.float64)
+    load = LlmLoad(
+        concurrency=loads["concurrency"].astype(np.float64),
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        output_tokens=output,
+        context_tokens=cached + prompt + 0.5 * output,
+        microbatch_tokens=np.array([float(policy.microbatch_tokens)]),
+        prefill_sequences=np.array([1.0]),
+        interference=np.array([float(policy.interference)]),
+        draft_tokens=loads["draft_tokens"].astype(np.float64),
+        acceptance=loads["acceptance"],
+        host_dense_fraction=layout.host_dense_fraction,
+        host_expert_fraction=layout.host_expert_fraction,
+        tensor=parallelism.tensor.astype(np.float64),
+        pipeline=parallelism.pipeline.astype(np.float64),
+        data=parallelism.data.astype(np.float64),
+        expert_shards=parallelism.expert_shards.astype(np.float64),
+        max_sequences=np.array([policy.max_sequences]),
+        kv_pool_bytes=pool,
+    )
+    return predict(work, rates, load, coefficients), (coefficients, rates, work, load)
+
+
+def _read_per_token(policy: RuntimePolicy, models: Columns) -> tuple[FloatArray, FloatArray]:
+    """Bytes of cache that one token of depth adds to a step's reads: full layers, windowed layers."""
+    from willitrun.kernels.kv_cache import KV_FORMATS
+
+    if policy.cache == "cells":
+        k_block, k_bytes = KV_FORMATS[policy.kind_k]
+        v_block, v_bytes = KV_FORMATS[policy.kind_v]
+        k_size, v_size = k_bytes / k_block, v_bytes / v_block
+    else:
+        k_size = v_size = float(policy.element_bytes)
+    full = models["full_k"] * k_size + models["full_v"] * v_size + models["index_k"] * k_size
+    windowed = models["windowed_k"] * k_size + models["windowed_v"] * v_size
+    return full, windowed

@@ -64,9 +64,10 @@ def describe_device(row: Mapping[str, str]) -> dict[str, object] | None:
         "vendor": vendor if row["kind"] != "platform" else "cpu",
         "memory_class": classify_memory(row["mem_type"] or ""),
         "generation": generation,
+        "memory_bytes": _number(row, "memory_gib", 2.0**30),
         "memory_bytes_per_s": bandwidth,
         "fp32": fp32 if not math.isnan(fp32) else half,
-        "vector": fp32 if not math.isnan(fp32) else math.inf,
+        "issue": _issue_rate(row, fp32),
         "fp16": half,
         "fast_half": fast_half,
         "int8": int8,
@@ -77,3 +78,11 @@ def describe_device(row: Mapping[str, str]) -> dict[str, object] | None:
         "link": pcie if math.isnan(direct) else direct / 2,
         "hop": PCIE_HOP_S if math.isnan(direct) else DIRECT_HOP_S,
     }
+
+
+def _issue_rate(row: Mapping[str, str], fp32: float) -> float:
+    """Return units x clock [1/s]; from the FP32 peak (128 lanes x 2 FLOP per unit) where a sheet has no clock."""
+    units, clock = _number(row, "sm_or_cu"), _number(row, "boost_mhz", 1e6)
+    if not math.isnan(units * clock):
+        return units * clock
+    return math.inf if math.isnan(fp32) else fp32 / 256.0

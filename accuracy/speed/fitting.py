@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from accuracy.speed.observations import Observations
-from accuracy.speed.prediction import predict_rates
+from accuracy.speed.prediction import predict_from_columns, predict_rates
 from willitrun.kernels.llm_inputs import LlmCoefficients
-from willitrun.kernels.llm_levels import AXES
+from willitrun.kernels.llm_levels import AXES, resolve
 
 #: Prior of every coefficient: (value, width of its logarithm). Physical guesses with wide errors: an efficiency
 #: of 0.8, 70 us per layer (METHOD 2), one vector operation per stored weight.
@@ -18,7 +18,8 @@ PRIORS: dict[str, tuple[float, float]] = {
     "weights": (1 / 0.85, 0.3),
     "experts": (1.2, 0.3),
     "kv": (1 / 0.7, 0.5),
-    "unpack": (4.0, 1.0),
+    "fetch": (1 / 8, 0.5),
+    "unpack": (0.05, 1.0),
     "linear": (2.0, 0.7),
     "attention": (4.0, 1.0),
     "step": (2e-4, 1.0),
@@ -26,6 +27,7 @@ PRIORS: dict[str, tuple[float, float]] = {
     "moe_layer": (3e-5, 0.7),
     "sequence": (5e-6, 1.0),
     "prefill_linear": (2.0, 0.7),
+    "prefill_issue": (1 / 1500, 1.0),
     "prefill_attention": (3.0, 0.8),
     "prefill_layer": (8e-5, 0.8),
     "expert_tile": (16.0, 0.8),
@@ -39,23 +41,39 @@ PRIORS: dict[str, tuple[float, float]] = {
 
 #: Which coefficient may differ along which axis. Only physical terms, only classes of hardware or software.
 LEVEL_AXES: dict[str, tuple[str, ...]] = {
-    "weights": ("memory_class", "vendor", "backend", "runtime", "format", "era"),
+    "weights": ("vendor", "backend", "runtime", "format", "era"),
     "experts": ("backend", "runtime", "format", "vendor"),
-    "kv": ("backend", "runtime", "attention", "generation"),
-    "unpack": ("format", "generation", "backend"),
-    "linear": ("runtime", "backend", "format"),
+    "kv": ("backend", "runtime", "attention", "vendor"),
+    "fetch": ("vendor", "runtime", "memory_class"),
+    "unpack": ("format", "vendor", "backend", "runtime", "generation"),
+    "linear": ("runtime", "backend", "format", "vendor"),
     "attention": ("runtime", "backend"),
     "step": ("runtime",),
-    "layer": ("runtime", "backend", "era", "vendor", "generation"),
+    "layer": ("runtime", "backend", "era", "vendor", "os"),
     "moe_layer": ("runtime", "backend"),
     "sequence": ("runtime",),
-    "prefill_linear": ("generation", "runtime", "backend", "format", "era", "memory_class", "vendor"),
-    "prefill_attention": ("generation", "runtime", "backend", "attention"),
-    "prefill_layer": ("runtime", "backend", "generation"),
+    "prefill_linear": ("generation", "runtime", "backend", "format", "era", "vendor"),
+    "prefill_issue": ("runtime", "backend", "format", "era", "vendor"),
+    "prefill_attention": ("runtime", "backend", "attention", "vendor"),
+    "prefill_layer": ("runtime", "backend", "os", "kind"),
     "expert_tile": ("runtime", "backend", "format"),
-    "request": ("runtime",),
-    "queue": ("runtime",),
+    "request": ("runtime", "kind"),
+    "queue": ("runtime", "kind"),
     "hop": ("runtime",),
+}
+
+#: Prior width of an offset (natural logarithm) by axis: programs differ more than the chips they run on.
+AXIS_WIDTH: dict[str, float] = {
+    "runtime": 0.2,
+    "format": 0.15,
+    "backend": 0.2,
+    "era": 0.1,
+    "os": 0.15,
+    "kind": 0.15,
+    "attention": 0.15,
+    "vendor": 0.25,
+    "generation": 0.08,
+    "memory_class": 0.08,
 }
 
 #: Huber threshold on the log ratio: beyond it a row pulls linearly.
@@ -70,14 +88,14 @@ class Fit:
     levels: dict[str, dict[str, float]]
 
 
-def weigh_rows(observations: Observations) -> np.ndarray:
+def weigh_rows(observations: Observations, balance: float = 0.5) -> np.ndarray:
     """Return weights: one over the root of rows per configuration, then half-way balanced by device and phase."""
     _, configuration, per = np.unique(observations.configuration, return_inverse=True, return_counts=True)
     weight = 1.0 / np.sqrt(per[configuration])
     group_text = np.char.add(np.char.add(observations.device, "|"), observations.phase)
     _, group = np.unique(group_text, return_inverse=True)
     total = np.bincount(group, weights=weight)
-    weight = weight / np.sqrt(total[group])
+    weight = weight / total[group] ** balance
     weight = weight * np.where(observations.crowd, 0.3, 1.0)
     phases = observations.phase
     for phase in np.unique(phases):
@@ -97,11 +115,14 @@ class Regression:
         self,
         observations: Observations,
         *,
-        level_width: float = 0.2,
+        axis_width: Mapping[str, float] = AXIS_WIDTH,
         strength: float = 1.0,
         level_axes: Mapping[str, tuple[str, ...]] = LEVEL_AXES,
         priors: Mapping[str, tuple[float, float]] = PRIORS,
+        balance: float = 0.5,
+        huber: float = HUBER,
     ) -> None:
+        self.huber = huber
         self.observations = observations
         self.names: list[tuple[str, str | None, str | None]] = []
         prior, width = [], []
@@ -121,13 +142,13 @@ class Regression:
                         continue
                     self.names.append((name, axis, level))
                     prior.append(0.0)
-                    width.append(level_width * (2.0 if name in _WIDE else 1.0))
+                    width.append(axis_width[axis] * (2.0 if name in _WIDE else 1.0))
                     keep = np.zeros(len(observations), dtype=bool)
                     keep[owner[members]] = True
                     self._rows.append(keep)
         self.prior = np.array(prior)
         self.width = np.array(width) / np.sqrt(strength)
-        self.weight = weigh_rows(observations)
+        self.weight = weigh_rows(observations, balance)
         self.log_actual = np.log(observations.actual)
         self._columns = {field.name: i for i, field in enumerate(fields(LlmCoefficients))}
 
@@ -147,14 +168,16 @@ class Regression:
 
     def jacobian(self, theta: np.ndarray) -> np.ndarray:
         """Return d log(prediction) / d theta: one derivative per coefficient and row, spread over its levels."""
-        base = np.log(self._rates(theta))
+        fit = self.unpack(theta)
+        observations = self.observations
+        columns = resolve(fit.coefficients, fit.levels, observations.codes)
+        base = np.log(predict_from_columns(observations, columns))
         step = 1e-4
-        full = np.empty((len(self.observations), len(theta)))
+        full = np.empty((len(observations), len(theta)))
         effect: dict[str, np.ndarray] = {}
-        for name, index in self._columns.items():
-            moved = theta.copy()
-            moved[index] += step
-            effect[name] = (np.log(self._rates(moved)) - base) / step
+        for name in self._columns:
+            moved = replace(columns, **{name: getattr(columns, name) * np.exp(step)})
+            effect[name] = (np.log(predict_from_columns(observations, moved)) - base) / step
         for column, (name, axis, _) in enumerate(self.names):
             keep = self._rows[column]
             full[:, column] = (
@@ -162,11 +185,9 @@ class Regression:
             )
         return full
 
-    def _rates(self, theta: np.ndarray) -> np.ndarray:
-        fit = self.unpack(theta)
-        return predict_rates(self.observations, fit.coefficients, fit.levels)
-
-    def solve(self, *, iterations: int = 25, start: np.ndarray | None = None) -> np.ndarray:
+    def solve(
+        self, *, iterations: int = 60, tolerance: float = 1e-5, start: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the minimiser of Huber loss plus ridge."""
         theta = self.prior.copy() if start is None else start.copy()
         damping = 1e-2
@@ -174,7 +195,11 @@ class Regression:
         loss = self._loss(residual, theta)
         for _ in range(iterations):
             jacobian = self.jacobian(theta)
-            robust = self.weight * np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-12)) / HUBER**2
+            robust = (
+                self.weight
+                * np.minimum(1.0, self.huber / np.maximum(np.abs(residual), 1e-12))
+                / self.huber**2
+            )
             normal = jacobian.T @ (jacobian * robust[:, None]) + np.diag(1.0 / self.width**2)
             gradient = jacobian.T @ (robust * residual) - (theta - self.prior) / self.width**2
             improved = False
@@ -192,12 +217,12 @@ class Regression:
             gain = loss - new_loss
             theta, residual, loss = candidate, new_residual, new_loss
             damping = max(damping / 5.0, 1e-6)
-            if gain < 1e-4 * loss:
+            if gain < tolerance * loss:
                 break
         return theta
 
     def _loss(self, residual: np.ndarray, theta: np.ndarray) -> float:
-        size = np.abs(residual) / HUBER
+        size = np.abs(residual) / self.huber
         huber = np.where(size < 1.0, 0.5 * size * size, size - 0.5)
         ridge = (theta - self.prior) / self.width
         return float(np.sum(self.weight * huber) + 0.5 * np.sum(ridge * ridge))
@@ -207,6 +232,7 @@ class Regression:
 _WIDE = frozenset(
     {
         "prefill_linear",
+        "prefill_issue",
         "prefill_attention",
         "prefill_layer",
         "layer",
@@ -234,8 +260,3 @@ def split_folds(groups: np.ndarray, weight: np.ndarray, count: int) -> np.ndarra
         fold_of[name] = int(np.argmin(load))
         load[fold_of[name]] += total[name]
     return fold_of[member]
-
-
-def replace_rows(fit: Fit, **changes: object) -> Fit:
-    """Return a fit with fields replaced."""
-    return replace(fit, **changes)  # type: ignore[arg-type]

@@ -72,6 +72,8 @@ _SERVING_SYSTEMS = {
     "gb200": "nvidia-b200-sxm-180gb",
 }
 _SERVING_FORMATS = {"fp8": "fp8", "fp4": "nvfp4", "bf16": "bf16", "int4": "int4"}
+#: Share of device memory that a server gives to weights and cache (default utilization less activations).
+SERVING_MEMORY_SHARE = 0.87
 _SERVERS = frozenset({"vllm", "sglang", "tensorrt-llm"})
 
 
@@ -123,16 +125,24 @@ def _float(text: str | None, default: float) -> float:
 def read_era(text: str) -> str | None:
     """Return the software era of a date, a version or a llama.cpp build number.
 
-    >>> read_era("2024-05 (pre-b2900)"), read_era("b6077 83bc2f28"), read_era("7423"), read_era("0.26.0")
-    ('before-2025', 'since-2025', 'since-2025', None)
+    >>> read_era("2024-05 (pre-b2900)"), read_era("b6077 83bc2f28"), read_era("9187"), read_era("0.26.0")
+    ('before-2025', '2025', 'since-2026', None)
     """
-    year = re.search(r"\b(20[12]\d)(?=[^\d]|$|\d{4}\b)", text)
-    if year:
-        return "since-2025" if int(year.group(1)) >= 2025 else "before-2025"
+    years = [int(year) for year in re.findall(r"\b(20[12]\d)(?=[^\d]|$|\d{4}\b)", text)]
+    if years:
+        eras = {"before-2025" if year < 2025 else "2025" if year == 2025 else "since-2026" for year in years}
+        return eras.pop() if len(eras) == 1 else None
     build = re.search(r"\bb?(\d{4,5})\b", text)
     if build:
-        return "since-2025" if int(build.group(1)) >= 4400 else "before-2025"
+        number = int(build.group(1))
+        # llama.cpp built b4400 around the new year of 2025 and b7600 around that of 2026.
+        return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
     return None
+
+
+def _read_os(notes: str) -> str | None:
+    match = re.search(r"\bos=(Windows|Linux|Darwin)", notes)
+    return {"Windows": "windows", "Linux": "linux", "Darwin": "macos"}[match.group(1)] if match else None
 
 
 def load_observations(folder: Path) -> Observations:
@@ -222,6 +232,10 @@ def _describe_single(
     tensor = float(count) if parallelism.startswith("tp") or (count > 1 and runtime in _SERVERS) else 1.0
     if count > 1 and tensor == 1.0 and runtime not in {"llama.cpp", "llamafile"}:
         raise _Skip("unknown parallelism")
+    if "rpc" in parallelism or re.search(r"rpc_nodes=\d", record["notes"]):
+        raise _Skip("several machines")
+    if record["metric_def"].startswith("llama-benchy") and _float(record["batch_size_concurrency"], 1.0) > 1:
+        raise _Skip("server load with prompts that are not stated")
     stated = _float(record["model_size_gib"], 0.0) * 2**30 or None
     if record["model_size_src"] != "source":
         stated = None
@@ -279,6 +293,7 @@ def _describe_single(
         "era": read_era(record["date_or_version"]),
         "format": classify_format(identifier),
         "attention": flash,
+        "os": _read_os(record["notes"]),
         "single_stream": count == 1 and batch == 1,
         "crowd": record["reliability"] == "C",
         "id": record["row_id"],
@@ -330,6 +345,14 @@ def _describe_serving(
         "data": data,
         "expert_shards": max(moe_tensor * moe_expert, 1.0) if work["n_experts"] > 1 else tensor,
     }
+    held = work["dense_bytes"] * data + work["expert_bytes"] + 2 * work["lm_head_bytes"] * data
+    pool = SERVING_MEMORY_SHARE * device["memory_bytes"] * tensor * data - held
+    if pool > 0:
+        load["kv_pool_bytes"] = pool * work["kv_heads"] / max(work["kv_heads"], tensor)
+    depth = prompt + output
+    saturated = concurrency > load["kv_pool_bytes"] / (
+        depth * work["kv_bytes_per_token"] + work["state_bytes"]
+    )
     base = {
         "device_id": device_id if record["system"] != "gb200" else "nvidia-gb200",
         "device": device,
@@ -339,9 +362,10 @@ def _describe_serving(
         "load": load,
         "runtime": runtime,
         "backend": "cuda",
-        "era": "since-2025",
+        "era": read_era(record["measured"]),
         "format": classify_format(identifier),
         "attention": None,
+        "os": None,
         "single_stream": False,
         "crowd": False,
         "id": record["id"],
@@ -350,6 +374,8 @@ def _describe_serving(
     }
     for phase, column in (("tpot", "silicon_tpot_ms"), ("ttft", "silicon_ttft_ms")):
         value = _float(record[column], 0.0)
+        if phase == "ttft" and saturated:
+            continue  # requests queue for cache: there is no steady time to a first token
         if value > 0:
             yield base | {"phase": phase, "actual": 1000.0 / value}
 
@@ -373,7 +399,7 @@ def pack_rows(rows: list[dict[str, Any]], skipped: dict[str, int]) -> Observatio
         "kind": [level_code("kind", "moe" if r["work"]["n_experts"] > 1 else "dense") for r in rows],
         **{
             axis: [level_code(axis, r[axis]) for r in rows]
-            for axis in ("runtime", "backend", "era", "format", "attention")
+            for axis in ("runtime", "backend", "era", "format", "attention", "os")
         },
     }
     packed = {axis: np.array(codes[axis], dtype=np.int64) for axis in AXES}
@@ -397,7 +423,7 @@ def pack_rows(rows: list[dict[str, Any]], skipped: dict[str, int]) -> Observatio
         memory_bytes_per_s=peak("memory_bytes_per_s"),
         compute_flop_per_s=compute,
         attention_flop_per_s=half,
-        vector_flop_per_s=peak("vector"),
+        issue_per_s=peak("issue"),
         link_bytes_per_s=peak("link"),
         link_latency_s=peak("hop"),
         host_bytes_per_s=np.array([DEFAULT_HOST_BYTES_PER_S]),

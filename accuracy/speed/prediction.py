@@ -79,7 +79,11 @@ def predict_rates(
     levels: Mapping[str, Mapping[str, float]],
 ) -> np.ndarray:
     """Return the predicted rate per observation (mean over the parts of one figure)."""
-    columns = resolve(coefficients, levels, observations.codes)
+    return predict_from_columns(observations, resolve(coefficients, levels, observations.codes))
+
+
+def predict_from_columns(observations: Observations, columns: LlmCoefficients) -> np.ndarray:
+    """Return the predicted rate per observation from coefficients that are resolved already."""
     speed = predict(observations.work, observations.rates, observations.load, columns)
     rate = read_rates(observations, speed)
     count = np.bincount(observations.row, minlength=len(observations))

@@ -83,8 +83,9 @@ class LlmRates:
         Peak that is legal for (runtime, format, architecture) [FLOP/s]: see `select_compute_peak`.
     attention_flop_per_s
         Peak of the attention kernels (16-bit inputs) [FLOP/s].
-    vector_flop_per_s
-        FP32 peak outside matrix units [FLOP/s]: unpacking quantized weights runs there. Infinity where unknown.
+    issue_per_s
+        Compute units (SM, CU, GPU core) x clock [unit cycles/s]: what instruction issue, not a matrix unit's sheet,
+        allows. Unpacking of weights and kernels far from the matrix peak scale with it. Infinity where unknown.
     link_bytes_per_s
         Bandwidth between accelerators, one direction [bytes/s].
     link_latency_s
@@ -100,7 +101,7 @@ class LlmRates:
     memory_bytes_per_s: FloatArray
     compute_flop_per_s: FloatArray
     attention_flop_per_s: FloatArray
-    vector_flop_per_s: FloatArray
+    issue_per_s: FloatArray
     link_bytes_per_s: FloatArray
     link_latency_s: FloatArray
     host_bytes_per_s: FloatArray
@@ -165,7 +166,8 @@ class LlmCoefficients:
     """The calibrated numbers, resolved to columns (see `llm_levels.resolve`).
 
     ``weights``, ``experts``, ``kv``: seconds at nameplate bandwidth -> seconds (1 / efficiency).
-    ``unpack``: vector operations per stored weight. ``linear``, ``attention``, ``prefill_linear``,
+    ``fetch``: unit cycles per byte read (a compute unit has only so many loads in flight, which is what keeps
+    HBM parts from their sheet). ``unpack``: unit cycles per stored weight. ``prefill_issue``: unit cycles per FLOP. ``linear``, ``attention``, ``prefill_linear``,
     ``prefill_attention``: 1 / efficiency on the legal peak. ``step``, ``layer``, ``moe_layer``, ``sequence``:
     seconds per step, per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and
     micro-batch. ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``,
@@ -176,6 +178,7 @@ class LlmCoefficients:
     weights: FloatArray
     experts: FloatArray
     kv: FloatArray
+    fetch: FloatArray
     unpack: FloatArray
     linear: FloatArray
     attention: FloatArray
@@ -184,6 +187,7 @@ class LlmCoefficients:
     moe_layer: FloatArray
     sequence: FloatArray
     prefill_linear: FloatArray
+    prefill_issue: FloatArray
     prefill_attention: FloatArray
     prefill_layer: FloatArray
     expert_tile: FloatArray

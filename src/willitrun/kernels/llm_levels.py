@@ -41,7 +41,7 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
         "deepspeed",
     ),
     "backend": ("cuda", "rocm", "vulkan", "metal", "sycl", "cpu"),
-    "era": ("before-2025", "since-2025"),
+    "era": ("before-2025", "2025", "since-2026"),
     "format": ("f32", "f16", "q8", "kquant", "legacy-quant", "low-bit", "mxfp4", "int4", "fp8", "nvfp4"),
     "generation": (
         "pascal",
@@ -62,6 +62,7 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "kind": ("dense", "moe"),
     "attention": ("flash", "plain"),
+    "os": ("linux", "windows", "macos"),
 }
 
 _FORMAT_CLASSES: Final[dict[str, str]] = {

@@ -3,9 +3,9 @@
 One decode step of B sequences (T = B (1 + draft) tokens, depth x, ranks t, stages and data groups divide B):
 
     memory  = (dense + lm_head) k_w / (t BW) + experts hit k_e / (shards BW) + B (KV(x) + state) k_kv / BW
-    unpack  = weights touched k_u / (t VECTOR)
+    issue   = (bytes read k_f + weights touched k_u) / (t ISSUE)
     compute = 2 T active k_c / (t PEAK) + 4 T width x k_a / (t PEAK16)
-    step    = (memory^4 + unpack^4 + compute^4)^(1/4) + host + collectives + o_step + o_layer L + o_moe L_moe + o_seq B
+    step    = (memory^4 + issue^4 + compute^4)^(1/4) + host + collectives + o_step + o_layer L + o_moe L_moe + o_seq B
 
 Prefill runs the prompt in micro-batches with the same parts; TPOT, TTFT and throughput follow from the two. Every
 coefficient k comes from `LlmCoefficients`; nothing here is fitted. Blocks of rows and single rows run the same code.
@@ -164,22 +164,28 @@ def _decode_step(
     on_expert = (1.0 - load.host_expert_fraction) * hit / load.expert_shards
 
     per_weight_byte = k.weights / rates.memory_bytes_per_s
-    per_expert_byte = per_weight_byte * k.experts
     per_kv_byte = k.kv / rates.memory_bytes_per_s
-    dense_s = work.dense_bytes * on_dense / ranks * per_weight_byte
-    head_s = work.lm_head_bytes / ranks * per_weight_byte
-    expert_s = work.expert_bytes * on_expert * per_expert_byte
-    kv_s = (
+    dense = work.dense_bytes * on_dense / ranks
+    head = work.lm_head_bytes / ranks
+    expert = work.expert_bytes * on_expert
+    kv = (
         sequences
         * (depth * work.kv_bytes_per_token + windowed_depth * work.windowed_kv_bytes_per_token)
         / np.minimum(ranks, work.kv_heads)
-        * per_kv_byte
     )
-    state_s = sequences * work.state_bytes / ranks * per_kv_byte
+    state = sequences * work.state_bytes / ranks
+    dense_s = dense * per_weight_byte
+    head_s = head * per_weight_byte
+    expert_s = expert * (per_weight_byte * k.experts)
+    kv_s = kv * per_kv_byte
+    state_s = state * per_kv_byte
     memory_s = dense_s + head_s + expert_s + kv_s + state_s
 
     always = work.dense_params * on_dense + work.lm_head_params
-    unpack_s = (always / ranks + work.expert_params * on_expert) * k.unpack / rates.vector_flop_per_s
+    per_cycle = 1.0 / rates.issue_per_s
+    fetch_s = (dense + head + expert + kv + state) * (k.fetch * per_cycle)
+    unpack_s = (always / ranks + work.expert_params * on_expert) * (k.unpack * per_cycle)
+    issue_s = fetch_s + unpack_s
     linear_s = (
         2.0
         * (tokens / ranks)
@@ -196,10 +202,10 @@ def _decode_step(
     )
     compute_s = linear_s + attention_s
 
-    busy_s = smooth_maximum(memory_s, unpack_s, compute_s)
+    busy_s = smooth_maximum(memory_s, issue_s, compute_s)
     memory_share = share_factor(memory_s, busy_s)
     compute_share = share_factor(compute_s, busy_s)
-    unpack_share_s = unpack_s * share_factor(unpack_s, busy_s)
+    issue_share = share_factor(issue_s, busy_s)
 
     host_dense = load.host_dense_fraction
     host_expert = load.host_expert_fraction
@@ -226,7 +232,8 @@ def _decode_step(
         ("expert-weights", expert_s * memory_share),
         ("kv-cache", kv_s * memory_share),
         ("recurrent-state", state_s * memory_share),
-        ("unpacking", unpack_share_s),
+        ("load-issue", fetch_s * issue_share),
+        ("unpacking", unpack_s * issue_share),
         ("linear-compute", linear_s * compute_share),
         ("attention-compute", attention_s * compute_share),
         ("host-weights", host_s),
@@ -302,7 +309,7 @@ def _prefill(
 
     # Each expert works on whole tiles of tokens: a few tokens of padding per expert that is touched.
     expert_work = tokens * used + batches * hit * k.expert_tile
-    per_flop = k.prefill_linear / rates.compute_flop_per_s / ranks
+    per_flop = (k.prefill_linear / rates.compute_flop_per_s + k.prefill_issue / rates.issue_per_s) / ranks
     linear_s = (2.0 * tokens * work.dense_params + 2.0 * work.expert_params * expert_work) * per_flop
     attention_s = (
         4.0

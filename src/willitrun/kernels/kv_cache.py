@@ -321,11 +321,13 @@ def dynamic_cache(
     sequences: ArrayLike = 1,
     element_bytes: ArrayLike = 2,
     static: ArrayLike = False,
+    previous_step: ArrayLike = False,
 ) -> Int64Array:
     """KV cache of transformers [bytes]: as many tokens as were seen, or as many as were asked for (static).
 
     Sliding-window layers keep ``window - 1`` tokens once the sequence is longer; a static cache holds the
-    window whole.
+    window whole. A growing cache copies one layer at a time; the tuples of versions before 4.36 kept the cache
+    of the previous step alive as well (``previous_step``).
 
     Examples
     --------
@@ -341,4 +343,5 @@ def dynamic_cache(
     narrow = as_int64(layout.windowed_k) + as_int64(layout.windowed_v)
     cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
     total = as_int64(sequences) * size * (context * full + kept * narrow + cross)
+    total = np.where(np.asarray(previous_step, dtype=bool), 2 * total, total)
     return np.asarray(total, dtype=np.int64)

@@ -1,0 +1,222 @@
+"""Fit what has no rule and write ``catalogs/calibrations/memory.toml``.
+
+Run ``python -m accuracy.memory.fit --data ../shared/data``. Ranges are 5 % and 95 % quantiles over one value per
+configuration (median of its rows), asymmetric, widened to the next class where fewer than eight exist.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from accuracy.memory import diffusion, gguf, llamacpp, pytorch, vllm
+from accuracy.memory.formats import ROOT
+
+__all__ = ["fit", "main"]
+
+MIB, GIB = 2**20, 2**30
+FEWEST = 8
+
+# Read off start-up logs and maintainers' statements collected in mem_overhead.csv and the load logs: bytes.
+CONTEXTS: dict[str, tuple[float, float, float, int]] = {
+    "context.llama.cpp.linux": (113 * MIB, 300 * MIB, 723 * MIB, 5),
+    "context.llama.cpp.windows": (450 * MIB, 700 * MIB, 1200 * MIB, 3),
+    "context.llama.cpp.macos": (0, 32 * MIB, 160 * MIB, 2),
+    "context.pytorch.linux": (274 * MIB, 350 * MIB, 700 * MIB, 6),
+    "context.pytorch.windows": (350 * MIB, 600 * MIB, 1200 * MIB, 3),
+}
+
+
+def _range(values: Iterable[float]) -> dict[str, float]:
+    array = np.asarray(sorted(values), dtype=np.float64)
+    low, best, high = (float(np.quantile(array, at)) for at in (0.05, 0.5, 0.95))
+    inside = float(np.mean((array >= low) & (array <= high)))
+    return {"low": low, "best": best, "high": high, "n": len(array), "coverage": inside}
+
+
+def _medians(pairs: Iterable[tuple[object, float]]) -> list[float]:
+    groups: dict[object, list[float]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return [float(np.median(values)) for values in groups.values()]
+
+
+def size_class(quantization: str) -> str:
+    """Which publisher's habit a mix follows: Unsloth's dynamic ones, bartowski's large ones, by bits."""
+    if quantization.startswith("ud-"):
+        bits = re.search(r"q(\d)", quantization)
+        number = int(bits.group(1)) if bits else 4
+        return "ud-low" if number <= 3 else "ud-high" if number >= 6 else "ud-middle"
+    return "large-embedding"
+
+
+def _sizes(data: Path) -> dict[str, dict[str, float]]:
+    found: dict[str, list[tuple[object, float]]] = defaultdict(list)
+    for sized in gguf.score(data / "mem_gguf_sizes.csv", data / "models.jsonl"):
+        if sized.standard or not 0.75 < sized.ratio < 1.45:
+            continue
+        if not sized.quantization.startswith("ud-") and not sized.quantization.endswith(("_l", "_xl")):
+            continue
+        key = (sized.matched, sized.quantization)
+        for name in (f"gguf-size.{size_class(sized.quantization)}", "gguf-size"):
+            found[name].append((key, sized.ratio))
+    return {name: _range(_medians(pairs)) for name, pairs in found.items()}
+
+
+def _buffers(data: Path) -> tuple[dict[str, dict[str, float]], list[dict[str, object]]]:
+    compute: list[float] = []
+    total: list[float] = []
+    partial: list[float] = []
+    residuals: list[dict[str, object]] = []
+    for log in llamacpp.score(data / "mem_llamacpp.csv"):
+        if log.flagged or not log.devices or log.compute_predicted <= 0 or log.engine.startswith("ik"):
+            continue
+        ratio = log.compute_printed / log.compute_predicted
+        if log.whole:
+            compute.append(ratio)
+            total.append(1 / log.sum_ratio)
+            if abs(log.sum_ratio - 1) > 0.01:
+                residuals.append({"row": log.row, "term": "sum", "ratio": round(1 / log.sum_ratio, 4)})
+        else:
+            partial.append(ratio)
+    ranges = {
+        "compute-buffer.llama.cpp": _range(compute),
+        "total.llama.cpp": _range(total),
+        "compute-buffer.llama.cpp.partial": _range(partial),
+    }
+    return ranges, residuals
+
+
+def _transformers(data: Path) -> dict[str, dict[str, float]]:
+    peaks: dict[str, list[tuple[object, float]]] = defaultdict(list)
+    for peak in pytorch.score(data / "mem_other.csv", data / "models.jsonl"):
+        if peak.devices != 1:
+            continue
+        stage = "generate" if peak.metric.startswith("generate") else "forward"
+        key = (peak.model, peak.sequences, peak.tokens)
+        if "max_memory_allocated" in peak.metric:
+            peaks["peak.transformers"].append((key, peak.ratio))
+        elif "max_memory_reserved" in peak.metric:
+            peaks[f"reserved.transformers.{stage}"].append((key, peak.ratio))
+        elif "speed benchmark" in peak.domain:
+            peaks["peak.transformers.tables"].append((key, peak.ratio))
+    return {name: _range(_medians(pairs)) for name, pairs in peaks.items()}
+
+
+def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    table = pd.read_csv(data / "mem_vllm.csv")
+    era = table.vllm_version.astype(str).str.extract(r"(\d+)\.(\d+)").astype(float)
+    new = era[1] >= vllm.SAMPLER_CHANGED[1]
+    start = {
+        "vllm.sampler_bytes": 14.1,
+        "vllm.sampler_bytes_before_0.12": 38.4,
+        "vllm.forward_copies": 8.0,
+        "vllm.activation_base_bytes": 0.05 * GIB,
+        "vllm.non_torch_bytes": float(table[(table.tp == 1) & (era[1] >= 6)].non_torch_gib.median() * GIB),
+        "vllm.non_torch_tp_bytes": float(table[(table.tp > 1) & new].non_torch_gib.median() * GIB),
+    }
+    logs = list(vllm.score(data / "mem_vllm.csv", data / "models.jsonl", start))
+    fresh = [log for log in logs if log.version.startswith("v0.19") and log.activation_printed > 0]
+    # Two unknowns, the slope over vocabulary and the constant: a robust line through medians per model.
+    by_model = {log.model: (log.activation_predicted, log.activation_printed) for log in fresh}
+    pairs = np.array(list(by_model.values()))
+    slope, base = np.polyfit(pairs[:, 0] - start["vllm.activation_base_bytes"] / GIB, pairs[:, 1], 1)
+    fitted = dict(start)
+    fitted["vllm.sampler_bytes"] = float(start["vllm.sampler_bytes"] * slope)
+    fitted["vllm.activation_base_bytes"] = float(max(base, 0.0) * GIB)
+    logs = list(vllm.score(data / "mem_vllm.csv", data / "models.jsonl", fitted))
+    ratio = [
+        ((log.model, log.version), log.activation_printed / log.activation_predicted)
+        for log in logs
+        if log.activation_printed > 0
+    ]
+    tokens = [
+        ((log.model, log.version), log.pool_printed / log.pool_predicted)
+        for log in logs
+        if log.pool_printed > 0.5 and log.pool_predicted > 0.5
+    ]
+    graphs = table.cudagraph_gib[(table.cudagraph_gib > 0)].dropna() * GIB
+    single = table.non_torch_gib[(table.tp == 1)].dropna() * GIB
+    many = table.non_torch_gib[(table.tp > 1)].dropna() * GIB
+    ranges = {
+        "activation.vllm": _range(_medians(ratio)),
+        "kv-pool.vllm": _range(_medians(tokens)),
+        "graphs.vllm": _range(graphs),
+        "non-torch.vllm.single": _range(single),
+        "non-torch.vllm.parallel": _range(many),
+    }
+    return fitted, ranges
+
+
+def fit(data: Path) -> str:
+    """The calibration as TOML text."""
+    coefficients, ranges = _vllm(data)
+    buffers, residuals = _buffers(data)
+    ranges |= buffers | _sizes(data) | _transformers(data)
+    shape, peaks = diffusion.fit(data / "mem_diffusion.csv")
+    coefficients |= shape
+    ranges |= peaks
+    ranges |= {
+        name: {"low": low, "best": best, "high": high, "n": n, "coverage": 1.0}
+        for name, (low, best, high, n) in CONTEXTS.items()
+    }
+    files = sorted(data.glob("mem_*.csv"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    rows = sum(len(pd.read_csv(path, low_memory=False)) for path in files)
+    lines = [
+        "# Fitted numbers, not facts. Written by `python -m accuracy.memory.fit`; do not edit by hand.",
+        'id = "memory"',
+        'kind = "memory"',
+        'method = """Quantiles 5, 50 and 95 % over configurations. Intervals named context.*, graphs.* and '
+        "non-torch.* are additive bytes; all others are factors on the predicted bytes (measured over predicted). "
+        'vLLM: line through activation peaks over vocabulary. Diffusion: bytes per pixel by family."""',
+        f"fitted = {date(2026, 11, 24).isoformat()}",
+        f'data_digest = "sha256:{digest}"',
+        f"n_rows = {rows}",
+        f"n_configurations = {sum(int(entry['n']) for entry in ranges.values())}",
+        "",
+        "[coefficients]",
+        *(f'"{name}" = {value:.6g}' for name, value in sorted(coefficients.items())),
+        "",
+    ]
+    for name, entry in sorted(ranges.items()):
+        body = ", ".join(f"{key} = {_plain(value)}" for key, value in entry.items())
+        lines.append(f'intervals."{name}" = {{ {body} }}')
+    head = lines.index("[coefficients]")
+    moved = [line for line in lines if line.startswith("intervals.")]
+    lines = [line for line in lines if not line.startswith("intervals.")]
+    lines[head:head] = [*moved, ""]
+    for entry in residuals:
+        lines += ["", "[[residuals]]", *(f"{key} = {_toml(value)}" for key, value in entry.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: float) -> str:
+    return str(round(value)) if value > 1000 or value == int(value) else f"{value:.5f}"
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def main() -> None:
+    """Fit and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    arguments = parser.parse_args()
+    text = fit(arguments.data)
+    target = ROOT / "catalogs" / "calibrations" / "memory.toml"
+    target.write_text(text, encoding="utf-8")
+    print(f"{target.relative_to(ROOT)}: {len(text.splitlines())} lines")
+
+
+if __name__ == "__main__":
+    main()

@@ -54,7 +54,7 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("saturation", None, math.log(900.0), 0.7),
         Parameter("flops_per_joule", None, math.log(6e11), 0.7),
         Parameter("floor_us", None, math.log(3.0), 0.5),
-        Parameter("host_op_us", None, math.log(15.0), 0.5),
+        Parameter("host_op_us", None, math.log(18.0), 0.2),
         Parameter("host_step_us", None, math.log(50.0), 0.5),
     ]
     work = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from willitrun.kernels.operator_totals import spread_totals
+from willitrun.kernels.operator_totals import resize_work, spread_totals
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork, class_name
 from willitrun.kernels.operators import (
     BOUNDS,
@@ -179,3 +179,10 @@ def test_coefficients_cover_every_profile() -> None:
         table = getattr(COEFFICIENTS, field.name)
         assert table.shape[0] == len(PROFILES)
         assert np.isfinite(table).all()
+
+
+def test_resizing_scales_area_and_keeps_weights() -> None:
+    resized = resize_work(RESNET, (288 / 224) ** 2, global_attention=False)
+    np.testing.assert_allclose(resized.flops.sum(), RESNET.flops.sum() * (288 / 224) ** 2)
+    np.testing.assert_array_equal(resized.weight_elements, RESNET.weight_elements)
+    np.testing.assert_array_equal(resized.kernels, RESNET.kernels)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 
-__all__ = ["spread_totals"]
+__all__ = ["resize_work", "spread_totals"]
 
 Array = NDArray[np.float64]
 
@@ -74,3 +74,45 @@ def spread_totals(
     blocks["fused_kernels"][:, stream] = launches * 0.25
     blocks["fused_kernels"][:, conv] = launches * 0.35
     return OperatorWork(**blocks)
+
+
+_GLOBAL = np.array(
+    [name.partition(".")[0] in ("sdpa", "sdpa_mask", "bmm", "softmax") for name in OPERATOR_CLASSES]
+)
+
+
+def resize_work(work: OperatorWork, area_ratio: ArrayLike, *, global_attention: bool) -> OperatorWork:
+    """Scale a trace to another image size.
+
+    Everything that runs over positions grows with the area. Attention over all positions has FLOPs that grow
+    with its square; convolutions, windows and channel attention don't.
+
+    Parameters
+    ----------
+    area_ratio
+        New area over traced area (size squared over size squared).
+    global_attention
+        True when attention spans the whole image.
+
+    Examples
+    --------
+    >>> base = OperatorWork.from_summary({"sdpa.hi": {"flops": 1.0}, "gemm.hi": {"flops": 1.0}})
+    >>> float(resize_work(base, 4.0, global_attention=True).flops.sum())
+    20.0
+    """
+    area = np.atleast_1d(np.asarray(area_ratio, dtype=float))[:, None]
+    arithmetic = np.where(_GLOBAL & global_attention, area * area, area)
+    score = [OPERATOR_CLASSES.index("softmax")]
+    moved = np.broadcast_to(area, arithmetic.shape).copy()
+    if global_attention:
+        moved[:, score] = area * area
+    return OperatorWork(
+        kernels=np.broadcast_to(work.kernels, (len(area), len(OPERATOR_CLASSES))).copy(),
+        flops=work.flops * arithmetic,
+        padded_flops=work.padded_flops * arithmetic,
+        act_elements=work.act_elements * moved,
+        weight_elements=work.weight_elements * np.ones_like(area),
+        act32_elements=work.act32_elements * moved,
+        fused_kernels=np.broadcast_to(work.fused_kernels, (len(area), len(OPERATOR_CLASSES))).copy(),
+        fused_act_elements=work.fused_act_elements * moved,
+    )

@@ -43,8 +43,6 @@ def assemble(
     sightings = _without_duplicates(sightings)
     devices = []
     for seen in sightings:
-        if seen.shares_host_memory:
-            _share_host_memory(seen, host)
         recognised = recognise(seen, host, catalog)
         reports += recognised.reports
         devices.append(_install(seen, recognised, host, reports))
@@ -68,19 +66,23 @@ def _without_duplicates(sightings: list[Sighting]) -> list[Sighting]:
 
 def _share_host_memory(seen: Sighting, host: dict[str, Any]) -> None:
     """A device without memory of its own has the host's: all of it in total, what is available now as free."""
-    total = host.get("ram_total_bytes")
+    seen.shares_host_memory = True
+    total, available = host.get("ram_total_bytes"), host.get("ram_available_bytes")
+    seen.memory_total_bytes = seen.memory_free_bytes = None
     if total is None:
         return
-    budget = seen.unified_budget_bytes
-    if budget is not None and budget > total:
-        # Carve-out plus GTT may promise more than is installed.
-        budget = seen.unified_budget_bytes = total
-    seen.memory_total_bytes = total
-    available = host.get("ram_available_bytes")
-    if seen.memory_free_bytes is None or seen.probe.startswith("nvml"):
-        seen.memory_free_bytes = available
-    if budget is not None and seen.memory_free_bytes is not None:
-        seen.memory_free_bytes = min(seen.memory_free_bytes, budget)
+    carved = seen.carve_out_bytes or 0
+    seen.memory_total_bytes = total + carved
+    seen.memory_free_bytes = available
+    if seen.borrowed_bytes is not None:
+        # The driver may promise to map more than is installed.
+        seen.unified_budget_bytes = carved + min(seen.borrowed_bytes, total)
+        room = [size for size in (seen.borrowed_free_bytes, available) if size is not None]
+        seen.memory_free_bytes = (seen.carve_out_free_bytes or 0) + min(room) if room else None
+    elif seen.unified_budget_bytes is not None:
+        seen.unified_budget_bytes = min(seen.unified_budget_bytes, total)
+        if available is not None:
+            seen.memory_free_bytes = min(available, seen.unified_budget_bytes)
 
 
 def _install(
@@ -88,14 +90,16 @@ def _install(
 ) -> InstalledAccelerator:
     accelerator = recognised.accelerator
     identity = recognised.identity
+    looks_shared = seen.shares_host_memory or seen.looks_shared
+    shared = looks_shared if accelerator is None else accelerator.unified_memory or seen.shares_host_memory
+    if shared:
+        _share_host_memory(seen, host)
+        if seen.kind == "gpu":
+            seen.kind = "apu" if seen.vendor == "amd" else "igpu"
     if accelerator is None:
         accelerator, identity = derive_accelerator(seen), "derived"
     elif seen.mig_parent is not None:
         accelerator = derive_slice(accelerator, seen)
-    shared = seen.shares_host_memory or accelerator.unified_memory
-    if shared and not seen.shares_host_memory:
-        seen.shares_host_memory = True
-        _share_host_memory(seen, host)
     return InstalledAccelerator(
         accelerator=accelerator,
         identity=identity,

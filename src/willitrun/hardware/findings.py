@@ -47,6 +47,14 @@ class Sighting:
     virtual: bool | None = None
     display_active: bool | None = None
     shares_host_memory: bool = False
+    looks_shared: bool = False
+    """No record is needed to see that it computes out of the host's memory; a record, where there is one, decides."""
+    carve_out_bytes: int | None = None
+    """Host memory that the firmware set aside for the device; the system does not count it as RAM."""
+    carve_out_free_bytes: int | None = None
+    borrowed_bytes: int | None = None
+    """Host memory that the device may map besides (GTT)."""
+    borrowed_free_bytes: int | None = None
     unified_budget_bytes: int | None = None
     driver_version: str | None = None
     module: str | None = None

@@ -209,7 +209,7 @@ def _memory_of(device: dict[str, Any]) -> tuple[int | None, int | None, int | No
 
 
 def _slices(found: Findings, parent: Sighting, device: dict[str, Any]) -> None:
-    see = ("troubleshooting:mig-slice",)
+    see = ("troubleshooting:gpu-not-detected",)
     slices = [part for part in device.get("slices") or [] if isinstance(part, dict)]
     if not slices:
         found.report(

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from willitrun.errors import UnknownIdError
+from willitrun.hardware.amd import probe_amd
+from willitrun.hardware.apple import probe_apple
 from willitrun.hardware.cpu import probe_cpu
 from willitrun.hardware.disk import probe_disk
 from willitrun.hardware.findings import Findings
+from willitrun.hardware.intel import probe_intel
 from willitrun.hardware.nvidia import probe_nvidia
 from willitrun.hardware.ram import probe_ram
 from willitrun.hardware.software import probe_software
 from willitrun.hardware.surroundings import LiveSurroundings, Surroundings
+from willitrun.hardware.windows import probe_windows
 from willitrun.records.machines import ProbeReport
 
 __all__ = ["Probe", "choose_probes", "run_probes", "standard_probes"]
@@ -32,6 +36,10 @@ class Probe:
 
 _STANDARD: dict[str, Callable[[Surroundings], Findings]] = {
     "nvidia": probe_nvidia,
+    "amd": probe_amd,
+    "intel": probe_intel,
+    "apple": probe_apple,
+    "windows": probe_windows,
     "cpu": probe_cpu,
     "ram": probe_ram,
     "disk": probe_disk,

@@ -27,7 +27,7 @@ _EQUATIONS = {
 
 def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
     """The memory estimate of one row."""
-    layout, place, row = found.block.layout, found.place, found.prepared
+    place, row = found.place, found.prepared
     weights = int(found.block.weights[place])
     activation = int(found.block.activation[place])
     low, best, high = row.overhead

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.evidence import Nearest, nearest_measurement
@@ -12,7 +15,7 @@ from willitrun.intervals import Interval
 from willitrun.records.knowledge import Calibration
 from willitrun.records.results import Evidence, Reason
 
-__all__ = ["Support", "interval_of", "support_of"]
+__all__ = ["LEVELS", "Support", "interval_factors", "interval_of", "support_of"]
 
 LEVELS = ("near", "unseen-model", "unseen-device", "unseen-class")
 
@@ -121,20 +124,28 @@ def _nearest(request: Request, device_ids: tuple[str, ...]) -> Nearest:
     )
 
 
+def _pair(calibration: Calibration, task: str, level: int) -> tuple[float, float]:
+    """Factors of a level; without an entry those of the next wider one that has it, then the next narrower."""
+    for name in (*LEVELS[level:], *reversed(LEVELS[:level])):
+        factors = calibration.intervals.get(f"{task}/{name}")
+        if factors is not None:
+            return min(factors["low"], 1.0), max(factors["high"], 1.0)
+    raise MissingDataError(f"calibration {calibration.id} has no interval for {task}.")
+
+
+def interval_factors(calibration: Calibration, task: str) -> NDArray[np.float64]:
+    """Low and high factors of a task per support level, shape (levels, 2)."""
+    return np.array([_pair(calibration, task, level) for level in range(len(LEVELS))])
+
+
 def interval_of(
     calibration: Calibration, task: str, level: str, best: float, *, inverse: bool = False
 ) -> Interval:
     """Best estimate of a rate with the calibrated factors of its task and support level.
 
-    ``inverse`` is for a time: the factors are those of the rate. A level without an entry takes the next
-    wider one that has it.
+    ``inverse`` is for a time: the factors are those of the rate.
     """
-    start = LEVELS.index(level)
-    for name in (*LEVELS[start:], *reversed(LEVELS[:start])):
-        factors = calibration.intervals.get(f"{task}/{name}")
-        if factors is not None:
-            low, high = min(factors["low"], 1.0), max(factors["high"], 1.0)
-            if inverse:
-                return Interval(best / high, best, best / low)
-            return Interval(best * low, best, best * high)
-    raise MissingDataError(f"calibration {calibration.id} has no interval for {task}.")
+    low, high = _pair(calibration, task, LEVELS.index(level))
+    if inverse:
+        return Interval(best / high, best, best / low)
+    return Interval(best * low, best, best * high)

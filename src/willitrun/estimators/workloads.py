@@ -161,10 +161,8 @@ def _refuse_foreign_fields(model: Model, given: Workload) -> None:
         allowed |= _TRAINING
     if model.task in LLM_TASKS and (model.transformer is None or model.transformer.vision is None):
         allowed -= {"images", "image_size"}
-    blank = Workload.model_construct()
-    for name in Workload.model_fields:
-        value = getattr(given, name)
-        if name not in allowed and value != getattr(blank, name) and value is not None:
+    for name in given.model_fields_set - allowed:
+        if getattr(given, name) not in (None, Workload.model_fields[name].default):
             raise InvalidWorkloadError(
                 f"{model.name} does {model.task}, which has no {name!r}.",
                 hint=_INSTEAD.get(name, f"Leave {name} out."),

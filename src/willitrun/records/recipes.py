@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -155,3 +156,24 @@ class Workload(Record):
     acceptance: float | None = Field(None, ge=0, le=1)
     use: str | None = None
     """A workload record whose floor decides what is practical: ``chat``, ``coding-agent``, ..."""
+
+    @classmethod
+    def grid(
+        cls,
+        *,
+        contexts: Sequence[int | None] = (None,),
+        concurrencies: Sequence[int] = (1,),
+        batches: Sequence[int | None] = (None,),
+        **fields: Any,
+    ) -> tuple[Workload, ...]:
+        """Workloads for a sweep: every combination of the axes, other fields alike.
+
+        >>> len(Workload.grid(contexts=[8192, 32768], concurrencies=[1, 4, 16]))
+        6
+        """
+        return tuple(
+            cls(context_tokens=context, concurrency=concurrency, batch_size=batch, **fields)
+            for context in contexts
+            for concurrency in concurrencies
+            for batch in batches
+        )

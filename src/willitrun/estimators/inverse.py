@@ -1,0 +1,238 @@
+"""The questions the other way round: the longest context, the largest batch, the best format, the smallest machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from willitrun.catalog import Catalog
+from willitrun.errors import InvalidWorkloadError
+from willitrun.estimators.evaluation import evaluate
+from willitrun.estimators.requests import (
+    GGUF_LADDER,
+    Request,
+    complete_request,
+    with_machine,
+    with_quantization_checked,
+)
+from willitrun.hardware.descriptions import describe_machine
+from willitrun.records.recipes import Placement, Runtime, Workload
+
+__all__ = ["best_quantization", "largest_batch", "largest_concurrency", "largest_context", "smallest_machine"]
+
+TIER_ORDER = {"unknown": -1, "will-not-run": 0, "offload": 1, "tight": 2, "comfortable": 3}
+PROBES = 32
+"""Values tried per array call; two calls narrow 2^20 values down to one."""
+
+
+def largest_context(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    placement: str | Placement | None = None,
+    tier: str = "comfortable",
+    step: int = 256,
+    catalog: Catalog | None = None,
+) -> int | None:
+    """Longest context per sequence that still reaches a tier [tokens]; None if not even the shortest does.
+
+    Never above the trained maximum; a multiple of ``step``.
+
+    Examples
+    --------
+    >>> largest_context("llama-3.1-8b", "rtx-3060-12gb", quantization="q4_k_m") > 8192
+    True
+    """
+    load = workload or Workload()
+    short = load.model_copy(update={"context_tokens": None})
+    request = complete_request(
+        model,
+        machine,
+        short,
+        quantization=quantization,
+        runtime=runtime,
+        placement=placement,
+        catalog=catalog,
+    )
+    transformer = request.model.transformer
+    if transformer is None:
+        raise InvalidWorkloadError(f"{request.model.name} has no context.")
+    done = request.workload
+    least = done.cached_tokens + (done.prompt_tokens or 0) + (done.output_tokens or 0)
+    most = transformer.max_position_embeddings or 2**20
+
+    def at(value: int) -> Request:
+        length = min(max(value * step, least), most)
+        changed = replace(request, workload=done.model_copy(update={"context_tokens": length}))
+        return changed.rechecked()
+
+    found = _largest(at, 1, -(-most // step), tier)
+    return None if found is None else min(max(found * step, least), most)
+
+
+def largest_batch(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    tier: str = "comfortable",
+    most: int = 65536,
+    catalog: Catalog | None = None,
+) -> int | None:
+    """Largest batch of images (or documents) that still reaches a tier; None if not even 1 does.
+
+    Examples
+    --------
+    >>> largest_batch("resnet-50", "rtx-3060-12gb") >= 64
+    True
+    """
+    return _largest_count("batch_size", model, machine, workload, quantization, runtime, tier, most, catalog)
+
+
+def largest_concurrency(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    tier: str = "comfortable",
+    most: int = 65536,
+    catalog: Catalog | None = None,
+) -> int | None:
+    """Most sequences in flight that still reach a tier; None if not even one does."""
+    return _largest_count("concurrency", model, machine, workload, quantization, runtime, tier, most, catalog)
+
+
+def _largest_count(
+    field: str,
+    model: Any,
+    machine: Any,
+    workload: Workload | None,
+    quantization: str | None,
+    runtime: str | Runtime | None,
+    tier: str,
+    most: int,
+    catalog: Catalog | None,
+) -> int | None:
+    load = (workload or Workload()).model_copy(update={field: 1})
+    request = complete_request(
+        model, machine, load, quantization=quantization, runtime=runtime, catalog=catalog
+    )
+
+    def at(value: int) -> Request:
+        return replace(request, workload=request.workload.model_copy(update={field: value}))
+
+    return _largest(at, 1, most, tier)
+
+
+def _largest(at: Callable[[int], Request], low: int, high: int, tier: str) -> int | None:
+    """Largest value whose tier is good enough, by array calls over ever narrower grids.
+
+    Memory never falls with the value, so the good values are a prefix.
+    """
+    wanted = TIER_ORDER[tier]
+
+    def good(values: Sequence[int]) -> list[bool]:
+        return [TIER_ORDER[found.tier] >= wanted for found in evaluate([at(value) for value in values])]
+
+    if not good([low])[0]:
+        return None
+    best = low
+    while best < high:
+        span = high - best
+        count = min(PROBES, span)
+        values = [best + -(-span * (i + 1) // count) for i in range(count)]
+        passed = good(values)
+        reached = sum(1 for _ in _prefix(passed))
+        if reached == len(values):
+            return high
+        best, high = (values[reached - 1] if reached else best), values[reached] - 1
+    return best
+
+
+def _prefix(passed: Iterable[bool]) -> Iterable[bool]:
+    for value in passed:
+        if not value:
+            return
+        yield value
+
+
+def best_quantization(
+    model: Any,
+    machine: Any = None,
+    workload: Workload | None = None,
+    *,
+    runtime: str | Runtime | None = None,
+    tier: str = "comfortable",
+    quantizations: Sequence[str] = GGUF_LADDER,
+    catalog: Catalog | None = None,
+) -> str | None:
+    """The best weight format of a list that still reaches a tier; None if none does.
+
+    Examples
+    --------
+    >>> best_quantization("llama-3.1-8b", "rtx-4090")
+    'q8_0'
+    """
+    request = complete_request(
+        model, machine, workload, quantization=quantizations[0], runtime=runtime, catalog=catalog
+    )
+    candidates = [with_quantization_checked(request, name) for name in quantizations]
+    known = [candidate for candidate in candidates if candidate is not None]
+    for candidate, found in zip(known, evaluate(known), strict=True):
+        if TIER_ORDER[found.tier] >= TIER_ORDER[tier] and candidate.quantization is not None:
+            return candidate.quantization.id
+    return None
+
+
+def smallest_machine(
+    model: Any,
+    machines: Sequence[Any] | None = None,
+    workload: Workload | None = None,
+    *,
+    quantization: str | None = None,
+    runtime: str | Runtime | None = None,
+    tier: str = "comfortable",
+    catalog: Catalog | None = None,
+) -> str | None:
+    """Name of the accelerator with the least memory on which a model reaches a tier.
+
+    Parameters
+    ----------
+    machines
+        What to choose from; None takes every card of the catalog with memory of its own.
+
+    Examples
+    --------
+    >>> smallest_machine("llama-3.1-8b", ["rtx-3060-12gb", "rtx-4090"], quantization="q4_k_m")
+    'nvidia-geforce-rtx-3060-12gb'
+    """
+    from willitrun.catalog import load_catalog
+
+    catalog = catalog or load_catalog()
+    names = machines if machines is not None else _cards(catalog)
+    described = [describe_machine(name, catalog=catalog) for name in names]
+    described.sort(key=lambda machine: sum(d.accelerator.memory or 0 for d in machine.accelerators))
+    request = complete_request(
+        model, described[0], workload, quantization=quantization, runtime=runtime, catalog=catalog
+    )
+    found = evaluate([with_machine(request, machine) for machine in described])
+    for machine, result in zip(described, found, strict=True):
+        if TIER_ORDER[result.tier] >= TIER_ORDER[tier]:
+            return machine.accelerators[0].accelerator.id if machine.accelerators else machine.name
+    return None
+
+
+def _cards(catalog: Catalog) -> list[str]:
+    return [
+        record.id
+        for record in catalog.accelerators.values()
+        if record.memory and not record.unified_memory and record.memory_bandwidth and record.kind == "gpu"
+    ]

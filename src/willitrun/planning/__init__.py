@@ -1,0 +1,1 @@
+"""Sweeps: many scenarios at once, by the same kernels as one."""

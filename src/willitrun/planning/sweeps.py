@@ -1,0 +1,264 @@
+"""Run a lowered sweep in blocks that fit the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.estimators.evaluation import evaluate
+from willitrun.estimators.llm_evaluation import speed_tables
+from willitrun.estimators.overheads import block_buffers
+from willitrun.estimators.support import LEVELS, interval_factors
+from willitrun.kernels.columns import columns_of, take
+from willitrun.kernels.llm_block import LlmBlock, Parallelism, assess_block
+from willitrun.kernels.llm_speed import BOUNDS
+from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
+from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
+from willitrun.planning.axes import Axes, Unit, available_matrix
+
+__all__ = ["BLOCK_ROWS", "run_sweep"]
+
+BLOCK_ROWS = 8192
+EVIDENCE = ("estimated", "calibrated", "measured-near", "measured")
+ALL_BOUNDS = ("", *BOUNDS, "input", "disk")
+BYTES = ("weights_bytes", "kv_cache_bytes", "state_bytes", "activation_bytes", "overhead_bytes", "total_bytes",
+         "total_bytes_low", "total_bytes_high", "host_bytes", "available_bytes")  # fmt: skip
+RATES = ("decode_tokens_per_s", "throughput_tokens_per_s", "prefill_tokens_per_s", "time_to_first_token_s",
+         "images_per_s")  # fmt: skip
+
+
+def run_sweep(
+    axes: Axes, *, progress: Callable[[int], object] | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]]]:
+    """Columns and categories of all rows."""
+    n = len(axes)
+    out: dict[str, NDArray[Any]] = {name: np.zeros(n, dtype=np.int64) for name in BYTES}
+    for name in RATES:
+        for suffix in ("", "_low", "_high"):
+            out[name + suffix] = np.full(n, np.nan)
+    out["tier"] = np.full(n, TIERS.index("unknown"), dtype=np.int8)
+    out["bound"] = np.zeros(n, dtype=np.int8)
+    out["evidence"] = np.zeros(n, dtype=np.int8)
+    blocked = ["", *sorted({slot.blocked for unit in axes.units for slot in unit.slots} - {""}),
+               "context-above-trained-maximum", "memory-not-modelled", "speed-not-modelled"]  # fmt: skip
+    out["blocked_by"] = np.zeros(n, dtype=np.int16)
+    out["fit_reason"] = np.zeros(n, dtype=np.int8)
+    out["dominance_reason"] = np.zeros(n, dtype=np.int8)
+    inputs, categories = _input_columns(axes)
+    for number, unit in enumerate(axes.units):
+        start = number * axes.rows_per_unit
+        if unit.prepared is None:
+            _scalar_rows(axes, unit, start, out, blocked)
+            if progress is not None:
+                progress(axes.rows_per_unit)
+            continue
+        _unit_rows(axes, unit, start, out, blocked, progress)
+    categories |= {
+        "tier": TIERS,
+        "bound": ALL_BOUNDS,
+        "evidence": EVIDENCE,
+        "blocked_by": tuple(blocked),
+        "fit_reason": FIT_REASONS,
+        "dominance_reason": DOMINANCE_REASONS,
+    }
+    return inputs | out, categories
+
+
+def _input_columns(axes: Axes) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]]]:
+    per = axes.rows_per_unit
+    slots = len(axes.machines) * axes.n_placements
+    models = list(dict.fromkeys(unit.request.model.id for unit in axes.units))
+    quants = list(dict.fromkeys(_quantization(unit) for unit in axes.units))
+    runtimes = list(dict.fromkeys(unit.request.runtime.name for unit in axes.units))
+    columns: dict[str, NDArray[Any]] = {
+        "model": np.repeat(
+            np.array([models.index(u.request.model.id) for u in axes.units], dtype=np.int32), per
+        ),
+        "quantization": np.repeat(
+            np.array([quants.index(_quantization(u)) for u in axes.units], dtype=np.int16), per
+        ),
+        "runtime": np.repeat(
+            np.array([runtimes.index(u.request.runtime.name) for u in axes.units], dtype=np.int16), per
+        ),
+        "machine": np.tile(
+            np.repeat(np.arange(len(axes.machines), dtype=np.int32), axes.n_placements * axes.n_workloads),
+            len(axes.units),
+        ),
+    }
+    for name in ("context_tokens", "prompt_tokens", "output_tokens", "concurrency", "batch_size"):
+        values = [[getattr(load, name) or 0 for load in unit.workloads] for unit in axes.units]
+        columns[name] = np.concatenate([np.tile(np.array(row, dtype=np.int64), slots) for row in values])
+    categories = {
+        "model": tuple(models),
+        "quantization": tuple(quants),
+        "runtime": tuple(runtimes),
+        "machine": axes.machines,
+    }
+    return columns, categories
+
+
+def _quantization(unit: Unit) -> str:
+    return unit.request.quantization.id if unit.request.quantization is not None else ""
+
+
+def _unit_rows(
+    axes: Axes,
+    unit: Unit,
+    start: int,
+    out: dict[str, NDArray[Any]],
+    blocked: list[str],
+    progress: Callable[[int], object] | None,
+) -> None:
+    prepared = unit.prepared
+    assert prepared is not None
+    catalog = axes.catalog
+    tables = speed_tables(catalog)
+    calibration = catalog.calibrations["llm-speed"]
+    model = columns_of([prepared.model])
+    slots = columns_of([slot.view.row for slot in unit.slots])
+    loads = columns_of(list(unit.loads))
+    available = available_matrix(unit.slots)
+    ranks = np.array([slot.parallelism for slot in unit.slots], dtype=np.int64)
+    places = [slot.placement for slot in unit.slots]
+    gpu_layers = np.array([-1 if p.gpu_layers is None else p.gpu_layers for p in places], dtype=np.int64)
+    cpu_moe = np.array([-1 if p.cpu_moe_layers is None else p.cpu_moe_layers for p in places], dtype=np.int64)
+    levels = np.array([LEVELS.index(slot.level) for slot in unit.slots])
+    evidence = np.array([EVIDENCE.index(slot.evidence) for slot in unit.slots], dtype=np.int8)
+    obstacles = np.array([blocked.index(slot.blocked) for slot in unit.slots], dtype=np.int16)
+    factors = {task: interval_factors(calibration, task) for task in ("decode", "tpot", "prefill", "ttft")}
+    transformer = unit.request.model.transformer
+    longest = transformer.max_position_embeddings if transformer is not None else None
+    paged = prepared.policy.interference
+    encoder = prepared.model.encoder_only
+    total = axes.rows_per_unit
+    for first in range(0, total, BLOCK_ROWS):
+        rows = np.arange(first, min(first + BLOCK_ROWS, total))
+        slot, load = rows // axes.n_workloads, rows % axes.n_workloads
+        parallelism = Parallelism(
+            tensor=ranks[slot, 0],
+            pipeline=ranks[slot, 1],
+            data=ranks[slot, 2],
+            expert_shards=ranks[slot, 3],
+            gpu_layers=gpu_layers[slot],
+            cpu_moe_layers=cpu_moe[slot],
+        )
+        machines, asked = take(slots, slot), take(loads, load)
+        room = available[slot]
+        buffers = block_buffers(prepared.policy, model, machines, asked, parallelism, room, unit.request)
+        block = assess_block(prepared.policy, model, machines, asked, room, parallelism, buffers, tables)
+        place = slice(start + first, start + first + len(rows))
+        too_long = (
+            asked["context_tokens"] > longest if longest is not None else np.zeros(len(rows), dtype=bool)
+        )
+        stops = np.where(
+            obstacles[slot] > 0,
+            obstacles[slot],
+            np.where(too_long, blocked.index("context-above-trained-maximum"), 0),
+        )
+        _store(out, place, block, room, stops, evidence[slot])
+        task = np.where(paged & (asked["concurrency"] > 1), 1, 0)
+        _store_rates(out, place, block, levels[slot], task, factors, encoder)
+        if progress is not None:
+            progress(len(rows))
+
+
+def _store(
+    out: dict[str, NDArray[Any]],
+    place: slice,
+    block: LlmBlock,
+    room: NDArray[np.int64],
+    stops: NDArray[np.int16],
+    evidence: NDArray[np.int8],
+) -> None:
+    layout = block.layout
+    for name, values in (
+        ("weights_bytes", layout.weights),
+        ("kv_cache_bytes", layout.kv_cache),
+        ("state_bytes", layout.state),
+        ("activation_bytes", layout.activation),
+        ("overhead_bytes", layout.overhead),
+        ("total_bytes", layout.total),
+        ("total_bytes_low", layout.total_low),
+        ("total_bytes_high", layout.total_high),
+        ("available_bytes", room),
+    ):
+        out[name][place] = values.sum(axis=1)
+    out["host_bytes"][place] = layout.host
+    out["tier"][place] = np.where(stops > 0, WILL_NOT_RUN, layout.tier)
+    out["fit_reason"][place] = block.fit
+    out["dominance_reason"][place] = block.dominance
+    out["blocked_by"][place] = stops
+    out["bound"][place] = np.where(out["tier"][place] == WILL_NOT_RUN, 0, block.speed.bound + 1)
+    out["evidence"][place] = evidence
+
+
+def _store_rates(
+    out: dict[str, NDArray[Any]],
+    place: slice,
+    block: LlmBlock,
+    level: NDArray[Any],
+    task: NDArray[Any],
+    factors: dict[str, NDArray[np.float64]],
+    encoder: bool,
+) -> None:
+    speed = block.speed
+    either = np.stack([factors["decode"], factors["tpot"]])[task, level]
+    plain = {"prefill_tokens_per_s": (speed.prefill_tokens_per_s, factors["prefill"][level])}
+    if not encoder:
+        plain |= {
+            "decode_tokens_per_s": (speed.decode_tokens_per_s, either),
+            "throughput_tokens_per_s": (speed.throughput_tokens_per_s, either),
+        }
+        wait = speed.loaded_time_to_first_token_s
+        bounds = factors["ttft"][level]
+        out["time_to_first_token_s"][place] = wait
+        out["time_to_first_token_s_low"][place] = wait / bounds[:, 1]
+        out["time_to_first_token_s_high"][place] = wait / bounds[:, 0]
+    for name, (values, bounds) in plain.items():
+        out[name][place] = values
+        out[f"{name}_low"][place] = values * bounds[:, 0]
+        out[f"{name}_high"][place] = values * bounds[:, 1]
+
+
+def _scalar_rows(
+    axes: Axes, unit: Unit, start: int, out: dict[str, NDArray[Any]], blocked: list[str]
+) -> None:
+    """Units without columns of their own (graphs, training, gaps in the facts): evaluated request by request."""
+    from dataclasses import replace
+
+    requests = [
+        replace(request, workload=workload).rechecked()
+        for request in unit.requests
+        for workload in unit.workloads
+    ]
+    for number, found in enumerate(evaluate(requests)):
+        row = start + number
+        out["tier"][row] = TIERS.index(found.tier)
+        code = found.request.blockers[0].code if found.request.blockers else ""
+        if found.tier == "unknown":
+            code = found.reasons[0].code
+        if code not in blocked:
+            blocked.append(code)
+        out["blocked_by"][row] = blocked.index(code)
+        memory, speed = found.memory_estimate(), found.speed_estimate()
+        if memory is not None:
+            for name in ("weights_bytes", "activation_bytes", "overhead_bytes", "host_bytes"):
+                out[name][row] = round(getattr(memory, name).best)
+            for suffix, bound in (("", "best"), ("_low", "low"), ("_high", "high")):
+                out[f"total_bytes{suffix}"][row] = round(getattr(memory.total_bytes, bound))
+            out["available_bytes"][row] = sum(device.available_bytes or 0 for device in memory.per_device)
+        fit = next((reason.code for reason in found.reasons if reason.code in FIT_REASONS), None)
+        if fit is not None:
+            out["fit_reason"][row] = FIT_REASONS.index(fit)
+        if speed is None or found.tier == "will-not-run":
+            continue
+        out["evidence"][row] = EVIDENCE.index(speed.evidence)
+        out["bound"][row] = ALL_BOUNDS.index(speed.bound or "")
+        for name in RATES:
+            value = getattr(speed, name)
+            if value is not None:
+                out[name][row] = value.best
+                out[f"{name}_low"][row], out[f"{name}_high"][row] = value.low, value.high

@@ -226,8 +226,8 @@ def _with_stored(model: Model, tensors: Sequence[StoredTensor]) -> Model:
         update["parameters_note"] = f"{len(packed)} tensors are packed: elements are not parameters"
     elif weights:
         update["parameters"] = sum(tensor.elements for tensor in weights)
-        names = {tensor.name.rpartition("lm_head.")[1] for tensor in weights}
-        if model.transformer and model.transformer.tie_word_embeddings and "lm_head." in names:
+        has_head = any(tensor.name.endswith("lm_head.weight") for tensor in weights)
+        if has_head and model.transformer and model.transformer.tie_word_embeddings:
             update["parameters_note"] = "the tied output matrix is stored a second time"
         sizes: dict[str, int] = {}
         for tensor in weights:

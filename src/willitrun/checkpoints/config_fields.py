@@ -89,6 +89,13 @@ class ConfigFields:
         value = self.raw(name)
         if value is None:
             return None
+        if (
+            isinstance(value, list)
+            and 0 < len(value) <= MAX_LAYERS
+            and all(item == value[0] for item in value)
+        ):
+            # Written once per layer, and the same for all.
+            value = value[0]
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if type(value) is not int or not least <= value <= most:

@@ -44,6 +44,9 @@ def stored_quantization(config: Mapping[str, object], what: str) -> str | None:
 
 def _quantized(fields: ConfigFields) -> str:
     method = (fields.word("quant_method") or "").lower()
+    if method in ("exl2", "exl3") and (ratio := fields.ratio("bits")):
+        # Mixed widths: a rate with one or two digits, 4.0 or 4.25.
+        return f"{method}-{ratio:.1f}" if round(ratio, 1) == ratio else f"{method}-{ratio:.4g}"
     bits = fields.positive("bits", most=64) or fields.positive("w_bit", most=64)
     if method == "awq":
         return f"awq-int{bits or 4}"
@@ -63,8 +66,6 @@ def _quantized(fields: ConfigFields) -> str:
         algorithm = (fields.word("quant_algo") or "").lower()
         if algorithm in ("fp8", "nvfp4"):
             return algorithm
-    if method in ("exl2", "exl3") and (ratio := fields.ratio("bits")):
-        return f"{method}-{ratio:.2f}".rstrip("0").rstrip(".")
     if not method and bits and fields.positive("group_size"):
         return f"mlx-{bits}bit"
     raise UnsupportedFormatError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 from willitrun.records.models import TensorTable
@@ -16,6 +17,7 @@ __all__ = ["build_table", "gguf_role", "stored_role"]
 
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _EXPERT = re.compile(r"\.experts\.(?:\d+\.)?")
 _TOWER = re.compile(
     r"^(?:model\.)?(?:vision_tower|vision_model|visual|vision_encoder|vision_embed_tokens|multi_modal_projector"
@@ -159,12 +161,20 @@ def stored_role(name: str, layers: int | None) -> str:
     >>> stored_role("model.layers.0.mlp.experts.7.down_proj.weight_scale", 4)
     'ffn_down_exps.weight_scale'
     """
+    # Layers and experts repeat the same few names thousands of times.
+    role = _numberless_role(_NUMBER.sub("0", name))
+    if role in ("vision", "audio", "prediction") or layers is None:
+        return role
+    layer = _LAYER.search(name)
+    return "prediction" if layer and len(layer[1]) < 6 and int(layer[1]) >= layers else role
+
+
+@lru_cache(maxsize=4096)
+def _numberless_role(name: str) -> str:
     for pattern, part in ((_TOWER, "vision"), (_AUDIO, "audio"), (_MTP, "prediction")):
         if pattern.match(name):
             return part
     layer = _LAYER.search(name)
-    if layer and layers is not None and len(layer[1]) < 6 and int(layer[1]) >= layers:
-        return "prediction"
     module, dot, suffix = name.rpartition(".")
     if not dot or suffix not in _SUFFIXES:
         module, suffix = name, "weight"

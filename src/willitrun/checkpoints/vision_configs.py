@@ -77,7 +77,8 @@ def is_vision(config: Mapping[str, object]) -> bool:
     """Whether a config describes an image model that is not a language model too."""
     if isinstance(config.get("architecture"), str) and "hidden_size" not in config:
         return True
-    return config.get("model_type") in _FAMILIES or config.get("model_type") == "timm_wrapper"
+    model_type = config.get("model_type")
+    return isinstance(model_type, str) and (model_type in _FAMILIES or model_type == "timm_wrapper")
 
 
 def read_vision_config(config: Mapping[str, object], what: str) -> VisionConfig:

@@ -15,7 +15,7 @@ from willitrun.estimators.datasets import dataset_reasons, decode_rate
 from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
-from willitrun.estimators.overheads import runtime_overhead
+from willitrun.estimators.overheads import allocator_factors, runtime_overhead
 from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, interval_of, support_of
@@ -174,7 +174,6 @@ def prepare_graph(request: Request) -> PreparedGraph:
         power = float(device.power_limit_w or accelerator.tdp or 0.0)
         scale = math.exp(calibration.levels.get("host_scale", {}).get(host_class(request), 0.0))
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
-    memory = request.catalog.calibrations["runtime-overhead"]
     return PreparedGraph(
         request=request,
         trace=trace,
@@ -186,7 +185,7 @@ def prepare_graph(request: Request) -> PreparedGraph:
         power_w=power,
         host_scale=scale,
         overhead=runtime_overhead(request, host=host),
-        allocator_share=memory.coefficients["allocator_share_high"],
+        allocator_share=allocator_factors(request)[2] - 1.0,
         decode_per_s=decode_rate(request),
         has_trace=trace.scaled_from is None,
     )
@@ -326,7 +325,7 @@ class EvaluatedGraph:
     @property
     def calibrations(self) -> tuple[str, ...]:
         """Calibrations that were used."""
-        return (CALIBRATION, "runtime-overhead", "system-reserve")
+        return (CALIBRATION, "memory", "system-reserve")
 
     def total(self) -> Interval:
         """Memory on the device [bytes]."""

@@ -61,7 +61,7 @@ def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
             unit="B",
             equation="device context and libraries of the runtime",
             inputs={"runtime": found.request.runtime.name},
-            cites=("runtime-overhead",),
+            cites=("memory",),
             evidence="calibrated",
         ),
     )

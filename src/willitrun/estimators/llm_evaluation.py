@@ -27,7 +27,14 @@ from willitrun.estimators.support import Support, support_of
 from willitrun.estimators.training import evaluate_training
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import columns_of
-from willitrun.kernels.llm_block import LlmBlock, Parallelism, RuntimePolicy, SpeedTables, assess_block
+from willitrun.kernels.llm_block import (
+    LlmBlock,
+    Parallelism,
+    RuntimePolicy,
+    SpeedTables,
+    assess_block,
+    cache_bytes,
+)
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
@@ -106,9 +113,12 @@ def run_block(rows: Sequence[Prepared]) -> LlmBlock:
     machines = columns_of([row.machine.row for row in rows])
     loads = columns_of([row.load for row in rows])
     catalog = first.request.catalog
-    buffers = block_buffers(first.policy, models, machines, loads, parallelism, available, first.request)
+    cache = cache_bytes(first.policy, models, loads)
+    buffers = block_buffers(
+        first.policy, models, machines, loads, parallelism, available, cache[0], first.request
+    )
     return assess_block(
-        first.policy, models, machines, loads, available, parallelism, buffers, speed_tables(catalog)
+        first.policy, models, machines, loads, available, parallelism, cache, buffers, speed_tables(catalog)
     )
 
 
@@ -219,7 +229,7 @@ class EvaluatedLlm:
     @property
     def calibrations(self) -> tuple[str, ...]:
         """Calibrations that were used."""
-        return ("llm-speed", "runtime-overhead", "system-reserve")
+        return ("llm-speed", "memory", "system-reserve")
 
     def total(self) -> Interval:
         """Memory on the accelerators [bytes]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from willitrun.catalog import Catalog
@@ -82,6 +82,19 @@ class _Weights:
     largest_expert: int
     exact: bool
 
+    def scaled(self, factor: float) -> _Weights:
+        """The same weights with every byte count multiplied: the best estimate of a publisher's mix."""
+        names = (
+            "embedding",
+            "output_matrix",
+            "repeating",
+            "experts",
+            "rest",
+            "dense_bytes",
+            "largest_expert",
+        )
+        return replace(self, **{name: round(getattr(self, name) * factor) for name in names})
+
 
 @lru_cache(maxsize=4096)
 def _row(
@@ -90,14 +103,16 @@ def _row(
     quantization: Quantization,
     container: str,
     imatrix: bool,
-    low: float,
-    high: float,
+    factors: tuple[float, float, float],
 ) -> ModelRow:
     weights = (
         _from_table(config, tensors)
         if tensors is not None
         else _from_rules(config, quantization, container, imatrix)
     )
+    low, best, high = factors
+    if not weights.exact:
+        weights = weights.scaled(best)
     layout = kv_layout(config)
     decode_width, prefill_width, windowed_width = attention_widths(config)
     gguf = container == "gguf"
@@ -154,8 +169,8 @@ def _row(
         n_kv_layers=int(layout.n_kv_layers),  # type: ignore[arg-type]
         latent=int(layout.latent),  # type: ignore[arg-type]
         encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
-        weights_low=low if not weights.exact else 1.0,
-        weights_high=high if not weights.exact else 1.0,
+        weights_low=low / best if not weights.exact else 1.0,
+        weights_high=high / best if not weights.exact else 1.0,
         exact=weights.exact,
         format=level_code("format", classify_format(quantization.id)),
     )
@@ -178,20 +193,28 @@ def model_row(
             f"{model.name}: no source gives its architecture fields.",
             hint="Describe it by its config.json, or by a checkpoint file.",
         )
-    low, high = _publisher_factors(quantization, catalog)
+    factors = _publisher_factors(quantization, catalog)
     tensors = model.tensors if quantization.id == model.quantization else None
-    return _row(model.transformer, tensors, quantization, container, imatrix, low, high)
+    return _row(model.transformer, tensors, quantization, container, imatrix, factors)
 
 
-def _publisher_factors(quantization: Quantization, catalog: Catalog) -> tuple[float, float]:
-    """How far a publisher's mix lies from the standard mix that it is made from."""
-    if quantization.exact:
-        return 1.0, 1.0
-    intervals = catalog.calibrations["memory"].intervals
-    for key in (f"weights/{quantization.id}", "weights/publisher-mix"):
-        if key in intervals:
-            return intervals[key]["low"], intervals[key]["high"]
-    return 1.0, 1.0
+def _publisher_factors(quantization: Quantization, catalog: Catalog) -> tuple[float, float, float]:
+    """How far a publisher's mix lies from the standard mix that it is made from: low, best, high factor."""
+    if quantization.exact or "gguf" not in quantization.container:
+        return 1.0, 1.0, 1.0
+    found = catalog.calibrations["memory"].intervals[_mix_class(quantization.id)]
+    return found["low"], found["best"], found["high"]
+
+
+def _mix_class(name: str) -> str:
+    """The class of publisher mixes whose sizes were learnt together."""
+    if name.startswith("ud-"):
+        digits = [int(char) for char in name if char.isdigit()]
+        bits = digits[0] if digits else 4
+        return (
+            "gguf-size.ud-low" if bits <= 3 else "gguf-size.ud-middle" if bits <= 5 else "gguf-size.ud-high"
+        )
+    return "gguf-size.large-embedding" if name.endswith(("_l", "_xl")) else "gguf-size"
 
 
 def _routes(config: TransformerConfig, layer: int) -> bool:

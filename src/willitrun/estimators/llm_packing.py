@@ -122,7 +122,7 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
             unit="B",
             equation="max(logits path, attention path) of one physical batch, per device",
             inputs={"n_ubatch": policy.n_ubatch, "n_vocab": row.vocab_size, "n_embd": row.hidden_size},
-            cites=("runtime-overhead",),
+            cites=("memory",),
             evidence="calibrated",
         ),
         Term.model_construct(
@@ -131,7 +131,7 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
             unit="B",
             equation="device context, allocator and graphs of the runtime, per device",
             inputs={"runtime": found.request.runtime.name, "devices": len(devices)},
-            cites=("runtime-overhead",),
+            cites=("memory",),
             evidence="calibrated",
         ),
     )

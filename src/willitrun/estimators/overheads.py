@@ -1,4 +1,4 @@
-"""Runtime overhead and compute buffers of a request's runtime, from the calibrated ranges."""
+"""Runtime overhead and compute buffers of a request's runtime, from the memory calibration."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from willitrun.kernels.activations import eager_transformer_peak
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import BufferShape, device_buffer, host_buffer, output_buffer
 from willitrun.kernels.llm_block import Buffers, IntArray, Parallelism, RuntimePolicy
-from willitrun.kernels.overheads import MemoryRange, scale_range, vllm_activation_peak
+from willitrun.kernels.overheads import MemoryRange, add_ranges, scale_range, vllm_activation_peak
 from willitrun.records.knowledge import Calibration
 
-__all__ = ["CALIBRATION", "block_buffers", "runtime_overhead"]
+__all__ = ["CALIBRATION", "allocator_factors", "block_buffers", "runtime_overhead"]
 
-CALIBRATION = "runtime-overhead"
+CALIBRATION = "memory"
 # Engines that allocate like another one.
 _LIKE = {"sglang": "vllm", "tensorrt-llm": "vllm", "transformers": "pytorch", "diffusers": "pytorch",
          "comfyui": "pytorch", "exllama": "pytorch", "onnxruntime": "pytorch", "tensorrt": "pytorch",
          "openvino": "pytorch", "mlx": "llama.cpp"}  # fmt: skip
+DEFAULT_MAX_NUM_SEQS = 256
+"""vLLM's scheduler limit where nobody sets it: https://docs.vllm.ai/en/latest/configuration/engine_args/"""
 
 
 def _engine(request: Request) -> str:
@@ -27,22 +29,42 @@ def _engine(request: Request) -> str:
     return _LIKE.get(engine, engine)
 
 
-def runtime_overhead(request: Request, *, host: bool) -> tuple[int, int, int]:
-    """Low, best and high estimate of what the runtime itself takes on one device [bytes]."""
-    levels = request.catalog.calibrations[CALIBRATION].levels
+def _range(calibration: Calibration, key: str) -> tuple[int, int, int]:
+    found = calibration.intervals[key]
+    return int(found["low"]), int(found["best"]), int(found["high"])
+
+
+def runtime_overhead(request: Request, *, host: bool, parallel: bool = False) -> tuple[int, int, int]:
+    """Low, best and high estimate of what the runtime itself takes on one device [bytes].
+
+    The device context by engine and system; a host that computes itself, and Metal, hold no more than a
+    process does. vLLM adds what its libraries hold, and CUDA graphs unless execution is eager.
+    """
+    calibration = request.catalog.calibrations[CALIBRATION]
     engine = _engine(request)
-    backend = "cpu" if host else request.runtime.backend or "cuda"
-    table = levels["context.best"]
-    key = f"{engine}/{backend}"
-    if key not in table:
-        key = (
-            f"{engine}/cuda"
-            if f"{engine}/cuda" in table and not host
-            else "pytorch/cuda"
-            if not host
-            else "pytorch/cpu"
-        )
-    return int(levels["context.low"][key]), int(table[key]), int(levels["context.high"][key])
+    machine = request.machine
+    system = machine.host.system if machine is not None else "linux"
+    if host or request.runtime.backend == "metal":
+        return _range(calibration, "context.llama.cpp.macos")
+    place = "windows" if system == "windows" else "linux"
+    if engine == "llama.cpp":
+        return _range(calibration, f"context.llama.cpp.{place}")
+    context = _range(calibration, f"context.pytorch.{place}")
+    if engine != "vllm":
+        return context
+    parts = [MemoryRange(*(np.int64(v) for v in context))]  # type: ignore[arg-type]
+    kind = "parallel" if parallel else "single"
+    parts.append(MemoryRange(*(np.int64(v) for v in _range(calibration, f"non-torch.vllm.{kind}"))))  # type: ignore[arg-type]
+    if not request.runtime.enforce_eager:
+        parts.append(MemoryRange(*(np.int64(v) for v in _range(calibration, "graphs.vllm"))))  # type: ignore[arg-type]
+    total = add_ranges(*parts)
+    return int(total.low), int(total.best), int(total.high)
+
+
+def allocator_factors(request: Request) -> tuple[float, float, float]:
+    """What a caching allocator reserves over what is allocated: low, best, high factor."""
+    found = request.catalog.calibrations[CALIBRATION].intervals["reserved.transformers.forward"]
+    return max(found["low"], 1.0), max(found["best"], 1.0), max(found["high"], 1.0)
 
 
 def block_buffers(
@@ -52,6 +74,7 @@ def block_buffers(
     loads: Columns,
     parallelism: Parallelism,
     available: IntArray,
+    kv_cache: IntArray,
     request: Request,
 ) -> Buffers:
     """Activations and overhead of every device of every row of a block.
@@ -59,13 +82,61 @@ def block_buffers(
     ``request`` stands for the runtime, its options and the catalog, which all rows of a block share.
     """
     calibration = request.catalog.calibrations[CALIBRATION]
-    low, best, high = runtime_overhead(request, host=bool(machines["on_host"][0]))
-    n = len(models)
-    column = np.ones((n, 1), dtype=np.int64)
-    engine = _engine(request)
-    extra = int(calibration.levels["tensor_parallel_extra"].get(f"{engine}/{request.runtime.backend}", 0))
-    # Communication buffers come with the second rank.
-    shared = np.where(parallelism.tensor > 1, extra, 0)[:, None]
+    host = bool(machines["on_host"][0])
+    alone = runtime_overhead(request, host=host)
+    together = runtime_overhead(request, host=host, parallel=True)
+    many = (parallelism.tensor > 1)[:, None]
+    overhead = MemoryRange(
+        *(np.where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True))
+    )
+    sequences = np.maximum(loads["concurrency"], policy.slots)
+    host_bytes = np.zeros(available.shape[0], dtype=np.int64)
+    if policy.cache == "cells":
+        cells = loads["context_tokens"] * np.where(policy.unified, sequences, 1)
+        activation = _cells_buffer(policy, models, machines, available, cells, kv_cache, calibration, request)
+        flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
+                           models["feed_forward"], models["has_output"])  # fmt: skip
+        host_bytes = host_buffer(flat, cells, n_ubatch=policy.n_ubatch) + output_buffer(
+            flat, sequences=sequences
+        )
+    elif policy.cache == "pages":
+        activation = _paged_activation(policy, models, parallelism, calibration, request)
+    else:
+        activation = _eager_activation(models, loads, sequences, request)
+        weights = models["repeating"] + models["output"] + models["vision_bytes"]
+        allocated = (weights + kv_cache)[:, None] + activation.best
+        low, best, high = allocator_factors(request)
+        overhead = add_ranges(overhead, scale_range(allocated, low - 1.0, best - 1.0, high - 1.0))
+    return Buffers(
+        activation=activation.best,
+        activation_low=activation.low,
+        activation_high=activation.high,
+        overhead=overhead.best,
+        overhead_low=overhead.low,
+        overhead_high=overhead.high,
+        host=host_bytes,
+    )
+
+
+def _cells_buffer(
+    policy: RuntimePolicy,
+    models: Columns,
+    machines: Columns,
+    available: IntArray,
+    cells: IntArray,
+    kv_cache: IntArray,
+    calibration: Calibration,
+    request: Request,
+) -> MemoryRange:
+    """llama.cpp's compute buffer per device: the last one holds the output, several work as a pipeline."""
+    present = available > 0
+    count = present.sum(axis=1)
+    devices = available.shape[1]
+    last = devices - 1 - np.argmax(present[:, ::-1], axis=1)
+    # Experts that must lie on the host leave a copy of the largest of their tensors on the device.
+    whole = models["repeating"] + models["output"] + kv_cache
+    spills = (whole > available.sum(axis=1)) & ~machines["unified"] & (policy.offload == 2)
+    streamed = np.where(spills, models["largest_expert_bytes"], 0)
     shape = BufferShape(
         vocabulary=models["vocab_size"][:, None],
         hidden=models["hidden_size"][:, None],
@@ -74,53 +145,17 @@ def block_buffers(
         feed_forward=models["feed_forward"][:, None],
         has_output=models["has_output"][:, None],
     )
-    sequences = np.maximum(loads["concurrency"], policy.slots)
-    host = np.zeros(n, dtype=np.int64)
-    if policy.cache == "cells":
-        cells = loads["context_tokens"] * np.where(policy.unified, sequences, 1)
-        activation = MemoryRange.exact(_cells_buffer(policy, models, available, shape, cells, request))
-        flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
-                           models["feed_forward"], models["has_output"])  # fmt: skip
-        host = host_buffer(flat, cells, n_ubatch=policy.n_ubatch) + output_buffer(flat, sequences=sequences)
-        activation = scale_range(activation.best, 1.0, 1.0, 1.02)
-    elif policy.cache == "pages":
-        activation = _paged_activation(policy, models, parallelism, calibration, request)
-    else:
-        activation = _eager_activation(models, loads, sequences, calibration, request)
-    return Buffers(
-        activation=activation.best,
-        activation_low=activation.low,
-        activation_high=activation.high,
-        overhead=best * column + shared,
-        overhead_low=low * column + shared,
-        overhead_high=high * column + shared,
-        host=host,
-    )
-
-
-def _cells_buffer(
-    policy: RuntimePolicy,
-    models: Columns,
-    available: IntArray,
-    shape: BufferShape,
-    cells: IntArray,
-    request: Request,
-) -> IntArray:
-    """llama.cpp's compute buffer per device: the last one holds the output, several work as a pipeline."""
-    present = available > 0
-    count = present.sum(axis=1)
-    devices = available.shape[1]
-    last = devices - 1 - np.argmax(present[:, ::-1], axis=1)
-    holds = np.arange(devices)[None, :] == last[:, None]
-    flash = request.runtime.flash_attention is not False
-    return device_buffer(
+    best = device_buffer(
         shape,
         cells[:, None],
         n_ubatch=policy.n_ubatch,
-        flash_attention=flash,
-        holds_output=holds,
+        flash_attention=request.runtime.flash_attention is not False,
+        holds_output=np.arange(devices)[None, :] == last[:, None],
         pipeline=(count > 1)[:, None],
+        streamed_bytes=streamed[:, None],
     )
+    factors = calibration.intervals["compute-buffer.llama.cpp"]
+    return scale_range(best, factors["low"], factors["best"], factors["high"])
 
 
 def _paged_activation(
@@ -135,19 +170,18 @@ def _paged_activation(
         models["vocab_size"][:, None],
         models["hidden_size"][:, None],
         models["feed_forward"][:, None],
-        max_num_seqs=request.runtime.max_num_seqs or int(numbers["vllm_max_num_seqs"]),
+        max_num_seqs=request.runtime.max_num_seqs or DEFAULT_MAX_NUM_SEQS,
         max_num_batched_tokens=policy.microbatch_tokens,
         tensor=parallelism.tensor[:, None],
-        sampler_bytes=numbers["vllm_sampler_bytes"],
-        forward_copies=numbers["vllm_forward_copies"],
-        base_bytes=numbers["vllm_base_bytes"],
+        sampler_bytes=numbers["vllm.sampler_bytes"],
+        forward_copies=numbers["vllm.forward_copies"],
+        base_bytes=numbers["vllm.activation_base_bytes"],
     )
-    return scale_range(peak, 0.6, 1.0, 1.4)
+    factors = calibration.intervals["activation.vllm"]
+    return scale_range(peak, factors["low"], factors["best"], factors["high"])
 
 
-def _eager_activation(
-    models: Columns, loads: Columns, sequences: IntArray, calibration: Calibration, request: Request
-) -> MemoryRange:
+def _eager_activation(models: Columns, loads: Columns, sequences: IntArray, request: Request) -> MemoryRange:
     size = 4 if request.quantization is not None and request.quantization.id == "f32" else 2
     texts = np.maximum(sequences, request.workload.batch_size or 1)
     peak = eager_transformer_peak(
@@ -158,6 +192,5 @@ def _eager_activation(
         feed_forward=models["feed_forward"],
         heads=models["heads"],
         element_bytes=size,
-    )[:, None]
-    numbers = calibration.coefficients
-    return scale_range(peak, 1.0, 1.0 + numbers["allocator_share"], 1.0 + numbers["allocator_share_high"])
+    )
+    return MemoryRange.exact(peak[:, None])

@@ -187,6 +187,7 @@ def assess_block(
     loads: Columns,
     available: IntArray,
     parallelism: Parallelism,
+    cache: tuple[IntArray, IntArray],
     buffers: Buffers,
     tables: SpeedTables,
 ) -> LlmBlock:
@@ -202,11 +203,13 @@ def assess_block(
         Room by device, int64 of shape (n, devices) [bytes].
     parallelism, buffers
         Columns of shape (n,).
+    cache
+        KV cache and recurrent state from `cache_bytes` [bytes].
     tables
         The LLM speed calibration.
     """
-    kv, state = cache_bytes(policy, models, loads)
-    n = len(models)
+    kv, state = cache
+    n = available.shape[0]
     unified = machines["unified"]
     demand = Demand(
         repeating=models["repeating"],

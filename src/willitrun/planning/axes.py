@@ -114,7 +114,11 @@ def _unit(
     requests: list[Request] = []
     for number, machine in enumerate(machines):
         for placement in placements:
-            chosen = placement if isinstance(placement, Placement) else Placement.model_validate({"strategy": placement})
+            chosen = (
+                placement
+                if isinstance(placement, Placement)
+                else Placement.model_validate({"strategy": placement})
+            )
             moved = base if number == 0 else with_machine(base, machine)
             requests.append(replace(moved, placement=chosen))
     language = base.model.task in LLM_TASKS or base.model.task in ENCODER_TASKS

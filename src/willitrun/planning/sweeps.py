@@ -13,7 +13,7 @@ from willitrun.estimators.llm_evaluation import speed_tables
 from willitrun.estimators.overheads import block_buffers
 from willitrun.estimators.support import LEVELS, interval_factors
 from willitrun.kernels.columns import columns_of, take
-from willitrun.kernels.llm_block import LlmBlock, Parallelism, assess_block
+from willitrun.kernels.llm_block import LlmBlock, Parallelism, assess_block, cache_bytes
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
@@ -147,8 +147,13 @@ def _unit_rows(
         )
         machines, asked = take(slots, slot), take(loads, load)
         room = available[slot]
-        buffers = block_buffers(prepared.policy, model, machines, asked, parallelism, room, unit.request)
-        block = assess_block(prepared.policy, model, machines, asked, room, parallelism, buffers, tables)
+        cache = cache_bytes(prepared.policy, model, asked)
+        buffers = block_buffers(
+            prepared.policy, model, machines, asked, parallelism, room, cache[0], unit.request
+        )
+        block = assess_block(
+            prepared.policy, model, machines, asked, room, parallelism, cache, buffers, tables
+        )
         place = slice(start + first, start + first + len(rows))
         too_long = (
             asked["context_tokens"] > longest if longest is not None else np.zeros(len(rows), dtype=bool)

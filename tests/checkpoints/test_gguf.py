@@ -232,6 +232,42 @@ def test_latent_attention(write, store):
     assert (config.num_experts, config.first_k_dense_replace, config.head_dim) == (8, 1, None)
 
 
+def test_mixture_layers_are_read_off_their_routers(write, store):
+    metadata = with_arch("jamba", 6, expert_count=4, expert_used_count=2)
+    mixers = [(f"blk.{layer}.ssm_in.weight", (32, 4), "f32") for layer in range(6)]
+    tensors = [*mixers, *((f"blk.{layer}.ffn_gate_inp.weight", (32, 4), "f32") for layer in (1, 3, 5))]
+    config = describe_model(store("j.gguf", write.gguf(metadata, tensors))).transformer
+    assert (config.first_k_dense_replace, config.moe_layer_interval) == (0, 2)
+    tensors = [(f"blk.{layer}.ffn_gate_inp.weight", (32, 4), "f32") for layer in (1, 2, 5)]
+    with pytest.raises(UnsupportedArchitectureError, match="pattern"):
+        describe_model(store("j.gguf", write.gguf(metadata, tensors)))
+
+
+def test_a_stated_period_overrides_the_architecture(write, store):
+    metadata = with_arch(
+        "gemma3",
+        8,
+        attention__sliding_window=512,
+        attention__sliding_window_pattern=4,
+        attention__key_length=64,
+    )
+    config = describe_model(store("g.gguf", write.gguf(metadata, []))).transformer
+    assert config.layer_types == ("sliding_attention",) * 3 + ("full_attention",)
+
+
+def test_models_that_read_both_ways_cache_nothing(write, store):
+    metadata = with_arch("qwen2", 2, attention__causal=False, pooling_type=1)
+    model = describe_model(store("e.gguf", write.gguf(metadata, [])))
+    assert model.transformer.is_encoder_only
+    assert model.task == "feature-extraction"
+
+
+def test_widths_that_differ_between_layers_are_refused(write, store):
+    metadata = with_arch("qwen3moe", 3, expert_count=4, expert_used_count=[2, 2, 4])
+    with pytest.raises(UnsupportedArchitectureError, match="differs between layers"):
+        describe_model(store("p.gguf", write.gguf(metadata, [])))
+
+
 def test_prediction_blocks_are_no_layers(write, store):
     metadata = with_arch("glm4moe", 3, nextn_predict_layers=1)
     tensors = [(f"blk.{layer}.attn_q.weight", (256, 64), "f32") for layer in range(3)]

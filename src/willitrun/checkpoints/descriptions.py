@@ -100,7 +100,7 @@ def _described(path: Path) -> Model:
 
 
 def _from_mapping(config: Mapping[str, object]) -> Model:
-    check_depth(config, "the mapping")
+    check_depth(config, "the mapping", (Mapping, list, tuple))
     if not all(isinstance(key, str) for key in config):
         raise CorruptCheckpointError("the mapping has keys that are not strings.")
     name = config.get("name")

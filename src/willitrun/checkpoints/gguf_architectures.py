@@ -46,6 +46,8 @@ ARCHITECTURES: dict[str, str] = {
     "deepseek2": "deepseek_v2",
     "glm4moe": "glm4_moe",
     "glm-dsa": "glm_moe_dsa",
+    "deepseek32": "deepseek_v32",
+    "hy_v3": "hy_v3",
     "nemotron_h_moe": "nemotron_h",
     "granitehybrid": "granitemoehybrid",
     "ernie4_5-moe": "ernie4_5_moe",
@@ -93,6 +95,7 @@ KEYS = {
     "attention.shared_kv_layers": "num_kv_shared_layers",
     "embedding_length_per_layer_input": "hidden_size_per_layer_input",
     "shortconv.l_cache": "mamba_d_conv",
+    "full_attention_interval": "full_attention_interval",
 }
 STATE_SPACE_KEYS = {
     "ssm.conv_kernel": "mamba_d_conv",

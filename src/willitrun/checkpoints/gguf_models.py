@@ -13,6 +13,7 @@ from typing import Any
 from willitrun.checkpoints.ggml_types import FILE_TYPES, TENSOR_TYPES_OF
 from willitrun.checkpoints.gguf import GgufTensor, LongArray, MetadataValue
 from willitrun.checkpoints.gguf_architectures import ARCHITECTURES, KEYS, STATE_SPACE_KEYS, WINDOWED
+from willitrun.checkpoints.gguf_metadata import ArchitectureMetadata
 from willitrun.checkpoints.json_reading import shown
 from willitrun.checkpoints.text_configs import read_text_config
 from willitrun.errors import CorruptCheckpointError, UnsupportedArchitectureError
@@ -22,39 +23,6 @@ __all__ = ["read_gguf_config", "stored_mix"]
 
 _DELTA_NETS = frozenset({"qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"})
 _BLOCK = re.compile(r"^blk\.(\d{1,5})\.(\w+)")
-
-
-class _Metadata:
-    """Metadata under the prefix of its architecture."""
-
-    def __init__(self, metadata: Mapping[str, MetadataValue], architecture: str, what: str) -> None:
-        self._metadata = metadata
-        self._prefix = architecture
-        self.what = what
-
-    def get(self, key: str) -> MetadataValue | None:
-        return self._metadata.get(f"{self._prefix}.{key}")
-
-    def number(self, key: str) -> int | float | None:
-        """One number; of an array, the value that all its items share."""
-        value = self.get(key)
-        if isinstance(value, tuple) and value and len(set(value)) == 1:
-            value = value[0]
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise CorruptCheckpointError(f"{self.what}: {self._prefix}.{key} is {shown(value)}.")
-        return value
-
-    def per_layer(self, key: str, layers: int) -> tuple[int, ...] | None:
-        """One whole number per layer, from a scalar or an array."""
-        value = self.get(key)
-        if value is None:
-            return None
-        items = value if isinstance(value, tuple) else (value,) * layers
-        if len(items) < layers or not all(type(item) is int and item >= 0 for item in items):
-            raise CorruptCheckpointError(f"{self.what}: {self._prefix}.{key} is {shown(value)}.")
-        return tuple(item for item in items[:layers] if type(item) is int)
 
 
 def read_gguf_config(
@@ -81,7 +49,7 @@ def read_gguf_config(
         raise UnsupportedArchitectureError(
             f"{what}: the GGUF architecture {shown(architecture)} is not known."
         )
-    source = _Metadata(metadata, architecture, what)
+    source = ArchitectureMetadata(metadata, architecture, what)
     names = _names_by_layer(tensors)
     blocks = source.number("block_count")
     ahead = source.number("nextn_predict_layers") or 0
@@ -103,17 +71,31 @@ def read_gguf_config(
     if model_type == "gemma4_text":
         config["enable_moe_block"] = bool(config.get("num_experts"))
     if architecture in WINDOWED:
-        config["sliding_window"] = config["local_attention"] = source.number("attention.sliding_window")
+        window = source.number("attention.sliding_window")
+        # llama.cpp's own default for files from before the key (`src/models/gemma2.cpp`).
+        window = 4096 if window is None and architecture == "gemma2" else window
+        config["sliding_window"] = config["local_attention"] = window
+        # One number is the period, a list says it layer by layer (see _kinds).
+        if not isinstance(source.get("attention.sliding_window_pattern"), tuple):
+            config["sliding_window_pattern"] = source.number("attention.sliding_window_pattern")
+    if architecture == "llama4" and source.number("attention.sliding_window") == 0:
+        config["layer_types"] = ["full_attention"] * layers
     kinds = _kinds(model_type, source, names, layers)
     if kinds is not None:
         config["layer_types"] = list(kinds)
     config |= _widths(model_type, source, layers)
     config |= _recurrence(model_type, source)
+    if config.get("num_experts") and model_type != "nemotron_h":
+        config |= _routed_layers(names, layers, what)
     found = read_text_config(config, model_type, what, outer={}, defaults={})
-    return TransformerConfig(**{**found.model_dump(), **_heads(found, source, layers)})
+    update = _heads(found, source, layers)
+    if architecture == "gemma-embedding" or source.get("attention.causal") is False:
+        # Reads both ways, so nothing is cached.
+        update["is_encoder_only"] = True
+    return TransformerConfig(**{**found.model_dump(), **update})
 
 
-def _refined(model_type: str, source: _Metadata, names: Mapping[int, set[str]]) -> str:
+def _refined(model_type: str, source: ArchitectureMetadata, names: Mapping[int, set[str]]) -> str:
     """Tell apart what GGUF writes under one name."""
     if model_type == "llama" and source.number("expert_count"):
         return "mixtral"
@@ -133,7 +115,7 @@ def _names_by_layer(tensors: Sequence[GgufTensor]) -> dict[int, set[str]]:
 
 
 def _vocabulary(
-    source: _Metadata, metadata: Mapping[str, MetadataValue], tensors: Sequence[GgufTensor]
+    source: ArchitectureMetadata, metadata: Mapping[str, MetadataValue], tensors: Sequence[GgufTensor]
 ) -> int | float | None:
     # The matrix decides: it may be padded beyond the tokens that the tokenizer knows.
     for tensor in tensors:
@@ -146,7 +128,7 @@ def _vocabulary(
 
 
 def _kinds(
-    model_type: str, source: _Metadata, names: Mapping[int, set[str]], layers: int
+    model_type: str, source: ArchitectureMetadata, names: Mapping[int, set[str]], layers: int
 ) -> tuple[str, ...] | None:
     """Layer kinds where tensors or metadata name them; None leaves them to the architecture's rule."""
     pattern = source.get("attention.sliding_window_pattern")
@@ -170,7 +152,19 @@ def _kinds(
     return None
 
 
-def _widths(model_type: str, source: _Metadata, layers: int) -> dict[str, Any]:
+def _routed_layers(names: Mapping[int, set[str]], layers: int, what: str) -> dict[str, int]:
+    """Which layers are mixtures, by the layers that have a router."""
+    routed = [layer for layer in range(layers) if "ffn_gate_inp" in names.get(layer, ())]
+    if not routed:
+        return {}
+    step = routed[1] - routed[0] if len(routed) > 1 else 1
+    first = routed[0] - step + 1
+    if first < 0 or routed != list(range(routed[0], layers, step)):
+        raise UnsupportedArchitectureError(f"{what}: mixture layers follow no pattern that is known.")
+    return {"first_k_dense_replace": first, "moe_layer_interval": step}
+
+
+def _widths(model_type: str, source: ArchitectureMetadata, layers: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     widths = source.per_layer("feed_forward_length", layers)
     if widths and any(widths):
@@ -196,7 +190,7 @@ def _widths(model_type: str, source: _Metadata, layers: int) -> dict[str, Any]:
     return found | _head_counts(source, layers)
 
 
-def _head_counts(source: _Metadata, layers: int) -> dict[str, Any]:
+def _head_counts(source: ArchitectureMetadata, layers: int) -> dict[str, Any]:
     heads = source.per_layer("attention.head_count", layers) or ()
     kv_heads = source.per_layer("attention.head_count_kv", layers) or heads
     key = source.number("attention.key_length_swa") or source.number("attention.key_length")
@@ -211,7 +205,7 @@ def _head_counts(source: _Metadata, layers: int) -> dict[str, Any]:
     return found
 
 
-def _heads(config: TransformerConfig, source: _Metadata, layers: int) -> dict[str, Any]:
+def _heads(config: TransformerConfig, source: ArchitectureMetadata, layers: int) -> dict[str, Any]:
     """Key-value heads and widths of full-attention layers where they differ from the sliding ones."""
     counts = source.per_layer("attention.head_count_kv", layers)
     found: dict[str, Any] = {}
@@ -233,7 +227,7 @@ def _heads(config: TransformerConfig, source: _Metadata, layers: int) -> dict[st
     return found
 
 
-def _recurrence(model_type: str, source: _Metadata) -> dict[str, Any]:
+def _recurrence(model_type: str, source: ArchitectureMetadata) -> dict[str, Any]:
     if model_type in _DELTA_NETS:
         # The converter writes the delta net under the names of a state space model.
         heads, inner = source.number("ssm.time_step_rank"), source.number("ssm.inner_size")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from willitrun.errors import CorruptCheckpointError
 
-__all__ = ["parse_object", "shown"]
+__all__ = ["check_depth", "parse_object", "shown"]
 
 MAX_DEPTH = 64
+MAX_LEVEL_CONTAINERS = 1 << 19
 MAX_DIGITS = 20
 """2^63 has 19 digits; a longer number counts nothing that fits a disk."""
 
@@ -94,19 +95,25 @@ def parse_object(data: bytes, what: str, *, most_containers: int) -> dict[str, o
     return value
 
 
-def check_depth(value: object, what: str) -> None:
-    """Refuse values nested beyond the cap, without recursing into them."""
-    level: list[object] = [value]
+def check_depth(value: object, what: str, nesting: tuple[type, ...] = (dict, list)) -> None:
+    """Refuse values nested beyond the cap, without recursing into them.
+
+    ``nesting`` names the types that hold others; parsed JSON has but two.
+    """
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if isinstance(outer, Mapping) else outer)  # type: ignore[attr-defined]
-            if isinstance(inner, Mapping | list | tuple)
+            for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+            if isinstance(inner, nesting)
         ]
         if not level:
             return
-    raise CorruptCheckpointError(f"{what} is nested more than {MAX_DEPTH} levels deep.")
+        # An object that holds itself twice doubles with every level.
+        if len(level) > MAX_LEVEL_CONTAINERS:
+            break
+    raise CorruptCheckpointError(f"{what} is nested more than {MAX_DEPTH} levels deep, or contains itself.")
 
 
 def _kind(value: object) -> str:

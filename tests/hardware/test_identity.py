@@ -110,7 +110,7 @@ KNOWN: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("NVIDIA A2", {"pci_id": "10de:25b6", "memory_bytes": 15356 * MIB}, "nvidia-a2"),
     ("NVIDIA A16", {"pci_id": "10de:25b6"}, "nvidia-a16-per-gpu"),
     # unified memory, Jetson and Spark
-    ("NVIDIA GB10", {"memory_bytes": int(119.7 * GIB)}, "nvidia-gb10-dgx-spark"),
+    ("NVIDIA GB10", {"memory_bytes": 127600748 * 1024}, "nvidia-gb10-dgx-spark"),
     ("NVIDIA Thor", {"memory_bytes": int(122.8 * GIB)}, "nvidia-jetson-agx-thor-t5000"),
     ("Orin (nvgpu)", {"memory_bytes": int(61.3 * GIB)}, "nvidia-jetson-agx-orin-64gb"),
     ("Orin (nvgpu)", {"memory_bytes": int(29.9 * GIB)}, "nvidia-jetson-agx-orin-32gb"),

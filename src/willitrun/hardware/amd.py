@@ -53,7 +53,7 @@ def probe_amd(surroundings: Surroundings) -> Findings:
 def _sighting(
     surroundings: Surroundings, found: Findings, card: Card, nodes: dict[str, dict[str, int]]
 ) -> Sighting:
-    vram = believed(read_number(surroundings, f"{card.device}/mem_info_vram_total"), 8 * _MIB, 4 * _TIB)
+    vram = believed(read_number(surroundings, f"{card.device}/mem_info_vram_total"), 64 * _MIB, 4 * _TIB)
     used = believed(read_number(surroundings, f"{card.device}/mem_info_vram_used"), 0, vram or 0)
     gtt = believed(read_number(surroundings, f"{card.device}/mem_info_gtt_total"), 8 * _MIB, 4 * _TIB)
     gtt_used = believed(read_number(surroundings, f"{card.device}/mem_info_gtt_used"), 0, gtt or 0)

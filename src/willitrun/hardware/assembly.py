@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
 from willitrun.hardware.findings import Findings, Sighting
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of
 from willitrun.hardware.recognition import Recognition, recognise
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine, ProbeReport
+from willitrun.units import format_rate
 
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog
@@ -55,7 +57,7 @@ def assemble(
         software=tuple(software.values()),
         probes=tuple(reports),
     )
-    return _with_host_bandwidth(machine)
+    return _with_host_bandwidth(machine, catalog)
 
 
 def _without_duplicates(sightings: list[Sighting]) -> list[Sighting]:
@@ -77,8 +79,8 @@ def _share_host_memory(seen: Sighting, host: dict[str, Any]) -> None:
     if seen.borrowed_bytes is not None:
         # The driver may promise to map more than is installed.
         seen.unified_budget_bytes = carved + min(seen.borrowed_bytes, total)
-        room = [size for size in (seen.borrowed_free_bytes, available) if size is not None]
-        seen.memory_free_bytes = (seen.carve_out_free_bytes or 0) + min(room) if room else None
+        free = (seen.borrowed_free_bytes, available, seen.carve_out_free_bytes)
+        seen.memory_free_bytes = None if None in free else (free[2] or 0) + min(free[0] or 0, free[1] or 0)
     elif seen.unified_budget_bytes is not None:
         seen.unified_budget_bytes = min(seen.unified_budget_bytes, total)
         if available is not None:
@@ -174,17 +176,39 @@ def _links(sightings: list[Sighting], devices: list[InstalledAccelerator]) -> tu
     return tuple(links)
 
 
-def _with_host_bandwidth(machine: Machine) -> Machine:
-    """On unified memory the processor reads the same memory as the device."""
-    if machine.host.memory_bandwidth_bytes_per_s is not None:
+def _with_host_bandwidth(machine: Machine, catalog: Catalog) -> Machine:
+    """The bandwidth of the host's memory, which no system tells: of the shared memory, else of the platform."""
+    host = machine.host
+    if host.memory_bandwidth_bytes_per_s is not None or host.ram_total_bytes is None:
         return machine
-    shared = [d.accelerator.memory_bandwidth for d in machine.accelerators if d.shares_host_memory]
-    known = [bandwidth for bandwidth in shared if bandwidth]
-    if not known:
-        return machine
-    host = machine.host.model_copy(update={"memory_bandwidth_bytes_per_s": max(known)})
-    note = "the processor's memory bandwidth is taken to be that of the unified memory"
-    return machine.model_copy(update={"host": host, "assumptions": (*machine.assumptions, note)})
+    shared = [
+        d.accelerator for d in machine.accelerators if d.shares_host_memory and d.accelerator.memory_bandwidth
+    ]
+    if shared:
+        changes: dict[str, Any] = {
+            "memory_bandwidth_bytes_per_s": max(
+                accelerator.memory_bandwidth or 0.0 for accelerator in shared
+            ),
+            "memory_type": shared[0].memory_type,
+        }
+        note = f"the processor reads memory as fast as {shared[0].name}, with which it shares it"
+    else:
+        known = platform_of(host.cpu)
+        identifier = known or DEFAULT_PLATFORM
+        if identifier not in catalog.hosts:
+            return machine
+        platform = catalog.hosts[identifier]
+        changes = {
+            "memory_bandwidth_bytes_per_s": platform.memory_bandwidth,
+            "memory_type": platform.memory_type,
+            "memory_channels": platform.memory_channels,
+        }
+        rate = format_rate(platform.memory_bandwidth or 0.0, "B/s")
+        why = f"the platform of {host.cpu} with all channels filled" if known else "no system tells it"
+        note = f"host memory is taken for {platform.name} ({rate}): {why}"
+    return machine.model_copy(
+        update={"host": host.model_copy(update=changes), "assumptions": (*machine.assumptions, note)}
+    )
 
 
 def _title(devices: list[InstalledAccelerator], host: dict[str, Any]) -> str:

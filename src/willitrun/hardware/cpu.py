@@ -43,7 +43,8 @@ def probe_cpu(surroundings: Surroundings) -> Findings:
     system = system if isinstance(system, dict) else {}
     name = system.get("system")
     found.host["system"] = name if name in ("linux", "windows", "macos") else None
-    found.host["system_version"] = system.get("release")
+    release = system.get("release")
+    found.host["system_version"] = release if isinstance(release, str) else None
     counted = surroundings.ask("cores")
     counted = counted if isinstance(counted, dict) else {}
     physical = believed(counted.get("physical"), 1, 65_536)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import UnitError, UnknownIdError, WillItRunError
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host
 from willitrun.units import format_bytes, format_rate, parse_bytes, parse_rate
@@ -32,7 +33,6 @@ _KEYS = (
 )
 _SYSTEMS = {"linux": "linux", "windows": "windows", "macos": "macos", "darwin": "macos", "wsl2": "linux"}
 _DEFAULT_RAM = 32 << 30
-_DEFAULT_PLATFORM = "ddr5-5600-dual"
 _DEFAULT_CORES = 8
 _DEFAULT_PCIE = 4
 _LEAST_RAM = 64 << 20
@@ -176,7 +176,7 @@ def _apply_defaults(
             fields["memory_bandwidth_bytes_per_s"] = max(own)
             fields.setdefault("memory_type", shared[0].memory_type)
         else:
-            platform = catalog.hosts[_DEFAULT_PLATFORM]
+            platform = catalog.hosts[platform_of(fields.get("cpu")) or DEFAULT_PLATFORM]
             fields["memory_bandwidth_bytes_per_s"] = platform.memory_bandwidth
             fields["memory_type"] = platform.memory_type
             fields["memory_channels"] = platform.memory_channels

@@ -20,6 +20,8 @@ _VGPU = 2
 # Integrated parts whose driver has no memory of its own to report. Orin answers "not available" to the addressing
 # mode, so the name decides there.
 _INTEGRATED = re.compile(r"\(nvgpu\)|^(?:NVIDIA )?(?:GB10|Thor|Orin|Xavier|Tegra)\b", re.IGNORECASE)
+_PCI_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
+_PCI_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _MIG_PROFILE = re.compile(r"\bMIG\s+(\S+)")
 # FP32 lanes per SM by compute capability: "Throughput of Native Arithmetic Instructions" in the CUDA C++
 # Programming Guide. NVML counts lanes ("CUDA cores") and not SMs.
@@ -124,13 +126,13 @@ def _device(
         return
     name = device.get("name") if isinstance(device.get("name"), str) else None
     pci = device.get("pci")
-    pci = {} if not isinstance(pci, dict) or error_of(pci) else pci
+    pci = pci if isinstance(pci, dict) else {}
     seen = Sighting(
         vendor="nvidia",
         probe=f"nvml.device{index}",
         reported_name=name or None,
-        pci_id=pci.get("id"),
-        pci_address=pci.get("address"),
+        pci_id=_matching(_PCI_ID, pci.get("id")),
+        pci_address=_matching(_PCI_ADDRESS, pci.get("address")),
         driver_version=driver,
         bus_width_bits=believed(device.get("bus_width_bits"), 32, 16_384),
         compute_capability=_capability(device.get("compute_capability")),
@@ -284,6 +286,10 @@ def _processes(listed: Any) -> tuple[ProcessUse, ...]:
         for process in listed
         if isinstance(process, dict)
     )
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
 def _capability(value: Any) -> str | None:

@@ -20,6 +20,14 @@ __all__ = ["LiveSurroundings", "RecordedSurroundings", "Surroundings", "read_num
 
 _MOST_TEXT = 1 << 20
 _COMMAND_SECONDS = 3.0
+_TYPES: dict[str, type] = {
+    "text": str,
+    "target": str,
+    "access": str,
+    "environment": str,
+    "package": str,
+    "command": str,
+}
 
 
 class Surroundings(Protocol):
@@ -133,9 +141,14 @@ class RecordedSurroundings:
 
     def ask(self, kind: str, thing: str = "") -> Any:
         answers = self._recorded.get(kind)
-        if isinstance(answers, Mapping) and thing in answers:
-            return answers[thing]
+        if kind != "names" and isinstance(answers, Mapping) and thing in answers:
+            answer = answers[thing]
+            # A hand-made or damaged capture may hold anything; probes are promised the live types.
+            return answer if _TYPES.get(kind) is None or isinstance(answer, _TYPES[kind]) else None
         if kind == "names":
+            listed = answers.get(thing) if isinstance(answers, Mapping) else None
+            if isinstance(listed, list):
+                return [name for name in listed if isinstance(name, str)]
             return self._children(thing)
         if kind == "access":
             return "ok" if self._known(thing) else "absent"

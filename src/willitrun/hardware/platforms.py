@@ -1,0 +1,54 @@
+"""Memory platform of a processor by its model number, where the series decides it.
+
+How many channels are filled, and at what speed, only the firmware knows. The makers' numbering tells the series and
+the series the platform at its best; whoever uses it states the assumption.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["DEFAULT_PLATFORM", "platform_of"]
+
+DEFAULT_PLATFORM = "ddr5-5600-dual"
+
+# EPYC: the last digit of the model is the generation. Xeon Scalable: the second one. Both by the makers' own guides.
+_SERIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), platform)
+    for pattern, platform in (
+        (r"\bEPYC 7[\dFH][\dFHJ][23]\w?\b", "epyc-7002-7003"),
+        (r"\bEPYC 9\d\d4\w?\b", "epyc-9004"),
+        (r"\bEPYC 9\d\d5\w?\b", "epyc-9005"),
+        (r"\bThreadripper PRO [35]9\d5WX\b", "threadripper-pro-5000"),
+        (r"\bThreadripper 39\d0X\b", "threadripper-3000"),
+        (r"\bThreadripper PRO 79\d5WX\b", "threadripper-pro-7000"),
+        (r"\bThreadripper 79\d0X\b", "threadripper-7000"),
+        (r"\bThreadripper PRO 99\d5WX\b", "threadripper-pro-9000"),
+        (r"\bThreadripper 99\d0X\b", "threadripper-9000"),
+        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d2\d\d\w*\b", "xeon-sp-2"),
+        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d3\d\d\w*\b", "xeon-sp-3"),
+        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d4\d\d\w*\b", "xeon-sp-4"),
+        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d5\d\d\w*\b", "xeon-sp-5"),
+        (r"\bXeon\S* 67\d\dP\b", "xeon-6-6700p"),
+        (r"\bXeon\S* 69\d\dP\b", "xeon-6-6900p-ddr5"),
+        # Socket AM4 takes DDR4 only; the mobile parts of these numbers end in U, H or HS.
+        (r"\bRyzen [3579] (?:3|5)\d{3}(?:X|XT|X3D|G|GE)?(?= |$)", "ddr4-3200-dual"),
+        (r"\bRyzen [3579] (?:7|9)\d{3}(?:X|X3D|F)?(?= |$)", "ddr5-5600-dual"),
+        (r"\bCore\S* i[3579]-(?:8|9)\d{3}(?:K|KF|KS|F|T)?\b", "ddr4-2666-dual"),
+        (r"\bCore\S* i[3579]-1[01]\d{3}(?:K|KF|F|T)?\b", "ddr4-3200-dual"),
+    )
+)
+
+
+def platform_of(cpu: str | None) -> str | None:
+    """Id of the host platform that a processor belongs to, or None where its name does not decide.
+
+    >>> platform_of("AMD EPYC 7763 64-Core Processor"), platform_of("Intel(R) Xeon(R) Platinum 8480+")
+    ('epyc-7002-7003', 'xeon-sp-4')
+    >>> platform_of("AMD EPYC") is None
+    True
+    """
+    for pattern, platform in _SERIES:
+        if pattern.search(cpu or ""):
+            return platform
+    return None

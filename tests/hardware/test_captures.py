@@ -1,0 +1,216 @@
+"""Every capture gives the machine that is written beside it; broken ones never raise and never invent a number."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from willitrun import load_catalog
+from willitrun.errors import WillItRunError
+from willitrun.hardware.captures import FORMAT, from_capture, record_capture, to_capture
+from willitrun.hardware.derivation import is_derived
+from willitrun.records.machines import InstalledAccelerator, Machine
+
+FOLDER = Path(__file__).parent.parent / "captures"
+CAPTURES = sorted(FOLDER.glob("*.json"))
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    document = json.loads(path.read_text("utf-8"))
+    return document["capture"], document["expected"]
+
+
+def shown(device: InstalledAccelerator, field: str) -> Any:
+    record = device.accelerator
+    special = {
+        "id": record.id,
+        "id_prefix": record.id,
+        "record_bandwidth": record.memory_bandwidth,
+        "fp16_tensor": record.peaks.fp16_tensor,
+    }
+    value = special[field] if field in special else getattr(device, field)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, float) and found is not None:
+        return math.isclose(found, expected, rel_tol=1e-9)
+    return bool(found == expected)
+
+
+def check(machine: Machine, expected: dict[str, Any]) -> None:
+    assert len(machine.accelerators) == len(expected["accelerators"]), machine
+    for device, fields in zip(machine.accelerators, expected["accelerators"], strict=True):
+        for field, value in fields.items():
+            found = shown(device, field)
+            if field == "id_prefix":
+                assert str(found).startswith(value)
+            else:
+                assert same(found, value), (field, found, value, machine.probes)
+    for field, value in expected.get("host", {}).items():
+        found = getattr(machine.host, field)
+        assert same(list(found) if isinstance(found, tuple) else found, value), (field, found, value)
+    statuses = {report.probe: report.status for report in machine.probes}
+    for probe, status in expected.get("reports", {}).items():
+        assert statuses.get(probe) == status, (probe, statuses)
+    if "links" in expected:
+        assert [link.model_dump(mode="json") for link in machine.links] == expected["links"]
+    versions = {entry.name: entry.version for entry in machine.software}
+    for name, version in expected.get("software", {}).items():
+        assert versions[name] == version
+
+
+def test_there_are_captures() -> None:
+    assert len(CAPTURES) >= 30
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_the_expected_machine(path: Path) -> None:
+    capture, expected = load(path)
+    check(from_capture(capture), expected)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CAPTURES if "memory_v1" in path.read_text("utf-8")], ids=lambda p: p.stem
+)
+def test_the_same_through_ctypes(path: Path, with_stub: Any, read_program: str) -> None:
+    """What the stub driver plays is read back through nvidia-ml-py, and gives the same machine."""
+    capture, expected = load(path)
+    given = capture["readings"]["nvml"][""]
+    read = with_stub(given, read_program)
+    replayed = copy.deepcopy(capture)
+    replayed["readings"]["nvml"][""] = read
+    check(from_capture(replayed), expected)
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_a_tree_of_files_says_the_same(path: Path, tmp_path: Path) -> None:
+    """The sysfs and procfs part of a capture, written out as files and read through a root."""
+    from willitrun.hardware.assembly import assemble
+    from willitrun.hardware.probes import run_probes, standard_probes
+    from willitrun.hardware.surroundings import RecordedSurroundings
+
+    capture, _ = load(path)
+    texts = capture["readings"].get("text", {})
+    links = {
+        k: v
+        for k, v in capture["readings"].get("target", {}).items()
+        if not any(t.startswith(v) for t in texts)
+    }
+    linux = capture["readings"].get("system", {}).get("", {}).get("system") == "linux"
+    if not linux or len(links) != len(capture["readings"].get("target", {})):
+        pytest.skip("no Linux capture, or its files lie behind links")
+    for name, text in texts.items():
+        file = tmp_path / name.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    amd_or_intel = dict.fromkeys(("amd", "intel", "cpu", "ram"))
+    only_files = RecordedSurroundings({"text": texts, "system": {"": {"system": "linux"}}})
+    machines = []
+    for around in ({"root": tmp_path}, {"surroundings": only_files}):
+        probes = [p for p in standard_probes(**around) if p.name in amd_or_intel]  # type: ignore[arg-type]
+        found = run_probes(probes, 10.0)
+        machines.append(assemble(found, source="capture", catalog=load_catalog()))
+    live, recorded = machines
+    assert live.host == recorded.host
+    assert live.accelerators == recorded.accelerators
+
+
+def test_a_machine_goes_through_a_capture_and_back() -> None:
+    capture, _ = load(FOLDER / "rtx-4090-desktop.json")
+    machine = from_capture(capture)
+    data = json.loads(json.dumps(to_capture(machine)))
+    again = from_capture(data)
+    [device] = again.accelerators
+    assert device.accelerator == machine.accelerators[0].accelerator
+    assert again.host == machine.host
+    assert [process.name for process in device.processes] == ["a process"]
+
+
+def test_this_machine_can_be_recorded_and_replayed() -> None:
+    from willitrun.hardware.detection import detect
+
+    capture = record_capture()
+    text = json.dumps(capture)
+    replayed = from_capture(json.loads(text))
+    detected = detect()
+    assert replayed.host.ram_total_bytes == detected.host.ram_total_bytes
+    assert replayed.host.cores == detected.host.cores
+    assert replayed.host.instruction_sets == detected.host.instruction_sets
+    assert len(replayed.accelerators) == len(detected.accelerators)
+
+
+def test_a_capture_names_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "someone" / "models"))
+    text = json.dumps(record_capture())
+    assert "someone" not in text
+    assert str(Path.home()) not in text or str(Path.home()) == "/"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"format": "other"}, {"format": FORMAT}, {"format": FORMAT, "readings": []}, {"format": FORMAT, "x": 1},
+     {"format": FORMAT, "machine": {"name": 5}}, {"format": FORMAT, "readings": {"text": "no"}}],
+)  # fmt: skip
+def test_what_is_no_capture_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(WillItRunError) as caught:
+        from_capture(data)
+    assert caught.value.code == "invalid-capture"
+
+
+JUNK: tuple[Any, ...] = (
+    None, -1, 0, 2**63, 2**64 - 1, 1.5, "", "nonsense", "\udcff", [], {}, [[]], True,
+    {"error": "NotSupported"}, {"error": "FunctionNotFound"}, {"error": 5}, float("nan"), "0x7ffffffffffff000",
+)  # fmt: skip
+
+
+def spoil(value: Any, dice: random.Random, rate: float) -> Any:
+    if dice.random() < rate:
+        return dice.choice(JUNK)
+    if isinstance(value, dict):
+        return {k: spoil(v, dice, rate) for k, v in value.items() if dice.random() > rate}
+    if isinstance(value, list):
+        return [spoil(part, dice, rate) for part in value]
+    if isinstance(value, str) and dice.random() < rate:
+        return value[: dice.randrange(len(value) + 1)]
+    return value
+
+
+def plausible(device: InstalledAccelerator) -> None:
+    record = device.accelerator
+    total, free = device.memory_total_bytes, device.memory_free_bytes
+    assert total is None or 2**26 <= total < 2**50
+    assert free is None or total is None or 0 <= free <= total
+    for value, low, high in (
+        (device.memory_bandwidth_bytes_per_s, 1e9, 2e13),
+        (device.compute_units, 1, 2048),
+        (device.pcie_lanes, 1, 32),
+        (device.pcie_generation, 1, 7),
+        (device.power_limit_w, 1, 10_000),
+    ):
+        assert value is None or low <= value <= high
+    bandwidth = device.memory_bandwidth_bytes_per_s
+    if bandwidth is not None and record.memory_bandwidth is not None and not is_derived(record):
+        assert abs(bandwidth / record.memory_bandwidth - 1) <= 0.15
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_spoilt_captures_never_raise_and_never_lie(path: Path, seed: int) -> None:
+    capture, _ = load(path)
+    dice = random.Random(f"{path.stem}-{seed}")
+    for rate in (0.02, 0.1, 0.3):
+        readings = {kind: spoil(answers, dice, rate) for kind, answers in capture["readings"].items()}
+        readings = {kind: part for kind, part in readings.items() if isinstance(part, dict)}
+        machine = from_capture({"format": FORMAT, "readings": readings})
+        for device in machine.accelerators:
+            plausible(device)
+        # A crash inside a probe would be reported as such and hide in a green test.
+        for report in machine.probes:
+            assert "Error:" not in report.reason or report.probe.startswith("nvml"), report

@@ -19,6 +19,7 @@ _FORMATS = {
 }
 # Type number, elements and bytes of a block.
 GGML = {
+    "q4_0": (2, 32, 18),
     "f32": (0, 1, 4),
     "f16": (1, 1, 2),
     "q8_0": (8, 32, 34),

@@ -63,6 +63,59 @@ def test_a_file_becomes_a_model(write, store):
     assert model.tensors.tensors == len(write.llama_tensors())
 
 
+def more_bits(layer, layers):
+    """Layers of which llama.cpp's quantizer keeps more (`use_more_bits` in llama-quant.cpp)."""
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+@pytest.mark.parametrize(
+    ("mix", "number", "size"), [("q4_k_m", 15, 4_080_263_168), ("q4_0", 2, 3_825_065_984)]
+)
+def test_llama_2_7b_to_the_byte(mix, number, size, write, tmp_path):
+    """Tensor bytes of the published files: shapes of meta-llama/Llama-2-7b-hf, types as quantized."""
+    base, width, hidden, layers, vocabulary = (
+        ("q4_k" if mix == "q4_k_m" else "q4_0"),
+        11_008,
+        4096,
+        32,
+        32_000,
+    )
+    tensors = [
+        ("token_embd.weight", (hidden, vocabulary), base),
+        ("output_norm.weight", (hidden,), "f32"),
+        ("output.weight", (hidden, vocabulary), "q6_k"),
+    ]
+    for layer in range(layers):
+        better = "q6_k" if mix == "q4_k_m" and more_bits(layer, layers) else base
+        tensors += [
+            (f"blk.{layer}.attn_norm.weight", (hidden,), "f32"),
+            (f"blk.{layer}.ffn_norm.weight", (hidden,), "f32"),
+            *((f"blk.{layer}.attn_{name}.weight", (hidden, hidden), base) for name in ("q", "k", "output")),
+            (f"blk.{layer}.attn_v.weight", (hidden, hidden), better),
+            (f"blk.{layer}.ffn_gate.weight", (hidden, width), base),
+            (f"blk.{layer}.ffn_up.weight", (hidden, width), base),
+            (f"blk.{layer}.ffn_down.weight", (width, hidden), better),
+        ]
+    metadata = {
+        **write.metadata,
+        "general.file_type": number,
+        "llama.block_count": layers,
+        "llama.embedding_length": hidden,
+        "llama.feed_forward_length": width,
+        "llama.attention.head_count": 32,
+        "llama.attention.head_count_kv": 32,
+    }
+    header = write.gguf(metadata, tensors, data=False)
+    path = tmp_path / "llama-2-7b.gguf"
+    with path.open("wb") as stream:  # sparse: nothing is written behind the header
+        stream.write(header)
+        stream.truncate(len(header) + size)
+    model = describe_model(path)
+    assert sum(row[4] for row in model.tensors.rows) == size
+    assert (model.quantization, model.parameters) == (mix, 6_738_415_616)
+    assert not model.flags
+
+
 def test_an_absent_output_matrix_means_a_tied_one(write, store):
     tensors = [row for row in write.llama_tensors() if row[0] != "output.weight"]
     assert describe_model(

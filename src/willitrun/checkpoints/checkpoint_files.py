@@ -28,7 +28,19 @@ _SPLIT = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suf
 _INDEX = "model.safetensors.index.json"
 _FLOATS = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "inv_freq")
-_SCALES = ("_scale", "_scale_inv", "scales", "zeros", "_zero_point", "g_idx", "weight_shape", "absmax")
+_SCALES = (
+    "_scale",
+    "_scale_inv",
+    "scales",
+    "zeros",
+    "_zero_point",
+    "g_idx",
+    "weight_shape",
+    "absmax",
+    "quant_map",
+    "__nf4",
+    "__fp4",
+)
 Header = TypeVar("Header")
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_model"]
 
+MAX_NAME_LENGTH = 300
 _SUFFIXES = (".gguf", ".safetensors", ".json", ".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -117,6 +118,9 @@ def _invalid(error: ValidationError, what: str) -> CorruptCheckpointError:
 
 
 def _named(name: str, catalog: Catalog | None) -> Model:
+    if len(name) > MAX_NAME_LENGTH:
+        # Not worth comparing with every known name.
+        raise UnknownIdError("model", f"{name[:60]}...")
     if catalog is None:
         from willitrun.catalog import load_catalog
 

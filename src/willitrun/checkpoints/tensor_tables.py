@@ -18,6 +18,7 @@ __all__ = ["build_table", "gguf_role", "stored_role"]
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_BITSANDBYTES = re.compile(r"\.weight\.(?:nested_)?(?:absmax|quant_map|quant_state)\b.*$")
 _EXPERT = re.compile(r"\.experts\.(?:\d+\.)?")
 _TOWER = re.compile(
     r"^(?:model\.)?(?:vision_tower|vision_model|visual|vision_encoder|vision_embed_tokens|multi_modal_projector"
@@ -159,7 +160,7 @@ def stored_role(name: str, layers: int | None) -> str:
     >>> stored_role("model.layers.0.self_attn.q_proj.weight", 4)
     'attn_q'
     >>> stored_role("model.layers.0.mlp.experts.7.down_proj.weight_scale", 4)
-    'ffn_down_exps.weight_scale'
+    'ffn_down_exps'
     """
     # Layers and experts repeat the same few names thousands of times.
     role = _numberless_role(_NUMBER.sub("0", name))
@@ -175,12 +176,14 @@ def _numberless_role(name: str) -> str:
         if pattern.match(name):
             return part
     layer = _LAYER.search(name)
+    name = _BITSANDBYTES.sub(".weight", name)
     module, dot, suffix = name.rpartition(".")
     if not dot or suffix not in _SUFFIXES:
         module, suffix = name, "weight"
     inner = module[layer.end() :] if layer else module.removeprefix("model.")
     role = _role(f".{inner}", bool(layer))
-    return role if suffix == "weight" else f"{role}.{suffix}"
+    # Scales, zeros and packed parts belong to their weight; the format tells them apart.
+    return f"{role}.bias" if suffix == "bias" else role
 
 
 def _role(module: str, in_layer: bool) -> str:
@@ -189,7 +192,7 @@ def _role(module: str, in_layer: bool) -> str:
         end = module[expert.end() :]
         for known, role in _EXPERT_ENDS.items():
             if end == known or end.startswith(f"{known}_"):
-                return role + end[len(known) :].replace("_", ".", 1)
+                return f"{role}.bias" if end.endswith("_bias") else role
         return f"ffn_{end or 'unnamed'}_exps"[:100]
     parts = module.strip(".").split(".")
     for start in range(max(0, len(parts) - 3), len(parts)):

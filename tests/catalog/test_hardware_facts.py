@@ -180,6 +180,8 @@ def test_precision_ratios(records: Mapping[str, Accelerator]) -> None:
             value = getattr(record.peaks, name)
             if value is None or (announced and name != "bf16_tensor"):
                 continue
+            if name == "fp32" and record.id.startswith("nvidia-geforce-rtx-5090-d"):
+                continue  # only the tensor rates are capped
             slack = 0.3 if name == "fp32" else 0.06
             assert any(value / fp16 == pytest.approx(ratio, rel=slack) for ratio in ratios), (record.id, name)
 

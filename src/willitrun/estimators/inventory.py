@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
 from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward, add_recurrence
-from willitrun.estimators.inventory_traits import Traits, traits_of
+from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
 
@@ -34,7 +34,7 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
     >>> sum(group.elements for group in tensor_inventory(config))
     86848
     """
-    traits = traits_of(config.model_type)
+    traits = checked_traits(config)
     out = Collector(config)
     _add_embeddings(out, config, traits)
     for layer in range(config.num_hidden_layers):

@@ -194,6 +194,8 @@ def add_feed_forward(
     if traits.expert_bias:
         out.vector(layer, "ffn_exps_bias", experts * (2 * width + hidden), "experts")
     shared = config.shared_expert_intermediate_size or (config.n_shared_experts or 0) * width
+    if traits.always_shared:
+        shared = shared or width
     if shared:
         _add_mlp(out, traits, layer, "shared_experts", "_shexp", shared, hidden)
         if traits.shared_gate:

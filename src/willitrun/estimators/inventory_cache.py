@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from willitrun.estimators.inventory_blocks import head_widths, required
-from willitrun.estimators.inventory_traits import Traits, traits_of
+from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.kv_cache import KvLayout
 from willitrun.records.models import TransformerConfig
@@ -25,7 +25,20 @@ class _Sums:
     recurrent_state: int = 0
     index_k: int = 0
     layers: int = 0
+    windowed_layers: int = 0
     kv_heads: int = 0
+
+    @property
+    def hybrid_padding(self) -> int:
+        """Elements of the layers that fill the last group up."""
+        full = self.layers - self.windowed_layers
+        if not full or not self.windowed_layers:
+            return 0
+        few, many = sorted((full, self.windowed_layers))
+        wide = (
+            self.windowed_k + self.windowed_v if many == self.windowed_layers else self.full_k + self.full_v
+        )
+        return (-many % few) * (wide // many)
 
 
 @lru_cache(maxsize=512)
@@ -49,7 +62,7 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
     >>> kv_layout(config).full_k
     32768
     """
-    traits = traits_of(config.model_type)
+    traits = checked_traits(config)
     if traits.encoder or config.is_encoder_only:
         return KvLayout(0, 0)
     sums = _Sums()
@@ -71,6 +84,7 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
         windowed_k=sums.windowed_k,
         windowed_v=sums.windowed_v,
         window_tokens=window if sums.windowed_k else 0,
+        hybrid_padding=sums.hybrid_padding,
         conv_state=sums.conv_state,
         recurrent_state=sums.recurrent_state,
         cross_k=cross,
@@ -114,6 +128,7 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
     if config.layer_type(layer) in ("sliding_attention", "chunked_attention"):
         sums.windowed_k += kv_heads * key
         sums.windowed_v += kv_heads * value
+        sums.windowed_layers += 1
         sums.kv_heads = max(sums.kv_heads, kv_heads)
     else:
         sums.full_k += kv_heads * key
@@ -175,6 +190,8 @@ def feed_forward_width(config: TransformerConfig) -> int:
         return dense
     expert = config.moe_intermediate_size or dense
     shared = config.shared_expert_intermediate_size or (config.n_shared_experts or 0) * expert
+    if traits_of(config.model_type).always_shared:
+        shared = shared or expert
     routed = (config.num_experts_per_tok or 1) * expert + shared
     return max(dense if config.first_k_dense_replace or config.moe_layer_interval > 1 else 0, routed)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from willitrun.errors import UnsupportedArchitectureError
+from willitrun.errors import MissingDataError, UnsupportedArchitectureError
+from willitrun.records.models import TransformerConfig
 
-__all__ = ["TRAITS", "Traits", "traits_of"]
+__all__ = ["TRAITS", "Traits", "checked_traits", "traits_of"]
 
 Attention = Literal["grouped", "latent", "none"]
 Recurrence = Literal["none", "delta", "delta-split", "kda", "mamba", "mamba2", "rwkv6", "rwkv7", "conv"]
@@ -48,6 +49,8 @@ class Traits:
         corrects expert selection.
     shared_gate
         A vector that gates the shared expert.
+    always_shared
+        One shared expert as wide as a routed one, although the config names none (Llama 4).
     dense_beside_experts
         Every layer has a dense block too (Gemma 4).
     tied
@@ -82,6 +85,7 @@ class Traits:
     router_bias: bool = False
     score_bias: bool = False
     shared_gate: bool = False
+    always_shared: bool = False
     dense_beside_experts: bool = False
     tied: bool | None = None
     positions: int | None = None
@@ -148,7 +152,6 @@ TRAITS: dict[str, Traits] = {
             "internlm3",
             "minicpm",
             "orion",
-            "llama4_text",
             "xverse",
             "solar",
             "nvembed",
@@ -156,6 +159,7 @@ TRAITS: dict[str, Traits] = {
         LLAMA,
     ),
     "internlm2": LLAMA,
+    "llama4_text": replace(LLAMA, always_shared=True),
     "baichuan": replace(LLAMA, fused_qkv=True),
     "qwen": replace(LLAMA, fused_qkv=True, qkv_bias=True, o_bias=False),
     **dict.fromkeys(("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "mimo"), QWEN2),
@@ -200,7 +204,7 @@ TRAITS: dict[str, Traits] = {
     "apertus": replace(LLAMA, qk_norm="head", gated=False, layer_scalars=2),
     "arcee": replace(LLAMA, gated=False),
     "nemotron": replace(LLAMA, norm_bias=True, gated=False),
-    "bitnet": replace(LLAMA, activation_norm=True, tied=True),
+    "bitnet": replace(LLAMA, activation_norm=True),
     "dots1": replace(QWEN3, score_bias=True),
     "ernie4_5_moe": replace(LLAMA, score_bias=True),
     "solar_open": replace(LLAMA, score_bias=True),
@@ -266,3 +270,25 @@ def traits_of(model_type: str) -> Traits:
             f"the tensors of model_type {model_type!r} are not known.",
             hint="Describe a GGUF or safetensors file of it: tensors are then read from its header.",
         ) from None
+
+
+def checked_traits(config: TransformerConfig) -> Traits:
+    """The row of a config's architecture, where its fields agree with that row.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        For an unknown ``model_type``, or fields that this architecture does not have.
+    MissingDataError
+        For a hybrid without ``layer_types``: which layers attend can't be guessed.
+    """
+    traits = traits_of(config.model_type)
+    if config.kv_lora_rank and traits.attention != "latent":
+        raise UnsupportedArchitectureError(
+            f"{config.model_type} with latent attention is not known: kv_lora_rank is given."
+        )
+    hybrid = traits.recurrence != "none" and not traits.parallel_mixers
+    pure = config.model_type in ("mamba", "mamba2", "falcon_mamba")
+    if hybrid and not pure and config.layer_types is None:
+        raise MissingDataError(f"{config.model_type} mixes kinds of layers and needs layer_types.")
+    return traits

@@ -36,10 +36,10 @@ from willitrun.kernels.llm_block import (
     cache_bytes,
 )
 from willitrun.kernels.placement import TIERS
-from willitrun.records.recipes import Placement
+from willitrun.records.recipes import Placement, Runtime
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
 
-__all__ = ["EvaluatedLlm", "Prepared", "evaluate_llm", "prepare"]
+__all__ = ["EvaluatedLlm", "Prepared", "block_key", "evaluate_llm", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Prepared:
     parallelism: tuple[int, int, int, int]
 
 
-def prepare(request: Request) -> Prepared:
-    """Rows of one request.
+def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
+    """Rows of one request; a sweep hands in the machine's view that it has at hand.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def prepare(request: Request) -> Prepared:
         request.catalog,
         imatrix=bool(request.runtime.imatrix),
     )
-    view = machine_row(request)
+    view = view or machine_row(request)
     return Prepared(
         request,
         runtime_policy(request),
@@ -80,6 +80,16 @@ def prepare(request: Request) -> Prepared:
         workload_row(request),
         parallel(request, len(view.available)),
     )
+
+
+BlockKey = tuple[Runtime, str, str | None, bool, bool]
+
+
+def block_key(row: Prepared) -> BlockKey:
+    """What all rows of one block share: the runtime, the system, and whether the host computes."""
+    request = row.request
+    system = request.machine.host.system if request.machine is not None else None
+    return request.runtime, request.profile.id, system, row.machine.row.on_host, row.model.encoder_only
 
 
 def speed_tables(catalog: Catalog) -> SpeedTables:
@@ -125,7 +135,7 @@ def run_block(rows: Sequence[Prepared]) -> LlmBlock:
 def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
     """Evaluate language-model requests, one block per runtime policy."""
     results: list[Evaluated | None] = [None] * len(requests)
-    groups: dict[str, list[tuple[int, Prepared]]] = {}
+    groups: dict[BlockKey, list[tuple[int, Prepared]]] = {}
     for number, request in enumerate(requests):
         if request.workload.mode != "inference":
             results[number] = evaluate_training(request)
@@ -135,8 +145,7 @@ def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
         except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
             results[number] = from_error(request, error)
             continue
-        key = repr((row.policy, request.runtime, row.model.encoder_only))
-        groups.setdefault(key, []).append((number, row))
+        groups.setdefault(block_key(row), []).append((number, row))
     for members in groups.values():
         block = run_block([row for _, row in members])
         for place, (number, row) in enumerate(members):

@@ -57,6 +57,7 @@ class WorkloadRow:
     concurrency: int
     draft_tokens: int
     acceptance: float
+    texts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def workload_row(request: Request) -> WorkloadRow:
         concurrency=load.concurrency,
         draft_tokens=load.draft_tokens or 0,
         acceptance=load.acceptance if load.acceptance is not None else 0.0,
+        texts=load.batch_size or 1,
     )
 
 

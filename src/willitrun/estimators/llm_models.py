@@ -65,6 +65,7 @@ class ModelRow:
     weights_high: float
     exact: bool
     format: int
+    element_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,7 @@ def _row(
         weights_high=high / best if not weights.exact else 1.0,
         exact=weights.exact,
         format=level_code("format", classify_format(quantization.id)),
+        element_bytes=4 if quantization.id == "f32" else 2,
     )
 
 

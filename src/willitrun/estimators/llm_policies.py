@@ -8,7 +8,7 @@ from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
 from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
 from willitrun.kernels.llm_block import RuntimePolicy
-from willitrun.kernels.llm_levels import level_code
+from willitrun.kernels.llm_levels import classify_era, level_code
 
 __all__ = ["container_of", "runtime_policy"]
 
@@ -97,12 +97,4 @@ def runtime_policy(request: Request) -> RuntimePolicy:
 
 def _era(version: str | None) -> str:
     """Software era of a version string; what is current where nobody says."""
-    if version is None:
-        return "since-2025"
-    text = version.lower().lstrip("bv")
-    if text.isdigit():
-        # llama.cpp build numbers: b4400 was the turn of 2024 to 2025.
-        return "since-2025" if int(text) >= 4400 else "before-2025"
-    if text[:4].isdigit() and text[:2] == "20":
-        return "since-2025" if text[:4] >= "2025" else "before-2025"
-    return "since-2025"
+    return (classify_era(version) if version is not None else None) or "since-2026"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from willitrun.catalog import Catalog
@@ -70,6 +71,11 @@ def estimate_memory(
         placement=placement or ("single" if machine is None else None),
         catalog=catalog,
     )
+    if machine is None and request.model.transformer is not None:
+        # No machine, no offload: everything is counted on the accelerator.
+        layers = request.model.transformer.num_hidden_layers + 1
+        pinned = request.placement.model_copy(update={"gpu_layers": layers, "cpu_moe_layers": 0})
+        request = replace(request, placement=pinned)
     found = evaluate_one(request)
     estimate = found.memory_estimate()
     if estimate is None:

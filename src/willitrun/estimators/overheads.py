@@ -102,7 +102,7 @@ def block_buffers(
     elif policy.cache == "pages":
         activation = _paged_activation(policy, models, parallelism, calibration, request)
     else:
-        activation = _eager_activation(models, loads, sequences, request)
+        activation = _eager_activation(models, loads, sequences)
         weights = models["repeating"] + models["output"] + models["vision_bytes"]
         allocated = (weights + kv_cache)[:, None] + activation.best
         low, best, high = allocator_factors(request)
@@ -181,16 +181,14 @@ def _paged_activation(
     return scale_range(peak, factors["low"], factors["best"], factors["high"])
 
 
-def _eager_activation(models: Columns, loads: Columns, sequences: IntArray, request: Request) -> MemoryRange:
-    size = 4 if request.quantization is not None and request.quantization.id == "f32" else 2
-    texts = np.maximum(sequences, request.workload.batch_size or 1)
+def _eager_activation(models: Columns, loads: Columns, sequences: IntArray) -> MemoryRange:
     peak = eager_transformer_peak(
         loads["prompt_tokens"],
-        sequences=texts,
+        sequences=np.maximum(sequences, loads["texts"]),
         vocabulary=models["vocab_size"] * models["has_output"],
         hidden=models["hidden_size"],
         feed_forward=models["feed_forward"],
         heads=models["heads"],
-        element_bytes=size,
+        element_bytes=models["element_bytes"],
     )
     return MemoryRange.exact(peak[:, None])

@@ -200,30 +200,15 @@ def _machine(machine: Any, catalog: Catalog, without_machine: bool) -> Machine |
 
 
 def _runtime(runtime: str | Runtime | None) -> Runtime | None:
+    """``"llama.cpp:vulkan"`` is a runtime and a back end."""
     if not isinstance(runtime, str):
         return runtime
     name, _, backend = runtime.partition(":")
-    try:
-        return Runtime(name=name, backend=backend or None)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InvalidWorkloadError(
-            f"{runtime!r} names no back end that is known.",
-            hint="Use for example 'llama.cpp:vulkan'; back ends: cuda, rocm, vulkan, metal, sycl, cpu.",
-        ) from error
+    return Runtime(name=name, backend=backend or None)
 
 
 def _placement(placement: str | Placement | None) -> Placement:
-    if placement is None:
-        return Placement()
-    if isinstance(placement, Placement):
-        return placement
-    try:
-        return Placement(strategy=placement)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InvalidWorkloadError(
-            f"{placement!r} is no placement strategy.",
-            hint="Use single, layer, tensor, expert, pipeline, data or cpu.",
-        ) from error
+    return placement if isinstance(placement, Placement) else Placement(strategy=placement)
 
 
 def _default_quantization(model: Model, runtime: Runtime | None, catalog: Catalog) -> tuple[str | None, bool]:

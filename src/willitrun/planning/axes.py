@@ -10,15 +10,19 @@ import numpy as np
 
 from willitrun.catalog import Catalog
 from willitrun.checkpoints.descriptions import describe_model
-from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
+from willitrun.errors import (
+    InvalidWorkloadError,
+    MissingDataError,
+    UnsupportedArchitectureError,
+    UnsupportedFormatError,
+)
 from willitrun.estimators.evaluation import from_error
 from willitrun.estimators.llm_evaluation import Prepared, prepare
-from willitrun.estimators.llm_machines import MachineView, WorkloadRow, machine_row, parallel, workload_row
-from willitrun.estimators.requests import Request, complete_request, with_machine
+from willitrun.estimators.llm_machines import MachineView, WorkloadRow, machine_row, workload_row
+from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import support_of
 from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS, complete_workload
 from willitrun.hardware.descriptions import describe_machine
-from willitrun.records.machines import Machine
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import Reason
 
@@ -29,9 +33,9 @@ __all__ = ["Axes", "Slot", "Unit", "build_axes"]
 class Slot:
     """One machine with one placement, as one unit uses it."""
 
-    view: MachineView
-    parallelism: tuple[int, int, int, int]
-    placement: Placement
+    request: Request
+    prepared: Prepared | None
+    problem: Reason | None
     level: str
     evidence: str
     blocked: str
@@ -40,16 +44,16 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One model at one format on one runtime, with its slots and loads."""
+    """One model at one format on one runtime: a slot per machine and placement, and the loads."""
 
-    request: Request
-    prepared: Prepared | None
-    problem: Reason | None
     slots: tuple[Slot, ...]
     loads: tuple[WorkloadRow, ...]
     workloads: tuple[Workload, ...]
-    requests: tuple[Request, ...]
-    """One request per slot, with the first workload."""
+
+    @property
+    def request(self) -> Request:
+        """The request of the first slot: model and format are those of all of them."""
+        return self.slots[0].request
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,81 +87,82 @@ def build_axes(
 ) -> Axes:
     """Describe and lower every distinct value of every axis."""
     described = [describe_machine(machine, catalog=catalog) for machine in machines]
-    views: dict[tuple[Any, ...], tuple[MachineView, tuple[int, int, int, int]]] = {}
+    views: dict[tuple[Any, ...], MachineView] = {}
     units = []
     for reference in models:
         model = describe_model(reference, catalog=catalog)
+        filled = tuple(complete_workload(model, workload)[0] for workload in workloads)
         for quantization in quantizations:
             for runtime in runtimes:
-                base = complete_request(
-                    model,
-                    described[0],
-                    workloads[0],
-                    quantization=quantization,
-                    runtime=runtime,
-                    catalog=catalog,
+                requests = [
+                    complete_request(
+                        model,
+                        machine,
+                        workloads[0],
+                        quantization=quantization,
+                        runtime=runtime,
+                        placement=placement,
+                        catalog=catalog,
+                    )
+                    for machine in described
+                    for placement in placements
+                ]
+                slots = tuple(
+                    _slot(closed(request), number // len(placements), views)
+                    for number, request in enumerate(requests)
                 )
-                units.append(_unit(base, described, workloads, placements, views))
-    return Axes(
-        catalog, tuple(units), tuple(machine.name for machine in described), len(placements), len(workloads)
-    )
+                language = model.task in LLM_TASKS or model.task in ENCODER_TASKS
+                loads = (
+                    tuple(workload_row(replace(requests[0], workload=load)) for load in filled)
+                    if language
+                    else ()
+                )
+                units.append(Unit(slots, loads, filled))
+    names = tuple(machine.name for machine in described)
+    return Axes(catalog, tuple(units), names, len(placements), len(workloads))
 
 
-def _unit(
-    base: Request,
-    machines: Sequence[Machine],
-    workloads: Sequence[Workload],
-    placements: Sequence[str | Placement | None],
-    views: dict[tuple[Any, ...], tuple[MachineView, tuple[int, int, int, int]]],
-) -> Unit:
-    filled = tuple(complete_workload(base.model, workload)[0] for workload in workloads)
-    requests: list[Request] = []
-    for number, machine in enumerate(machines):
-        for placement in placements:
-            chosen = (
-                placement
-                if isinstance(placement, Placement)
-                else Placement.model_validate({"strategy": placement})
-            )
-            moved = base if number == 0 else with_machine(base, machine)
-            requests.append(replace(moved, placement=chosen))
-    language = base.model.task in LLM_TASKS or base.model.task in ENCODER_TASKS
-    if not language or base.workload.mode != "inference":
-        return Unit(base, None, None, (), (), filled, tuple(requests))
-    try:
-        prepared = prepare(base)
-    except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
-        return Unit(base, None, from_error(base, error).reason, (), (), filled, tuple(requests))
-    slots = tuple(_slot(request, number // len(placements), views) for number, request in enumerate(requests))
-    loads = tuple(workload_row(replace(base, workload=workload)) for workload in filled)
-    return Unit(base, prepared, None, slots, loads, filled, tuple(requests))
+def closed(request: Request) -> Request:
+    """A sweep compares formats: one has to be named where the model has none of its own.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        Nobody named a format and the model has none of its own.
+    """
+    if request.quantization_open:
+        raise InvalidWorkloadError(
+            f"{request.model.name} has no weight format of its own.",
+            hint="Name formats: quantizations=['q4_k_m', 'q8_0'].",
+        )
+    return request
 
 
-def _slot(
-    request: Request,
-    machine: int,
-    views: dict[tuple[Any, ...], tuple[MachineView, tuple[int, int, int, int]]],
-) -> Slot:
+def _slot(request: Request, machine: int, views: dict[tuple[Any, ...], MachineView]) -> Slot:
+    language = request.model.task in LLM_TASKS or request.model.task in ENCODER_TASKS
+    if not language or request.workload.mode != "inference":
+        return Slot(request, None, None, "", "", "")
     transformer = request.model.transformer
     heads = transformer.num_attention_heads if transformer is not None else None
-    key = (machine, request.profile.id, request.runtime.backend, repr(request.placement), heads)
-    if key not in views:
-        view = machine_row(request)
-        views[key] = (view, parallel(request, len(view.available)))
-    view, ranks = views[key]
-    support = support_of(request, view.device_ids, "llm-speed")
+    key = (machine, request.profile.id, request.runtime, request.placement, heads)
+    try:
+        if key not in views:
+            views[key] = machine_row(request)
+        prepared = prepare(request, view=views[key])
+    except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
+        return Slot(request, None, from_error(request, error).reason, "", "", "")
+    support = support_of(request, prepared.machine.device_ids, "llm-speed")
     blockers = [reason.code for reason in request.blockers if reason.code != "context-above-trained-maximum"]
-    if heads is not None and ranks[0] > 1 and heads % ranks[0]:
+    ranks = prepared.parallelism[0]
+    if heads is not None and ranks > 1 and heads % ranks:
         blockers.insert(0, "tensor-parallel-does-not-divide")
-    return Slot(
-        view, ranks, request.placement, support.level, support.evidence, blockers[0] if blockers else ""
-    )
+    return Slot(request, prepared, None, support.level, support.evidence, blockers[0] if blockers else "")
 
 
-def available_matrix(slots: Sequence[Slot]) -> np.ndarray:
+def available_matrix(slots: Sequence[Prepared]) -> np.ndarray:
     """Room by device, padded with zeros, int64 of shape (slots, devices)."""
-    width = max(len(slot.view.available) for slot in slots)
+    width = max(len(slot.machine.available) for slot in slots)
     table = np.zeros((len(slots), width), dtype=np.int64)
     for number, slot in enumerate(slots):
-        table[number, : len(slot.view.available)] = slot.view.available
+        table[number, : len(slot.machine.available)] = slot.machine.available
     return table

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.estimators.evaluation import evaluate
-from willitrun.estimators.llm_evaluation import speed_tables
+from willitrun.estimators.llm_evaluation import BlockKey, block_key, speed_tables
 from willitrun.estimators.overheads import block_buffers
 from willitrun.estimators.support import LEVELS, interval_factors
 from willitrun.kernels.columns import columns_of, take
@@ -50,12 +51,19 @@ def run_sweep(
     inputs, categories = _input_columns(axes)
     for number, unit in enumerate(axes.units):
         start = number * axes.rows_per_unit
-        if unit.prepared is None:
-            _scalar_rows(axes, unit, start, out, blocked)
+        groups: dict[BlockKey, list[int]] = {}
+        alone: list[int] = []
+        for position, slot in enumerate(unit.slots):
+            if slot.prepared is None:
+                alone.append(position)
+            else:
+                groups.setdefault(block_key(slot.prepared), []).append(position)
+        if alone:
+            _scalar_rows(axes, unit, alone, start, out, blocked)
             if progress is not None:
-                progress(axes.rows_per_unit)
-            continue
-        _unit_rows(axes, unit, start, out, blocked, progress)
+                progress(len(alone) * axes.n_workloads)
+        for members in groups.values():
+            _group_rows(axes, unit, members, start, out, blocked, progress)
     categories |= {
         "tier": TIERS,
         "bound": ALL_BOUNDS,
@@ -104,38 +112,39 @@ def _quantization(unit: Unit) -> str:
     return unit.request.quantization.id if unit.request.quantization is not None else ""
 
 
-def _unit_rows(
+def _group_rows(
     axes: Axes,
     unit: Unit,
+    members: list[int],
     start: int,
     out: dict[str, NDArray[Any]],
     blocked: list[str],
     progress: Callable[[int], object] | None,
 ) -> None:
-    prepared = unit.prepared
-    assert prepared is not None
-    catalog = axes.catalog
-    tables = speed_tables(catalog)
-    calibration = catalog.calibrations["llm-speed"]
-    model = columns_of([prepared.model])
-    slots = columns_of([slot.view.row for slot in unit.slots])
+    """Rows of one unit on the slots that share a runtime and a system."""
+    chosen = [unit.slots[position] for position in members]
+    prepared = [slot.prepared for slot in chosen if slot.prepared is not None]
+    first = prepared[0]
+    tables = speed_tables(axes.catalog)
+    calibration = axes.catalog.calibrations["llm-speed"]
+    model = columns_of([first.model])
+    slots = columns_of([row.machine.row for row in prepared])
     loads = columns_of(list(unit.loads))
-    available = available_matrix(unit.slots)
-    ranks = np.array([slot.parallelism for slot in unit.slots], dtype=np.int64)
-    places = [slot.placement for slot in unit.slots]
+    available = available_matrix(prepared)
+    ranks = np.array([row.parallelism for row in prepared], dtype=np.int64)
+    places = [row.request.placement for row in prepared]
     gpu_layers = np.array([-1 if p.gpu_layers is None else p.gpu_layers for p in places], dtype=np.int64)
     cpu_moe = np.array([-1 if p.cpu_moe_layers is None else p.cpu_moe_layers for p in places], dtype=np.int64)
-    levels = np.array([LEVELS.index(slot.level) for slot in unit.slots])
-    evidence = np.array([EVIDENCE.index(slot.evidence) for slot in unit.slots], dtype=np.int8)
-    obstacles = np.array([blocked.index(slot.blocked) for slot in unit.slots], dtype=np.int16)
+    levels = np.array([LEVELS.index(slot.level) for slot in chosen])
+    evidence = np.array([EVIDENCE.index(slot.evidence) for slot in chosen], dtype=np.int8)
+    obstacles = np.array([blocked.index(slot.blocked) for slot in chosen], dtype=np.int16)
     factors = {task: interval_factors(calibration, task) for task in ("decode", "tpot", "prefill", "ttft")}
     transformer = unit.request.model.transformer
     longest = transformer.max_position_embeddings if transformer is not None else None
-    paged = prepared.policy.interference
-    encoder = prepared.model.encoder_only
-    total = axes.rows_per_unit
-    for first in range(0, total, BLOCK_ROWS):
-        rows = np.arange(first, min(first + BLOCK_ROWS, total))
+    position = start + np.array(members)[:, None] * axes.n_workloads + np.arange(axes.n_workloads)[None, :]
+    targets = position.ravel()
+    for begin in range(0, len(targets), BLOCK_ROWS):
+        rows = np.arange(begin, min(begin + BLOCK_ROWS, len(targets)))
         slot, load = rows // axes.n_workloads, rows % axes.n_workloads
         parallelism = Parallelism(
             tensor=ranks[slot, 0],
@@ -147,14 +156,12 @@ def _unit_rows(
         )
         machines, asked = take(slots, slot), take(loads, load)
         room = available[slot]
-        cache = cache_bytes(prepared.policy, model, asked)
+        cache = cache_bytes(first.policy, model, asked)
         buffers = block_buffers(
-            prepared.policy, model, machines, asked, parallelism, room, cache[0], unit.request
+            first.policy, model, machines, asked, parallelism, room, cache[0], first.request
         )
-        block = assess_block(
-            prepared.policy, model, machines, asked, room, parallelism, cache, buffers, tables
-        )
-        place = slice(start + first, start + first + len(rows))
+        block = assess_block(first.policy, model, machines, asked, room, parallelism, cache, buffers, tables)
+        place = targets[rows]
         too_long = (
             asked["context_tokens"] > longest if longest is not None else np.zeros(len(rows), dtype=bool)
         )
@@ -164,15 +171,15 @@ def _unit_rows(
             np.where(too_long, blocked.index("context-above-trained-maximum"), 0),
         )
         _store(out, place, block, room, stops, evidence[slot])
-        task = np.where(paged & (asked["concurrency"] > 1), 1, 0)
-        _store_rates(out, place, block, levels[slot], task, factors, encoder)
+        task = np.where(first.policy.interference & (asked["concurrency"] > 1), 1, 0)
+        _store_rates(out, place, block, levels[slot], task, factors, first.model.encoder_only)
         if progress is not None:
             progress(len(rows))
 
 
 def _store(
     out: dict[str, NDArray[Any]],
-    place: slice,
+    place: NDArray[np.int64],
     block: LlmBlock,
     room: NDArray[np.int64],
     stops: NDArray[np.int16],
@@ -202,7 +209,7 @@ def _store(
 
 def _store_rates(
     out: dict[str, NDArray[Any]],
-    place: slice,
+    place: NDArray[np.int64],
     block: LlmBlock,
     level: NDArray[Any],
     task: NDArray[Any],
@@ -229,18 +236,16 @@ def _store_rates(
 
 
 def _scalar_rows(
-    axes: Axes, unit: Unit, start: int, out: dict[str, NDArray[Any]], blocked: list[str]
+    axes: Axes, unit: Unit, members: list[int], start: int, out: dict[str, NDArray[Any]], blocked: list[str]
 ) -> None:
-    """Units without columns of their own (graphs, training, gaps in the facts): evaluated request by request."""
-    from dataclasses import replace
-
+    """Slots without columns of their own (graphs, training, gaps in the facts): evaluated as requests."""
     requests = [
-        replace(request, workload=workload).rechecked()
-        for request in unit.requests
+        replace(unit.slots[position].request, workload=workload).rechecked()
+        for position in members
         for workload in unit.workloads
     ]
     for number, found in enumerate(evaluate(requests)):
-        row = start + number
+        row = start + members[number // axes.n_workloads] * axes.n_workloads + number % axes.n_workloads
         out["tier"][row] = TIERS.index(found.tier)
         code = found.request.blockers[0].code if found.request.blockers else ""
         if found.tier == "unknown":

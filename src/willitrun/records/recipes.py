@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
+
+from willitrun.errors import InvalidWorkloadError
 
 from willitrun.records.bases import CitedRecord, Record
 
@@ -86,7 +89,27 @@ class WorkloadProfile(CitedRecord):
         return {"task", "fields", "note"}
 
 
-class Runtime(Record):
+class Recipe(Record):
+    """A record that callers write by hand: what is wrong with it is said in the library's own words."""
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"]) or type(self).__name__
+            known = sorted(type(self).model_fields)
+            near = get_close_matches(name, known, n=2)
+            hint = ""
+            if first["type"] == "extra_forbidden":
+                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Fields: {', '.join(known)}."
+            value = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+            raise InvalidWorkloadError(
+                f"{type(self).__name__}.{name}: {first['msg'].removeprefix('Value error, ')}{value}.", hint=hint
+            ) from error
+
+
+class Runtime(Recipe):
     """A runtime with the options that change memory or speed. ``None`` means the runtime's default."""
 
     name: str
@@ -112,7 +135,7 @@ class Runtime(Record):
     mmap: bool | None = None
 
 
-class Placement(Record):
+class Placement(Recipe):
     """What lies where. ``None`` means that the runtime decides."""
 
     strategy: Literal["single", "layer", "tensor", "expert", "pipeline", "data", "cpu"] | None = None
@@ -125,7 +148,7 @@ class Placement(Record):
     dp: int | None = Field(None, ge=1)
 
 
-class Workload(Record):
+class Workload(Recipe):
     """What is asked of the model. A field that the task does not have is an error when it is judged."""
 
     task: str | None = None
@@ -156,6 +179,13 @@ class Workload(Record):
     acceptance: float | None = Field(None, ge=0, le=1)
     use: str | None = None
     """A workload record whose floor decides what is practical: ``chat``, ``coding-agent``, ..."""
+
+    @model_validator(mode="after")
+    def _stays_countable(self) -> Workload:
+        # Byte counts are int64: 2^40 cached tokens of up to 4 MiB each are the most that can be counted.
+        if (self.context_tokens or 0) * self.concurrency > 2**40:
+            raise ValueError("context_tokens x concurrency exceeds 2^40 tokens")
+        return self
 
     @classmethod
     def grid(

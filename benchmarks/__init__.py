@@ -1,0 +1,1 @@
+"""Timings, reported and never asserted: ``python -m benchmarks``."""

@@ -80,7 +80,24 @@ def probe_nvidia(surroundings: Surroundings) -> Findings:
         )
     else:
         found.report("nvml", "ok", f"{len(found.devices)} device(s)")
+        _visibility(surroundings, found)
     return found
+
+
+def _visibility(surroundings: Surroundings, found: Findings) -> None:
+    """NVML shows devices that CUDA is told to leave out."""
+    visible = surroundings.ask("environment", "CUDA_VISIBLE_DEVICES")
+    if not isinstance(visible, str):
+        return
+    see = ("troubleshooting:gpu-not-detected",)
+    if visible.strip() in ("", "-1", "NoDevFiles"):
+        found.report(
+            "nvml.visible", "denied", "CUDA_VISIBLE_DEVICES hides every device from CUDA programs", see
+        )
+    elif "MIG-" not in visible and "GPU-" not in visible:
+        found.report(
+            "nvml.visible", "ok", f"CUDA_VISIBLE_DEVICES={visible} limits what CUDA programs see", see
+        )
 
 
 def _without_driver(surroundings: Surroundings, found: Findings, status: str, message: str = "") -> None:

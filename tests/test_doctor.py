@@ -1,0 +1,103 @@
+"""The doctor's findings on captured machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from willitrun import load_catalog
+from willitrun.doctor import DoctorReport, Finding, doctor
+from willitrun.hardware.captures import from_capture
+from willitrun.hardware.descriptions import describe_machine
+from willitrun.records.machines import SoftwareVersion
+
+FOLDER = Path(__file__).parent / "captures"
+
+
+def examined(name: str, *software: SoftwareVersion) -> DoctorReport:
+    capture = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))["capture"]
+    machine = from_capture(capture)
+    return doctor(machine.model_copy(update={"software": (*machine.software, *software)}))
+
+
+def by_code(report: DoctorReport) -> dict[str, Finding]:
+    return {finding.code: finding for finding in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("capture", "code", "severity", "words"),
+    [
+        ("rtx-4090-desktop", "device-found", "good", "24 GiB"),
+        ("nothing-answers", "no-accelerator", "note", "processor"),
+        ("container-without-gpus", "probe-failed", "problem", "container"),
+        ("driver-not-loaded", "probe-failed", "problem", "driver"),
+        ("rx-7900-xtx-no-render-group", "probe-denied", "problem", "render"),
+        ("two-arc-b580-and-igpu", "probe-denied", "problem", "render"),
+        ("a100-mig-without-slice", "mig-without-slice", "problem", "no slice"),
+        ("a100-mig-two-slices", "mig-several-slices", "note", "one of them"),
+        ("x4-slot", "pcie-narrow", "problem", "x4 of x16"),
+        ("power-capped-3090", "power-capped", "note", "250 W of 350 W"),
+        ("lost-gpu", "probe-failed", "problem", "GpuIsLost"),
+        ("wsl2-rtx-4090", "wsl-memory", "note", "Windows"),
+        ("cgroup-v2-nested", "cgroup-limit", "note", "32 GiB"),
+        ("unknown-geforce", "device-unknown", "note", "derived"),
+        ("strix-halo-96gib-carved", "device-found", "good", "256 GB/s"),
+    ],
+)
+def test_what_it_says(capture: str, code: str, severity: str, words: str) -> None:
+    found = by_code(examined(capture))
+    assert code in found, sorted(found)
+    assert found[code].severity == severity
+    assert words in found[code].message
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    catalog = load_catalog()
+    report = examined(path.stem)
+    for finding in report.findings:
+        assert finding.message.endswith("."), finding
+        for reference in finding.see:
+            kind, _, identifier = reference.partition(":")
+            assert kind == "troubleshooting"
+            assert identifier in catalog.troubleshooting
+
+
+def test_a_cpu_build_on_a_gpu_box() -> None:
+    report = examined("rtx-4090-desktop", SoftwareVersion(name="torch", version="2.8.0+cpu", detail="cpu"))
+    assert not report.healthy
+    assert "build for the CPU" in by_code(report)["torch-cpu-only"].message
+
+
+@pytest.mark.parametrize(
+    ("capture", "build", "expected"),
+    [
+        ("old-driver-470", "cu128", True),
+        ("rtx-4090-desktop", "cu128", False),
+        ("rtx-4090-desktop", "cu130", True),
+    ],
+)
+def test_a_driver_older_than_the_build(capture: str, build: str, expected: bool) -> None:
+    report = examined(capture, SoftwareVersion(name="torch", version=f"2.9.0+{build}", detail=build))
+    assert ("driver-too-old" in by_code(report)) is expected
+
+
+def test_problems_come_first_and_the_report_is_plain() -> None:
+    report = examined("x4-slot")
+    severities = [finding.severity for finding in report.findings]
+    assert severities == sorted(severities, key=["problem", "note", "good"].index)
+    assert report.summary().endswith("1 thing needs attention.")
+    assert DoctorReport.model_validate_json(report.model_dump_json()) == report
+    assert "<table>" in report._repr_html_()
+
+
+def test_a_described_machine_is_healthy() -> None:
+    report: Any = doctor(describe_machine("rtx-4090"))
+    assert report.healthy
+
+
+def test_this_machine() -> None:
+    assert doctor().findings

@@ -46,6 +46,7 @@ _SSM = {
     "n_groups": "mamba_n_groups",
     "conv_kernel": "mamba_d_conv",
 }
+_KINDS = {"1": "full_attention", "0": "linear_attention"}
 _LETTERS = {"M": "mamba", "E": "moe", "*": "full_attention", "-": "mlp"}
 
 
@@ -68,7 +69,8 @@ def expand_pattern(pattern: str) -> tuple[str, ...]:
         part = [
             kind
             for word in (inner or single).split()
-            for kind in [word.rpartition("x")[0]] * int(word.rpartition("x")[2])
+            for kind in [_KINDS.get(word.rpartition("x")[0], word.rpartition("x")[0])]
+            * int(word.rpartition("x")[2])
         ]
         kinds += part * int(times or 1)
     return tuple(kinds)
@@ -103,6 +105,9 @@ def config_of(row: dict[str, Any], *, fallback_type: bool = True) -> Transformer
     if ssm.get("mamba_num_heads") and ssm.get("mamba_head_dim"):
         fields["mamba_d_inner"] = ssm["mamba_num_heads"] * ssm["mamba_head_dim"]
     fields["tie_word_embeddings"] = bool(arch.get("tie_embeddings"))
+    every = (arch.get("moe") or {}).get("moe_layer_freq")
+    if isinstance(every, int) and every > 1:
+        fields["moe_layer_interval"] = every
     layers = _layers(arch)
     if layers:
         fields["layer_types"] = layers

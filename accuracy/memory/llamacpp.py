@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from willitrun.kernels.compute_buffers import BufferShape, device_buffer
+from willitrun.kernels.compute_buffers import MASK_BYTES_BEFORE_8200, BufferShape, device_buffer
 from willitrun.kernels.kv_cache import CellsPolicy, KvLayout, cells_cache, cells_policy, recurrent_state
 
 __all__ = ["Scored", "score"]
@@ -188,6 +188,7 @@ def _score_row(row: Any) -> Scored | None:
             flash_attention=flash,
             holds_output=index == devices - 1,
             pipeline=pipeline,
+            mask_bytes=MASK_BYTES_BEFORE_8200,  # no log in the table is newer
         ).item()
         for index in range(devices)
     ]

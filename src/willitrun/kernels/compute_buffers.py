@@ -14,13 +14,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.weights import as_int64
 
-__all__ = ["BufferShape", "device_buffer", "host_buffer", "output_buffer"]
+__all__ = [
+    "MASK_BYTES",
+    "MASK_BYTES_BEFORE_8200",
+    "BufferShape",
+    "device_buffer",
+    "host_buffer",
+    "output_buffer",
+]
 
 Int64Array = NDArray[np.int64]
 
 FLOAT_BYTES = 4
-MASK_BYTES = 6
-"""Per cell and token with flash attention: the float32 mask and its float16 copy."""
+MASK_BYTES = 2
+"""Per cell and token with flash attention: a float16 mask."""
+MASK_BYTES_BEFORE_8200 = 6
+"""Until about build 8200: the float32 mask and its float16 copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,14 @@ def device_buffer(
     pipeline: ArrayLike = False,
     streamed_bytes: ArrayLike = 0,
     logits_rows: ArrayLike | None = None,
+    mask_bytes: ArrayLike = MASK_BYTES,
+    single_buffer: ArrayLike = False,
 ) -> Int64Array:
     """Compute buffer on one accelerator [bytes].
 
     With U = n_ubatch, C = cells, E = hidden, H = heads, V = vocabulary, all in float32:
     logits ``(V + E) U 4``; attention without flash attention ``C H U 4 + C U 4 + 4 max(E, H d) U 4``, with it
-    ``6 C U + 4 E U 4``; feed-forward ``(2 F + 3 E) U 4``. The largest counts. A pipeline over devices keeps
+    ``mask_bytes C U + 4 E U 4``; feed-forward ``(2 F + 3 E) U 4``. The largest counts. A pipeline over devices keeps
     copies of its inputs: three of the mask and four of the hidden state, two and four with flash attention.
 
     Parameters
@@ -83,6 +94,10 @@ def device_buffer(
         Largest weight in host memory that a large batch copies over to compute here.
     logits_rows
         Rows for which logits are computed; ``n_ubatch`` where None.
+    mask_bytes
+        Mask per cell and token with flash attention: `MASK_BYTES`, or `MASK_BYTES_BEFORE_8200`.
+    single_buffer
+        Host and device are one (CPU, and its embedded tokens lie in the same buffer).
 
     References
     ----------
@@ -106,7 +121,7 @@ def device_buffer(
     mask = count * batch * FLOAT_BYTES
     logits = (vocabulary + hidden) * rows * FLOAT_BYTES
     with_scores = mask * heads + mask + 4 * np.maximum(hidden, head_total) * batch * FLOAT_BYTES
-    without_scores = count * batch * MASK_BYTES + 4 * stream
+    without_scores = count * batch * as_int64(mask_bytes) + 4 * stream
     feed_forward = (2 * as_int64(shape.feed_forward) * FLOAT_BYTES) * batch + 3 * stream
     output = np.asarray(holds_output, dtype=bool) & np.asarray(shape.has_output, dtype=bool)
     stage = np.maximum(
@@ -114,6 +129,7 @@ def device_buffer(
         np.where(output, logits, 0),
     )
     copies = np.where(flash, 2, 3) * mask + 4 * stream
+    stage = stage + np.where(np.asarray(single_buffer, dtype=bool), stream, 0)
     total = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0) + as_int64(streamed_bytes)
     return np.asarray(total, dtype=np.int64)
 

@@ -55,6 +55,8 @@ class KvLayout:
         Elements per cell of keys and of values over layers that see the whole context.
     windowed_k, windowed_v
         The same over layers that see ``window_tokens`` only.
+    hybrid_padding
+        Elements per token that vLLM adds to make groups of full and windowed layers equally large.
     window_tokens
         Sliding window or attention chunk [tokens]; 0 for none.
     conv_state, recurrent_state
@@ -78,6 +80,7 @@ class KvLayout:
     windowed_k: ArrayLike = 0
     windowed_v: ArrayLike = 0
     window_tokens: ArrayLike = 0
+    hybrid_padding: ArrayLike = 0
     conv_state: ArrayLike = 0
     recurrent_state: ArrayLike = 0
     cross_k: ArrayLike = 0
@@ -246,13 +249,18 @@ def recurrent_state(
     return np.asarray(as_int64(sequences) * elements * as_int64(element_bytes), dtype=np.int64)
 
 
+def _elements(layout: KvLayout) -> tuple[ArrayLike, ...]:
+    return layout.full_k, layout.full_v, layout.windowed_k, layout.windowed_v, layout.hybrid_padding
+
+
 def paged_bytes_per_token(
     layout: KvLayout, *, tensor: ArrayLike = 1, pipeline: ArrayLike = 1, element_bytes: ArrayLike = 2
 ) -> Int64Array:
     """KV bytes of one token on one accelerator in a paged runtime such as vLLM [bytes].
 
     ``elements / pipeline / min(tensor, kv_heads)``: ranks beyond the KV heads repeat them, and latent
-    attention repeats whole. Sliding-window layers count in full: see `paged_cache` for their bound.
+    attention repeats whole. Sliding-window layers count in full (see `paged_cache` for their bound), padded to
+    whole groups of as many layers as the rarer kind has.
 
     Examples
     --------
@@ -261,7 +269,7 @@ def paged_bytes_per_token(
     """
     shards = np.minimum(as_int64(tensor), as_int64(layout.kv_heads))
     elements = sum(
-        (as_int64(part) for part in (layout.full_k, layout.full_v, layout.windowed_k, layout.windowed_v)),
+        (as_int64(part) for part in _elements(layout)),
         start=np.int64(0),
     )
     indexer = as_int64(layout.index_k)
@@ -301,7 +309,8 @@ def paged_cache(
     shards = np.minimum(as_int64(tensor), as_int64(layout.kv_heads)) * as_int64(pipeline)
     size = as_int64(element_bytes)
     full = (as_int64(layout.full_k) + as_int64(layout.full_v)) * size
-    narrow = (as_int64(layout.windowed_k) + as_int64(layout.windowed_v)) * size
+    padding = as_int64(layout.hybrid_padding)
+    narrow = (as_int64(layout.windowed_k) + as_int64(layout.windowed_v) + padding) * size
     whole = _pad(context, block)
     bounded = np.minimum(whole, _pad(window - 1 + as_int64(chunk_tokens), block) + block)
     kept = np.where(np.asarray(hybrid, dtype=bool) & (window > 0), bounded, whole)

@@ -1,0 +1,303 @@
+"""Tensor inventory: counts, weights by part, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
+from willitrun.estimators.inventory import active_parameters, parameters, tensor_inventory
+from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
+from willitrun.estimators.inventory_formats import weight_groups
+from willitrun.estimators.inventory_traits import TRAITS
+from willitrun.records.models import TransformerConfig
+from willitrun.records.recipes import Quantization
+
+TESTS = Path(__file__).resolve().parents[1]
+WEIGHTS = tomllib.loads((TESTS / "vectors" / "weights.toml").read_text(encoding="utf-8"))
+RECORDS = tomllib.loads((TESTS.parent / "catalogs" / "quantizations.toml").read_text(encoding="utf-8"))
+QUANTIZATIONS = {entry["id"]: Quantization(**entry) for entry in RECORDS["quantization"]}
+
+
+def llama(**changes: Any) -> TransformerConfig:
+    fields: dict[str, Any] = {
+        "model_type": "llama",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    }
+    return TransformerConfig(**(fields | changes))
+
+
+@pytest.mark.parametrize("case", WEIGHTS["case"], ids=lambda case: case["id"])
+def test_weights_equal_published_files(case: dict[str, Any]) -> None:
+    config = TransformerConfig(**WEIGHTS["config"][case["config"]])
+    groups = weight_groups(
+        config,
+        QUANTIZATIONS[case["quantization"]],
+        container=case["container"],
+        imatrix=case["imatrix"],
+    )
+    assert abs(groups.total_bytes + case["extra"] - case["bytes"]) <= case["precision_bytes"] + (
+        1024 if case["precision_bytes"] else 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (llama(), 8_030_261_248),
+        (
+            TransformerConfig(
+                model_type="gpt2",
+                num_hidden_layers=12,
+                hidden_size=768,
+                intermediate_size=3072,
+                num_attention_heads=12,
+                vocab_size=50257,
+                max_position_embeddings=1024,
+            ),
+            124_439_808,
+        ),
+        (
+            TransformerConfig(
+                model_type="bert",
+                num_hidden_layers=12,
+                hidden_size=768,
+                intermediate_size=3072,
+                num_attention_heads=12,
+                vocab_size=30522,
+                max_position_embeddings=512,
+                is_encoder_only=True,
+            ),
+            109_482_240,
+        ),
+        (
+            TransformerConfig(
+                model_type="whisper",
+                num_hidden_layers=4,
+                encoder_layers=4,
+                hidden_size=384,
+                intermediate_size=1536,
+                num_attention_heads=6,
+                vocab_size=51865,
+                max_position_embeddings=448,
+                max_source_positions=1500,
+                mamba_d_conv=None,
+            ),
+            None,
+        ),
+    ],
+)
+def test_parameter_counts(config: TransformerConfig, expected: int | None) -> None:
+    if expected is None:
+        # The mel front end (two convolutions) is not in the transformer's fields: 80 x 384 x 3 + 384^2 x 3 + biases.
+        expected = 37_760_640 - (80 * 384 * 3 + 384 * 384 * 3 + 2 * 384)
+    assert parameters(config) == expected
+
+
+def test_mixture_counts_by_share() -> None:
+    config = TransformerConfig(
+        model_type="mixtral",
+        num_hidden_layers=32,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        vocab_size=32000,
+        num_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=14336,
+    )
+    assert parameters(config) == 46_702_792_704
+    assert active_parameters(config) == 12_879_925_248
+    assert active_parameters(llama()) == parameters(llama())
+
+
+def test_parts_and_layers_sum_to_the_total() -> None:
+    config = llama()
+    groups = weight_groups(config, QUANTIZATIONS["q4_k_m"], container="gguf")
+    outside = groups.bytes_of_part("embedding") + groups.bytes_of_part("output")
+    norm = 4096 * 4  # the final norm lies outside the layers
+    assert sum(groups.layer_bytes) + outside + norm == groups.total_bytes
+    assert sum(groups.parameters_by_part.values()) == parameters(config)
+    assert groups.largest_expert_bytes == 0
+
+
+def test_tied_output_counts_once_and_is_read() -> None:
+    tied = weight_groups(llama(tie_word_embeddings=True), QUANTIZATIONS["q8_0"], container="gguf")
+    assert tied.bytes_of_part("output") == 0
+    assert tied.output_matrix_bytes == tied.bytes_of_part("embedding") > 0
+
+
+@pytest.mark.parametrize("name", sorted(QUANTIZATIONS))
+def test_every_quantization_gives_bytes(name: str) -> None:
+    groups = weight_groups(llama(), QUANTIZATIONS[name])
+    assert 1.5e9 < groups.total_bytes < 33e9
+    assert groups.exact == QUANTIZATIONS[name].exact
+
+
+def test_a_better_rank_is_never_much_smaller() -> None:
+    ranked = sorted(
+        (
+            entry
+            for entry in QUANTIZATIONS.values()
+            if entry.kind in ("gguf-type", "gguf-mix")
+            and entry.exact
+            and entry.id not in ("mxfp4_moe", "tq1_0", "tq2_0")  # made for mixtures and ternary models
+        ),
+        key=lambda entry: entry.quality_rank,
+    )
+    sizes = [weight_groups(llama(), entry, container="gguf").total_bytes for entry in ranked]
+    assert all(later > earlier * 0.85 for earlier, later in pairwise(sizes))
+
+
+def test_experts_and_shared_experts_are_told_apart() -> None:
+    config = TransformerConfig(
+        model_type="deepseek_v2",
+        num_hidden_layers=27,
+        hidden_size=2048,
+        intermediate_size=10944,
+        num_attention_heads=16,
+        vocab_size=102400,
+        num_experts=64,
+        num_experts_per_tok=6,
+        moe_intermediate_size=1408,
+        n_shared_experts=2,
+        first_k_dense_replace=1,
+        kv_lora_rank=512,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+    )
+    assert parameters(config) == 15_706_484_224
+    groups = weight_groups(config, QUANTIZATIONS["bf16"], container="safetensors")
+    assert groups.parameters_by_part["experts"] == 26 * 64 * 3 * 2048 * 1408
+    assert groups.parameters_by_part["shared_experts"] == 26 * 3 * 2048 * 2816
+    assert groups.expert_layer_bytes[0] == 0 < groups.expert_layer_bytes[1]
+    layout = kv_layout(config)
+    assert (layout.full_k, layout.full_v, layout.latent) == (27 * 576, 0, 1)
+    expanded = kv_layout(config, latent=False)
+    assert (expanded.full_k, expanded.full_v) == (27 * 16 * 192, 27 * 16 * 128)
+
+
+def test_hybrids_keep_cache_in_attention_layers_only() -> None:
+    config = TransformerConfig(
+        model_type="qwen3_next",
+        num_hidden_layers=48,
+        hidden_size=2048,
+        intermediate_size=5120,
+        num_attention_heads=16,
+        num_key_value_heads=2,
+        head_dim=256,
+        vocab_size=151936,
+        layer_types=("linear_attention", "linear_attention", "linear_attention", "full_attention"),
+        num_experts=512,
+        num_experts_per_tok=10,
+        moe_intermediate_size=512,
+        shared_expert_intermediate_size=512,
+        linear_num_key_heads=16,
+        linear_num_value_heads=32,
+        linear_key_head_dim=128,
+        linear_value_head_dim=128,
+        linear_conv_kernel_dim=4,
+    )
+    assert parameters(config) == 79_674_391_296
+    layout = kv_layout(config)
+    assert layout.full_k == 12 * 512
+    assert layout.recurrent_state == 36 * 32 * 128 * 128
+    assert layout.conv_state == 36 * 3 * 8192
+
+
+def test_shared_layers_keep_no_cache() -> None:
+    config = TransformerConfig(
+        model_type="gemma4_text",
+        num_hidden_layers=10,
+        hidden_size=256,
+        intermediate_size=512,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=64,
+        global_head_dim=128,
+        vocab_size=1000,
+        sliding_window=512,
+        num_kv_shared_layers=5,
+        layer_types=("sliding_attention",) * 4 + ("full_attention",),
+    )
+    layout = kv_layout(config)
+    assert (layout.full_k, layout.windowed_k) == (128, 4 * 64)
+    assert kv_layout(config.model_copy(update={"num_kv_shared_layers": 0})).full_k == 256
+
+
+def test_unknown_architectures_fail_closed() -> None:
+    with pytest.raises(UnsupportedArchitectureError):
+        tensor_inventory(llama(model_type="llama17"))
+    with pytest.raises(UnsupportedArchitectureError):
+        tensor_inventory(llama(kv_lora_rank=512))
+    with pytest.raises(MissingDataError, match="layer_types"):
+        tensor_inventory(llama(model_type="jamba"))
+    with pytest.raises(MissingDataError, match="intermediate_size"):
+        tensor_inventory(llama(intermediate_size=None))
+
+
+def test_a_format_is_refused_in_the_wrong_container() -> None:
+    with pytest.raises(UnsupportedFormatError):
+        weight_groups(llama(), QUANTIZATIONS["awq-int4"], container="gguf")
+    with pytest.raises(UnsupportedFormatError):
+        weight_groups(llama(), QUANTIZATIONS["q4_k_m"], container="safetensors")
+
+
+def test_widths_of_attention_and_buffers() -> None:
+    assert attention_widths(llama()) == (32 * 4096, 32 * 4096, 0)
+    shape = buffer_shape(llama())
+    assert (shape.vocabulary, shape.hidden, shape.heads, shape.head_total) == (128256, 4096, 32, 4096)
+
+
+def test_prediction_layers_are_apart() -> None:
+    plain = llama(model_type="mimo", head_dim=128)
+    with_layer = plain.model_copy(update={"num_nextn_predict_layers": 1})
+    assert parameters(with_layer) == parameters(plain)
+    assert parameters(with_layer, prediction_layers=True) > parameters(plain)
+    assert kv_layout(with_layer) == kv_layout(plain)
+
+
+@pytest.mark.shared
+def test_counts_agree_with_the_fact_sheet(shared_data: Path) -> None:
+    """Every architecture with a count computed from its raw config is met to 0.1 %, vision towers aside."""
+    checked = 0
+    for line in (shared_data / "models.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        arch = row.get("arch") or {}
+        known = {"llama", "qwen2", "qwen3", "mistral", "phi3"}
+        if row.get("arch_confidence") != "high" or arch.get("model_type") not in known:
+            continue
+        if not row.get("params_from_config"):
+            continue
+        config = TransformerConfig(
+            model_type=arch["model_type"],
+            num_hidden_layers=arch["n_layers"],
+            hidden_size=arch["hidden_size"],
+            intermediate_size=arch["intermediate_size"],
+            num_attention_heads=arch["n_heads"],
+            num_key_value_heads=arch["n_kv_heads"],
+            head_dim=arch["head_dim"],
+            vocab_size=arch["vocab_size"],
+            tie_word_embeddings=bool(arch.get("tie_embeddings")),
+        )
+        assert parameters(config) == row["params_from_config"], row["id"]
+        checked += 1
+    assert checked > 20
+
+
+def test_the_table_covers_common_families() -> None:
+    assert {"llama", "qwen2", "qwen3_moe", "gemma3_text", "deepseek_v3", "gpt_oss", "mamba", "bert"} <= set(
+        TRAITS
+    )

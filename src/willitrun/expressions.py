@@ -109,9 +109,11 @@ def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: st
             return getattr(owner, name), name
         case ast.Subscript(value=inner, slice=ast.Constant(value=key)):
             owner, _ = _value(inner, functions, text)
-            if not isinstance(owner, dict | tuple):
-                raise CatalogError(f"{text!r}: {type(owner).__name__} has no entries.")
-            return owner[key], ""
+            if isinstance(owner, dict):
+                return owner[key], ""
+            if isinstance(owner, tuple) and isinstance(key, int):
+                return owner[key], ""
+            raise CatalogError(f"{text!r}: {type(owner).__name__} has no entry {key!r}.")
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
             (a, unit), (b, other) = _value(left, functions, text), _value(right, functions, text)
             same = unit and other and type(sign) is ast.Div

@@ -6,6 +6,7 @@ from typing import Any
 
 from willitrun._version import __version__
 from willitrun.catalog import Catalog
+from willitrun.errors import CatalogInvalidError
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.remedies import find_remedies
 from willitrun.estimators.requests import Request, complete_request
@@ -172,7 +173,7 @@ def _profile(request: Request) -> Any:
         "object-detection": "detection",
     }
     name = defaults.get(request.model.task, request.model.task)
-    return workloads[name] if name in workloads else None
+    return workloads.get(name)
 
 
 def _wants_remedies(found: Evaluated, practical: bool | None) -> bool:
@@ -239,5 +240,9 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
     try:
         return (template.format_map(values).strip(),)
     except KeyError as error:
-        # A template that asks for what a verdict does not know is a catalog mistake; the check finds it too.
-        return (f"# the template of {request.profile.id} names an unknown {error}",)
+        raise CatalogInvalidError(
+            f"runtimes/{request.profile.id}.toml",
+            f"{request.profile.id}.command",
+            f"names {error}, which no verdict fills in",
+            hint=f"Known: {', '.join(sorted(values))}.",
+        ) from error

@@ -22,7 +22,10 @@ __all__ = ["model_from_directory", "model_from_file"]
 
 MAX_CONFIG_BYTES = 4 << 20
 MAX_CONFIG_CONTAINERS = 20_000
+MAX_CONFIG_VALUES = 100_000
+"""ImageNet-21k has 21,843 labels, written once each way."""
 MAX_INDEX_BYTES = 32 << 20
+MAX_INDEX_VALUES = 400_000
 MAX_SHARDS = 1024
 _SPLIT = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf|\.safetensors)$")
 _INDEX = "model.safetensors.index.json"
@@ -128,17 +131,19 @@ def _read(path: Path, read: Callable[[BinaryIO, int, str], Header]) -> Header:
         raise _unreadable(path.name, error) from None
 
 
-def _json(path: Path, most_bytes: int, most_containers: int) -> dict[str, object]:
+def _json(path: Path, most_bytes: int, most_containers: int, most_values: int) -> dict[str, object]:
     def read(stream: BinaryIO, size: int, what: str) -> bytes:
         if size > most_bytes:
             raise CorruptCheckpointError(f"{what} has {size} bytes; at most {most_bytes} are accepted.")
         return stream.read(size)
 
-    return parse_object(_read(path, read), path.name, most_containers=most_containers)
+    return parse_object(
+        _read(path, read), path.name, most_containers=most_containers, most_values=most_values
+    )
 
 
 def _config(path: Path) -> dict[str, object]:
-    return _json(path, MAX_CONFIG_BYTES, MAX_CONFIG_CONTAINERS)
+    return _json(path, MAX_CONFIG_BYTES, MAX_CONFIG_CONTAINERS, MAX_CONFIG_VALUES)
 
 
 def _parts(path: Path) -> list[Path]:
@@ -170,7 +175,7 @@ def _require(parts: Sequence[Path]) -> None:
 
 def _indexed(path: Path) -> list[Path]:
     """The shards that an index names: plain file names beside it, nothing else."""
-    index = _json(path, MAX_INDEX_BYTES, 64)
+    index = _json(path, MAX_INDEX_BYTES, 64, MAX_INDEX_VALUES)
     where = index.get("weight_map")
     if not isinstance(where, dict) or not where:
         raise CorruptCheckpointError(f"{path.name} has no weight_map.")

@@ -17,13 +17,15 @@ from willitrun.errors import CorruptCheckpointError, UnsupportedFormatError
 
 __all__ = ["GgufHeader", "GgufTensor", "LongArray", "MetadataValue", "read_gguf"]
 
-MAX_ENTRIES = 16_384
-MAX_TENSORS = 65_536
-MAX_KEY_BYTES = 65_535
+MAX_ENTRIES = 4096
+MAX_TENSORS = 16_384
+MAX_KEY_BYTES = 1024
 MAX_NAME_BYTES = 255
-MAX_STRINGS = 1 << 20
-MAX_KEPT_STRING_BYTES = 4096
+MAX_STRINGS = 3 << 19
+"""In all arrays together; the largest vocabularies have half as many tokens and merges."""
+MAX_KEPT_STRING_BYTES = 1024
 MAX_KEPT_ITEMS = 4096
+MAX_KEPT_ITEMS_IN_ALL = 1 << 16
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 1 << 20
 
@@ -63,6 +65,14 @@ class LongArray:
 
 
 MetadataValue = int | float | bool | str | tuple[int | float | bool, ...] | LongArray
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What arrays may still cost in all."""
+
+    strings: int = MAX_STRINGS
+    items: int = MAX_KEPT_ITEMS_IN_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +127,12 @@ def read_gguf(stream: BinaryIO, size: int, what: str = "the file") -> GgufHeader
     _check_count(reader, "metadata entries", entry_count, MAX_ENTRIES, 14)
     _check_count(reader, "tensors", tensor_count, MAX_TENSORS, 24)
     metadata: dict[str, MetadataValue] = {}
+    budget = _Budget()
     for _ in range(entry_count):
         key = _text(reader, "a metadata key", MAX_KEY_BYTES)
         if key in metadata:
             raise CorruptCheckpointError(f"{what} has the metadata key {shown(key)} twice.")
-        metadata[key] = _value(reader, key, int(reader.unpack(_U32)))
+        metadata[key] = _value(reader, key, int(reader.unpack(_U32)), budget)
     alignment = metadata.get("general.alignment", 32)
     if (
         not isinstance(alignment, int)
@@ -185,14 +196,14 @@ def _text(reader: HeaderReader, of: str, most: int) -> str:
         raise CorruptCheckpointError(f"{reader.what}: {of} is not UTF-8: {shown(raw)}.") from None
 
 
-def _value(reader: HeaderReader, key: str, kind: int) -> MetadataValue:
+def _value(reader: HeaderReader, key: str, kind: int, budget: _Budget) -> MetadataValue:
     if kind in _NUMBERS:
         value = reader.unpack(_NUMBERS[kind])
         return bool(value) if kind == _BOOL else value
     if kind == _STRING:
         return _string(reader, key)
     if kind == _ARRAY:
-        return _array(reader, key)
+        return _array(reader, key, budget)
     raise CorruptCheckpointError(f"{reader.what}: {shown(key)} has the unknown value type {kind}.")
 
 
@@ -211,10 +222,11 @@ def _string(reader: HeaderReader, key: str) -> MetadataValue:
         raise CorruptCheckpointError(f"{reader.what}: {shown(key)} is not UTF-8.") from None
 
 
-def _array(reader: HeaderReader, key: str) -> MetadataValue:
+def _array(reader: HeaderReader, key: str, budget: _Budget) -> MetadataValue:
     kind, length = int(reader.unpack(_U32)), _count(reader)
     if kind == _STRING:
-        _check_count(reader, f"strings in {shown(key)}", length, MAX_STRINGS, 8)
+        _check_count(reader, f"strings in {shown(key)}", length, budget.strings, 8)
+        budget.strings -= length
         reader.skip_strings(length)
         return LongArray(kind, length)
     layout = _NUMBERS.get(kind)
@@ -222,9 +234,10 @@ def _array(reader: HeaderReader, key: str) -> MetadataValue:
         raise CorruptCheckpointError(f"{reader.what}: {shown(key)} is an array of the unknown type {kind}.")
     if length * layout.size > reader.left:
         raise CorruptCheckpointError(f"{reader.what}: {shown(key)} is an array of {length} items.")
-    if length > MAX_KEPT_ITEMS:
+    if length > min(MAX_KEPT_ITEMS, budget.items):
         reader.skip(length * layout.size)
         return LongArray(kind, length)
+    budget.items -= length
     items = Struct(f"<{length}{layout.format[1:]}").unpack(reader.take(length * layout.size))
     return tuple(bool(item) for item in items) if kind == _BOOL else items
 

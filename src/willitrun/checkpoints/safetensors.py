@@ -11,9 +11,12 @@ from willitrun.errors import CorruptCheckpointError, UnsupportedFormatError
 
 __all__ = ["DTYPE_BITS", "SafetensorsHeader", "StoredTensor", "read_safetensors"]
 
-MAX_HEADER_BYTES = 32 << 20
-MAX_TENSORS = 131_072
+MAX_HEADER_BYTES = 16 << 20
 MAX_DIMENSIONS = 16
+MAX_TENSORS = 40_000
+MAX_ENTRY_BYTES, MAX_FREE_BYTES = 1024, 1 << 20
+MAX_ENTRY_VALUES, MAX_FREE_VALUES = MAX_DIMENSIONS + 5, 20_000
+"""What one tensor may take, and what the free metadata may."""
 _U64 = Struct("<Q")
 
 # `safetensors/src/tensor.rs`, enum Dtype.
@@ -98,8 +101,16 @@ def read_safetensors(stream: BinaryIO, size: int, what: str = "the file") -> Saf
     raw = start[8:] + stream.read(length - 1)
     if len(raw) != length:
         raise CorruptCheckpointError(f"{what} ends inside its header.", hint="Download it again.")
-    # One object and two arrays per tensor, plus the metadata and the whole.
-    directory = parse_object(raw, what, most_containers=3 * MAX_TENSORS + 2)
+    entries = raw.count(b"{")
+    if length > MAX_FREE_BYTES + MAX_ENTRY_BYTES * entries:
+        raise CorruptCheckpointError(f"{what} has a header of {length} bytes for {entries} entries.")
+    # One object and two arrays per tensor, plus the metadata and the whole; values in proportion.
+    directory = parse_object(
+        raw,
+        what,
+        most_containers=3 * MAX_TENSORS + 2,
+        most_values=MAX_ENTRY_VALUES * entries + MAX_FREE_VALUES,
+    )
     directory.pop("__metadata__", None)
     spans: list[tuple[int, int, str]] = []
     tensors: list[StoredTensor] = []

@@ -140,7 +140,8 @@ def explain(
 def detect(
     as_json: opt.JsonOption = False,
     capture: Annotated[
-        Path | None, typer.Option(help="Write what was read to a file that reproduces it (no serials, no user names).")
+        Path | None,
+        typer.Option(help="Write what was read to a file that reproduces it (no serials, no user names)."),
     ] = None,
 ) -> None:
     """Show what this machine is, what was not found, and why."""
@@ -262,13 +263,22 @@ def demo() -> None:
     cases: tuple[tuple[str, str, Any, Workload, str | None], ...] = (
         ("Llama 3.2 1B here, chatting", "llama-3.2-1b", machine, Workload(), "q4_k_m"),
         ("ResNet-50, batch 1, RTX 3060 12 GB", "resnet-50", "rtx-3060-12gb", Workload(batch_size=1), None),
-        ("Llama 3.1 8B Q4_K_M at 8k, RTX 4090", "llama-3.1-8b", "rtx-4090", Workload(context_tokens=8192), "q4_k_m"),
+        (
+            "Llama 3.1 8B Q4_K_M at 8k, RTX 4090",
+            "llama-3.1-8b",
+            "rtx-4090",
+            Workload(context_tokens=8192),
+            "q4_k_m",
+        ),
         ("Llama 3.3 70B Q4_K_M, RTX 4090", "llama-3.3-70b", "rtx-4090", Workload(), "q4_k_m"),
     )
     for title, model, place, workload, quant in cases:
         out.print(f"\n[bold underline]{escape(title)}[/bold underline]")
         out.print(render_verdict(willitrun.assess(model, place, workload, quantization=quant)))
-    out.print("\nNext: willitrun assess MODEL --on MACHINE, willitrun explain ..., willitrun glossary kv-cache", style="dim")
+    out.print(
+        "\nNext: willitrun assess MODEL --on MACHINE, willitrun explain ..., willitrun glossary kv-cache",
+        style="dim",
+    )
 
 
 @app.command()

@@ -35,18 +35,28 @@ ModelArgument = Annotated[
 ]
 MachineOption = Annotated[
     list[str] | None,
-    typer.Option("--on", help="Device id or name; repeat for several cards. Default: this machine.", show_default=False),
+    typer.Option(
+        "--on", help="Device id or name; repeat for several cards. Default: this machine.", show_default=False
+    ),
 ]
-QuantOption = Annotated[str | None, typer.Option("--quant", "-q", help="Weight format: q4_k_m, bf16, awq-int4, ...")]
-ContextOption = Annotated[str | None, typer.Option("--context", "-c", help="Context per sequence: 8192, 32k, 128k.")]
+QuantOption = Annotated[
+    str | None, typer.Option("--quant", "-q", help="Weight format: q4_k_m, bf16, awq-int4, ...")
+]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", "-c", help="Context per sequence: 8192, 32k, 128k.")
+]
 PromptOption = Annotated[str | None, typer.Option("--prompt", help="Prompt tokens.")]
 OutputOption = Annotated[str | None, typer.Option("--output", help="Generated tokens.")]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", help="Sequences in flight.")]
 BatchOption = Annotated[int | None, typer.Option("--batch", "-b", help="Images or documents per batch.")]
 ImageSizeOption = Annotated[int | None, typer.Option("--image-size", help="Side of the image in pixels.")]
-PrecisionOption = Annotated[str | None, typer.Option("--precision", help="fp32, amp-fp16, fp16, bf16, int8, ...")]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", help="fp32, amp-fp16, fp16, bf16, int8, ...")
+]
 ExecutionOption = Annotated[str | None, typer.Option("--execution", help="eager, compile, tensorrt, ...")]
-RuntimeOption = Annotated[str | None, typer.Option("--runtime", "-r", help="llama.cpp, llama.cpp:vulkan, vllm, ...")]
+RuntimeOption = Annotated[
+    str | None, typer.Option("--runtime", "-r", help="llama.cpp, llama.cpp:vulkan, vllm, ...")
+]
 KvOption = Annotated[str | None, typer.Option("--kv", help="KV cache format: f16, q8_0, q4_0, fp8.")]
 MemoryOption = Annotated[str, typer.Option("--memory", help="free (now), idle, or nameplate.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -87,8 +97,8 @@ def workload_argument(
         concurrency=concurrency,
         batch_size=batch,
         image_size=image_size,
-        precision=precision,  # type: ignore[arg-type]
-        execution=execution,  # type: ignore[arg-type]
+        precision=precision,
+        execution=execution,
         **more,
     )
 
@@ -98,7 +108,7 @@ def runtime_argument(name: str | None, kv: str | None) -> str | Runtime | None:
     if kv is None:
         return name
     base, _, backend = (name or "llama.cpp").partition(":")
-    return Runtime(name=base, backend=backend or None, kv_dtype_k=kv, kv_dtype_v=kv)  # type: ignore[arg-type]
+    return Runtime(name=base, backend=backend or None, kv_dtype_k=kv, kv_dtype_v=kv)
 
 
 def machine_argument(names: list[str] | None) -> Any:

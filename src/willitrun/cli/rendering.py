@@ -72,7 +72,9 @@ def render_verdict(verdict: Verdict) -> RenderableType:
         if len(verdict.memory.per_device) > 1:
             devices = _table("By device")
             for device in verdict.memory.per_device:
-                room = format_bytes(device.available_bytes) if device.available_bytes is not None else "unknown"
+                room = (
+                    format_bytes(device.available_bytes) if device.available_bytes is not None else "unknown"
+                )
                 devices.add_row(device.device, f"{format_bytes(device.total_bytes.best)} of {room}")
             parts.append(devices)
     if verdict.speed is not None and verdict.speed.headline() is not None:
@@ -123,7 +125,12 @@ def render_machine(machine: Machine) -> RenderableType:
     table = _table("Host")
     for label, value in (
         ("CPU", host.cpu),
-        ("cores", f"{host.cores} physical, {host.usable_cores:g} usable" if host.cores and host.usable_cores else None),
+        (
+            "cores",
+            f"{host.cores} physical, {host.usable_cores:g} usable"
+            if host.cores and host.usable_cores
+            else None,
+        ),
         ("RAM", _optional(host.ram_total_bytes)),
         ("available now", _optional(host.ram_available_bytes)),
         ("cgroup limit", _optional(host.memory_limit_bytes)),

@@ -240,7 +240,7 @@ def _from_rules(
         dense_bytes=groups.always_read_bytes,
         dense_params=sum(
             count.get(part, 0)
-            for part in ("attention", "dense_ffn", "shared_experts", "router", "norm", "recurrent")  # type: ignore[call-overload]
+            for part in ("attention", "dense_ffn", "shared_experts", "router", "norm", "recurrent")
         ),
         lm_head_params=count.get("output", 0) or (count.get("embedding", 0) if groups.tied else 0),
         expert_params=count.get("experts", 0),

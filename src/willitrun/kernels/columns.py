@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
@@ -16,10 +16,10 @@ C = TypeVar("C")
 
 
 @cache
-def _dtypes(kind: type) -> tuple[tuple[str, Any], ...]:
+def _dtypes(kind: Hashable) -> tuple[tuple[str, Any], ...]:
     # Annotations are strings here: every module postpones their evaluation.
     codes = {"int": np.int64, "float": np.float64, "bool": np.bool_}
-    return tuple((field.name, codes[str(field.type)]) for field in fields(kind))
+    return tuple((field.name, codes[str(field.type)]) for field in fields(kind))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,14 +165,16 @@ class LlmLoad:
 class LlmCoefficients:
     """The calibrated numbers, resolved to columns (see `llm_levels.resolve`).
 
-    ``weights``, ``experts``, ``kv``: seconds at nameplate bandwidth -> seconds (1 / efficiency).
-    ``fetch``: unit cycles per byte read (a compute unit has only so many loads in flight, which is what keeps
-    HBM parts from their sheet). ``unpack``: unit cycles per stored weight. ``prefill_issue``: unit cycles per FLOP. ``linear``, ``attention``, ``prefill_linear``,
-    ``prefill_attention``: 1 / efficiency on the legal peak. ``step``, ``layer``, ``moe_layer``, ``sequence``:
-    seconds per step, per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and
-    micro-batch. ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``,
-    ``host``, ``pcie``: 1 / efficiency. ``hop``: multiplier of the link latency. ``request``: seconds per
-    request. ``queue``: share of the others' prefills that a request waits for.
+    ``weights``, ``experts``, ``kv``: seconds at nameplate bandwidth -> seconds (1 / efficiency); ``experts`` on
+    top of ``weights``. ``fetch``: unit cycles per byte read (a compute unit has only so many loads in flight,
+    which is what keeps HBM parts from their sheet). ``unpack``: unit cycles per stored weight. ``linear``,
+    ``attention``, ``prefill_linear``, ``prefill_attention``: 1 / efficiency on the legal peak.
+    ``prefill_issue``: unit cycles per FLOP. ``step``, ``layer``, ``moe_layer``, ``sequence``: seconds per step,
+    per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and micro-batch.
+    ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
+    1 / efficiency. ``host_layer``: seconds per MoE layer whose experts run on the host. ``hop``: multiplier of the
+    link latency. ``request``: seconds per request. ``queue``: share of the others' prefills that a request waits
+    for.
     """
 
     weights: FloatArray
@@ -194,6 +196,7 @@ class LlmCoefficients:
     link: FloatArray
     hop: FloatArray
     host: FloatArray
+    host_layer: FloatArray
     pcie: FloatArray
     request: FloatArray
     queue: FloatArray

@@ -7,6 +7,7 @@ class that the table does not know has code -1 and contributes nothing, which is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Final
@@ -62,7 +63,6 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "kind": ("dense", "moe"),
     "attention": ("flash", "plain"),
-    "os": ("linux", "windows", "macos"),
 }
 
 _FORMAT_CLASSES: Final[dict[str, str]] = {
@@ -182,6 +182,28 @@ def classify_format(quantization: str) -> str | None:
     if text.startswith(("mlx-8bit", "w8a8", "mlx-6bit")):
         return "q8"
     return None
+
+
+def classify_era(text: str) -> str | None:
+    """Return the software era of a date, a version with a year, or a llama.cpp build number.
+
+    llama.cpp built b4400 around the new year of 2025 and b7600 around that of 2026 (its releases page,
+    https://github.com/ggml-org/llama.cpp/releases). A range over several eras is none.
+
+    >>> classify_era("2024-05 (pre-b2900)"), classify_era("b6077 83bc2f28"), classify_era("9187")
+    ('before-2025', '2025', 'since-2026')
+    >>> classify_era("0.26.0") is None
+    True
+    """
+    years = [int(year) for year in re.findall(r"\b(20[12]\d)(?=[^\d]|$|\d{4}\b)", text)]
+    if years:
+        eras = {"before-2025" if year < 2025 else "2025" if year == 2025 else "since-2026" for year in years}
+        return eras.pop() if len(eras) == 1 else None
+    build = re.search(r"\bb?(\d{4,5})\b", text)
+    if build is None:
+        return None
+    number = int(build.group(1))
+    return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
 
 
 def resolve(

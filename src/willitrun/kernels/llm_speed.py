@@ -219,12 +219,13 @@ def _decode_step(
         * k.host
         / rates.host_flop_per_s,
     )
+    crossing_s = k.host_layer * work.n_moe_layers * host_expert
     link_s = _collectives(work, rates, load, k, tokens, ranks)
     layer_s = k.layer * work.n_layers
     moe_layer_s = k.moe_layer * work.n_moe_layers
     sequence_s = k.sequence * sequences
     launch_s = k.step + layer_s + moe_layer_s + sequence_s
-    total_s = busy_s + host_s + link_s + launch_s
+    total_s = busy_s + host_s + crossing_s + link_s + launch_s
 
     terms = (
         ("dense-weights", dense_s * memory_share),
@@ -237,6 +238,7 @@ def _decode_step(
         ("linear-compute", linear_s * compute_share),
         ("attention-compute", attention_s * compute_share),
         ("host-weights", host_s),
+        ("host-crossings", crossing_s),
         ("collectives", link_s),
         ("step-launch", k.step),
         ("layer-launch", layer_s),
@@ -247,7 +249,7 @@ def _decode_step(
     return _Step(
         total_s=total_s,
         terms=terms,
-        bound=_largest(memory_part, busy_s - memory_part, launch_s, link_s, host_s),
+        bound=_largest(memory_part, busy_s - memory_part, launch_s, link_s, host_s + crossing_s),
     )
 
 

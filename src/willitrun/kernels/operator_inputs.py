@@ -35,6 +35,8 @@ class DeviceRates:
         FP32 peak outside the matrix units [FLOP/s].
     bandwidth_bytes_per_s
         Memory bandwidth [B/s].
+    cache_bytes
+        Last-level cache [B]; zero when unknown.
     multiprocessors, clock_hz
         Streaming multiprocessors (or compute units, cores) and boost clock [Hz]; zero switches their law off.
     power_w
@@ -51,6 +53,7 @@ class DeviceRates:
     gemm_flops_per_s: Array
     vector_flops_per_s: Array
     bandwidth_bytes_per_s: Array
+    cache_bytes: Array
     multiprocessors: Array
     clock_hz: Array
     power_w: Array
@@ -110,8 +113,10 @@ class OperatorCoefficients:
         1.0 where a class disappears (batch norm folded into a convolution), else 0.0; (profiles, classes).
     fused_launches
         1.0 where launches are counted after fusion; (profiles,).
-    saturation
+    conv_saturation, gemm_saturation
         FLOPs per clock and multiprocessor that software sustains; (profiles,).
+    cache_gain
+        How many times more than memory the cache delivers when an operator's traffic fits it; (profiles,).
     flops_per_joule
         FLOPs per joule that the power limit allows on matrix units; (profiles,).
     floor_s
@@ -127,7 +132,9 @@ class OperatorCoefficients:
     leak: Array
     folded: Array
     fused_launches: Array
-    saturation: Array
+    conv_saturation: Array
+    gemm_saturation: Array
+    cache_gain: Array
     flops_per_joule: Array
     floor_s: Array
     host_op_s: Array
@@ -184,7 +191,9 @@ def resolve_coefficients(
         leak=leak,
         folded=(engine[:, None] & foldable[None, :]).astype(float),
         fused_launches=fused.astype(float),
-        saturation=np.exp(by_profile("saturation")),
+        conv_saturation=np.exp(by_profile("saturation.conv")),
+        gemm_saturation=np.exp(by_profile("saturation.gemm")),
+        cache_gain=np.exp(by_profile("cache_gain")),
         flops_per_joule=np.exp(by_profile("flops_per_joule")),
         floor_s=np.exp(by_profile("floor_us")) * 1e-6,
         host_op_s=np.exp(by_profile("host_op_us")) * 1e-6,

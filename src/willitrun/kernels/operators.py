@@ -8,7 +8,7 @@ For every operator class ``i`` of a model (:mod:`willitrun.kernels.operator_work
 
 ``P_i`` is the dense peak with 32-bit accumulation of the unit that runs the class, lowered by two laws: the
 FLOPs per clock and multiprocessor that software sustains, and the FLOPs per joule that a power limit allows.
-``W`` is the memory bandwidth. Efficiencies ``e_i`` and ``h_i`` depend on the class and the execution only.
+``W`` is the memory bandwidth, raised where the traffic of one operator fits the cache. Efficiencies ``e_i`` and ``h_i`` depend on the class and the execution only.
 The same code serves one row and a sweep.
 """
 
@@ -176,8 +176,10 @@ def _compute_seconds(
 ) -> Array:
     """Seconds of arithmetic by class (rows, classes)."""
     images = load.batch * coefficients.flop_scale[profile] / rates.compute_scale
-    conv = images / _sustained(rates.conv_flops_per_s, rates, coefficients, profile)
-    gemm = images / _sustained(rates.gemm_flops_per_s, rates, coefficients, profile)
+    power = coefficients.flops_per_joule[profile] * rates.power_w
+    clocks = rates.multiprocessors * rates.clock_hz
+    conv = images / _sustained(rates.conv_flops_per_s, coefficients.conv_saturation[profile] * clocks, power)
+    gemm = images / _sustained(rates.gemm_flops_per_s, coefficients.gemm_saturation[profile] * clocks, power)
     vector = images / rates.vector_flops_per_s
     seconds = np.empty((len(load.batch), len(OPERATOR_CLASSES)))
     for columns, each in ((_CONV, conv), (_GEMM, gemm), (_VECTOR, vector)):
@@ -206,6 +208,14 @@ def _memory_seconds(
     # A cast reads a 4-byte weight and writes a 2-byte one: 3 bytes per counted element.
     weights[:, _CAST] = work.weight_elements[:, _CAST] * 3.0 / bandwidth
     seconds += weights
+    if (rates.cache_bytes > 0).any():
+        # Traffic of one operator against the cache: what fits comes from there, not from memory.
+        fill = seconds / np.maximum(work.kernels, 1.0)
+        fill *= (bandwidth / np.maximum(rates.cache_bytes, 1.0))[:, None]
+        fill *= fill
+        gain = np.where(rates.cache_bytes > 0, coefficients.cache_gain[profile], 0.0)
+        fill += 1.0
+        seconds /= 1.0 + gain[:, None] / fill
     seconds *= (1.0 - coefficients.folded[profile]) / coefficients.memory[profile]
     seconds[:, _CAST] *= load.autocast
     seconds[:, _STREAM] += load.parameters * coefficients.state_bytes[profile] / bandwidth
@@ -224,11 +234,9 @@ def _floor_seconds(
     return launched * coefficients.floor_s[profile][:, None], launched.sum(1)
 
 
-def _sustained(peak: Array, rates: DeviceRates, coefficients: OperatorCoefficients, profile: Codes) -> Array:
-    """Sustained peak [FLOP/s]: the sheet's, the software's and the power limit's, smoothly."""
-    issue = coefficients.saturation[profile] * rates.multiprocessors * rates.clock_hz
-    power = coefficients.flops_per_joule[profile] * rates.power_w
+def _sustained(peak: Array, issue: Array, power: Array) -> Array:
+    """Sustained peak [FLOP/s]: the sheet's, the software's and the power limit's, smoothly; zero is no limit."""
     slower = 1.0 / (peak * peak)
-    slower = slower + np.where(issue > 0, 1.0 / np.maximum(issue, 1.0) ** 2, 0.0)
-    slower = slower + np.where(power > 0, 1.0 / np.maximum(power, 1.0) ** 2, 0.0)
+    for limit in (issue, power):
+        slower = slower + np.where(limit > 0, 1.0 / np.maximum(limit, 1.0) ** 2, 0.0)
     return np.asarray(1.0 / np.sqrt(slower))

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from willitrun.errors import InvalidWorkloadError
-
 from willitrun.records.bases import CitedRecord, Record
 
 __all__ = [
@@ -102,10 +101,15 @@ class Recipe(Record):
             near = get_close_matches(name, known, n=2)
             hint = ""
             if first["type"] == "extra_forbidden":
-                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Fields: {', '.join(known)}."
+                hint = (
+                    f"Did you mean {' or '.join(map(repr, near))}?"
+                    if near
+                    else f"Fields: {', '.join(known)}."
+                )
             value = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
             raise InvalidWorkloadError(
-                f"{type(self).__name__}.{name}: {first['msg'].removeprefix('Value error, ')}{value}.", hint=hint
+                f"{type(self).__name__}.{name}: {first['msg'].removeprefix('Value error, ')}{value}.",
+                hint=hint,
             ) from error
 
 

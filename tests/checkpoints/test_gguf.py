@@ -420,6 +420,15 @@ def test_a_million_strings_are_not_looked_at():
         read(data)
 
 
+def test_many_arrays_share_one_budget(write):
+    many = {f"x.{number}": ["a"] * 1000 for number in range(1100)}
+    with pytest.raises(CorruptCheckpointError, match="at most"):
+        read(write.gguf(many, []))
+    kept = read(write.gguf({f"x.{number}": [1] * 4000 for number in range(40)}, [])).metadata
+    assert sum(isinstance(value, tuple) for value in kept.values()) == 16
+    assert kept["x.39"] == LongArray(5, 4000)
+
+
 @given(data=st.data())
 def test_mutated_files_only_raise_checkpoint_errors(data, write, tmp_path_factory):
     raw = bytearray(write.gguf(write.metadata, write.llama_tensors()))

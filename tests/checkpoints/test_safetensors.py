@@ -206,6 +206,8 @@ HOSTILE = {
     "deep arrays": framed(b'{"a":' + b"[" * 200_000),
     "100 levels": framed(b'{"a":' * 100 + b"1" + b"}" * 100),
     "crowded": framed(b'{"a":[' + b"[]," * 400_000 + b"[]]}"),
+    "a long text": framed(b'{"a":"' + b"x" * (2 << 20) + b'"}'),
+    "a long list": framed(b'{"a":[' + b"1," * 400_000 + b"1]}"),
     "duplicate keys": framed(b'{"x":1,"x":2}'),
     "NaN": framed(b'{"x":NaN}'),
     "Infinity": framed(b'{"x":-Infinity}'),

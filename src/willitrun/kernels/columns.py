@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def columns_of(rows: Sequence[Any]) -> Columns:
     return Columns(
         {
             name: np.array([getattr(row, name) for row in rows], dtype=dtype)
-            for name, dtype in _dtypes(type(rows[0]))
+            for name, dtype in _dtypes(cast(Hashable, type(rows[0])))
         }
     )
 

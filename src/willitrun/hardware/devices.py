@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from willitrun.errors import AmbiguousNameError, UnitError, UnknownIdError, WillItRunError
+from willitrun.hardware.identity import identify_accelerator
 from willitrun.records.accelerators import Accelerator, Peaks
 from willitrun.records.bases import Citation
 from willitrun.units import format_bytes, parse_bytes, parse_rate
@@ -174,6 +175,12 @@ def _looked_up(wish: DeviceWish, catalog: Catalog) -> Accelerator:
         if len(fitting) != 1:
             raise AmbiguousNameError("accelerator", wish.name, tuple(fitting) or error.candidates) from None
         return catalog.accelerators[fitting[0]]
+    except UnknownIdError:
+        # Drivers and systems spell names in ways that only identification knows ("GeForce RTX 4090", "(R)", "(TM)").
+        known = identify_accelerator(catalog, name=wish.name, memory_bytes=wish.memory_bytes)
+        if known.record_id is None:
+            raise
+        return catalog.accelerators[known.record_id]
     return found
 
 

@@ -24,6 +24,8 @@ _KEYS = (
     "os",
     "memory",
     "memory_bandwidth",
+    "memory_type",
+    "memory_channels",
     "swap",
     "disk_free",
     "disk_read",
@@ -123,13 +125,16 @@ def _apply_quantities(spec: Mapping[Any, Any], fields: dict[str, Any]) -> None:
     ):
         if spec.get(key) is not None:
             fields[ours] = parse_rate(spec[key], dimension)
-    cores = spec.get("cores")
-    if cores is not None:
-        if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
-            raise WillItRunError(
-                f"host.cores is a whole number above 0, got {cores!r}.", code="invalid-machine"
-            )
-        fields["cores"] = cores
+    for key in ("cores", "memory_channels"):
+        count = spec.get(key)
+        if count is not None:
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise WillItRunError(
+                    f"host.{key} is a whole number above 0, got {count!r}.", code="invalid-machine"
+                )
+            fields[key] = count
+    if spec.get("memory_type") is not None:
+        fields["memory_type"] = str(spec["memory_type"])
     generation = spec.get("pcie")
     if generation is not None:
         text = str(generation).lower().removeprefix("gen").strip().removesuffix(".0")

@@ -46,7 +46,7 @@ _SSM = {
     "n_groups": "mamba_n_groups",
     "conv_kernel": "mamba_d_conv",
 }
-_KINDS = {"1": "full_attention", "0": "linear_attention"}
+_KINDS = {"1": "full_attention", "attention": "full_attention", "0": "linear_attention"}
 _LETTERS = {"M": "mamba", "E": "moe", "*": "full_attention", "-": "mlp"}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from accuracy.memory import diffusion, gguf, llamacpp, pytorch, vllm
+from accuracy.memory import diffusion, finetuning, gguf, llamacpp, pytorch, vllm
 from accuracy.memory.formats import ROOT
 
 __all__ = ["fit", "main"]
@@ -164,6 +164,8 @@ def fit(data: Path) -> str:
     shape, peaks = diffusion.fit(data / "mem_diffusion.csv")
     coefficients |= shape
     ranges |= peaks
+    runs = ((re.sub(r"_mbc\d+", "", run.name), run.ratio) for run in finetuning.score(data / "mem_other.csv"))
+    ranges["peak.training"] = _range(_medians(runs))
     ranges |= {
         name: {"low": low, "best": best, "high": high, "n": n, "coverage": 1.0}
         for name, (low, best, high, n) in CONTEXTS.items()

@@ -242,6 +242,10 @@ def model_activation_bytes(
     return np.asarray(total, dtype=np.int64)
 
 
+def _per_logit(element_bytes: ArrayLike, copy_bytes: ArrayLike) -> Int64Array:
+    return as_int64(element_bytes) + as_int64(copy_bytes)
+
+
 def logits_activation_bytes(
     tokens: ArrayLike,
     *,
@@ -250,16 +254,18 @@ def logits_activation_bytes(
     tensor: ArrayLike = 1,
     fused_cross_entropy: ArrayLike = False,
     element_bytes: ArrayLike = 2,
+    copy_bytes: ArrayLike = 8,
 ) -> Int64Array:
     """Logits of the whole batch and their float32 copy and gradient [bytes].
 
-    ``s b V (element + 4 + 4)``; a fused cross entropy works in chunks and keeps none.
+    ``s b V (element_bytes + copy_bytes)``: a float32 copy and its gradient, 8 bytes; 4 where the gradient takes
+    the place of the copy (Megatron). A cross entropy fused with the output matrix works in chunks and keeps none.
 
     Examples
     --------
     >>> logits_activation_bytes(2048, batch=1, vocabulary=128256).item() // 2**20
     2505
     """
-    whole = as_int64(tokens) * as_int64(batch) * as_int64(vocabulary) * (as_int64(element_bytes) + 8)
+    whole = as_int64(tokens) * as_int64(batch) * as_int64(vocabulary) * _per_logit(element_bytes, copy_bytes)
     kept = np.where(np.asarray(fused_cross_entropy, dtype=bool), 0, -(-whole // as_int64(tensor)))
     return np.asarray(kept, dtype=np.int64)

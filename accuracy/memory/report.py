@@ -1,0 +1,210 @@
+"""Score the memory kernels against published logs, files and tables.
+
+Run ``python -m accuracy.memory.report --data ../shared/data [--out FILE]``; any folder with files of the same
+columns will do. Prints a Markdown table and, with ``--out``, writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from accuracy.memory import diffusion, finetuning, gguf, llamacpp, pytorch, vllm
+from accuracy.memory.configurations import config_of, models
+from accuracy.memory.fit import size_class
+from accuracy.memory.formats import ROOT
+from willitrun.errors import WillItRunError
+from willitrun.estimators.inventory import parameters
+
+__all__ = ["main", "report"]
+
+Row = tuple[str, int, str, str]
+
+
+def _share(flags: Iterable[bool]) -> str:
+    array = np.array(list(flags), dtype=bool)
+    return f"{100 * array.mean():.1f} %" if len(array) else "n/a"
+
+
+def _errors(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return "n/a"
+    errors = np.abs(np.asarray(ratios) - 1)
+    return f"median {100 * np.median(errors):.2f} %, p90 {100 * np.quantile(errors, 0.9):.1f} %"
+
+
+def _inside(ratios: Sequence[float], entry: dict[str, float]) -> str:
+    return _share(entry["low"] <= ratio <= entry["high"] for ratio in ratios)
+
+
+def _calibration() -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    text = (ROOT / "catalogs" / "calibrations" / "memory.toml").read_text(encoding="utf-8")
+    loaded = tomllib.loads(text)
+    return loaded["coefficients"], loaded["intervals"]
+
+
+def _parameters(data: Path) -> list[Row]:
+    exact: list[bool] = []
+    unknown: Counter[str] = Counter()
+    for row in models(data / "models.jsonl"):
+        if not row.get("params_from_config"):
+            continue
+        try:
+            config = config_of(row)
+            if config is None:
+                continue
+            found = parameters(config)
+        except (WillItRunError, ValueError):
+            unknown[str((row.get("arch") or {}).get("model_type"))] += 1
+            continue
+        if (row.get("arch") or {}).get("vision"):
+            exact.append(found <= row["params_from_config"])
+        else:
+            exact.append(abs(found / row["params_from_config"] - 1) < 1e-3)
+    text = f"{_share(exact)} within 0.1 % (text part below the whole where a vision tower is counted)"
+    names = ", ".join(sorted(unknown)) or "none"
+    return [("parameters from config fields", len(exact), text, f"equal; refused: {names}")]
+
+
+def _sizes(data: Path, ranges: dict[str, dict[str, float]]) -> list[Row]:
+    scored = list(gguf.score(data / "mem_gguf_sizes.csv", data / "models.jsonl"))
+    rows = []
+    for kind in sorted({sized.kind for sized in scored}):
+        some = [sized for sized in scored if sized.kind == kind and sized.standard]
+        agree = (
+            f"{_share(sized.agrees for sized in some)} to print precision; {_errors([s.ratio for s in some])}"
+        )
+        rows.append((f"GGUF standard mixes, {kind}", len(some), agree, "exact"))
+    raised = [s for s in scored if s.quantization.startswith("ud-") or s.quantization.endswith(("_l", "_xl"))]
+    raised = [s for s in raised if not s.standard]
+    ratios = [s.ratio for s in raised]
+    centred = [s.ratio / ranges[f"gguf-size.{size_class(s.quantization)}"]["best"] for s in raised]
+    hit = _share(
+        ranges[f"gguf-size.{size_class(s.quantization)}"]["low"]
+        <= s.ratio
+        <= ranges[f"gguf-size.{size_class(s.quantization)}"]["high"]
+        for s in raised
+    )
+    text = f"{_errors(centred)}; interval holds {hit}"
+    rows.append(("GGUF publisher mixes by name", len(ratios), text, "median <= 3 %, interval >= 90 %"))
+    return rows
+
+
+def _llamacpp(data: Path) -> list[Row]:
+    logs = [log for log in llamacpp.score(data / "mem_llamacpp.csv") if not log.flagged]
+    rows = [
+        (
+            "KV cache and state, all logs",
+            len(logs),
+            f"{_share(log.kv_exact for log in logs)} exact",
+            ">= 99 %",
+        )
+    ]
+    whole = [log for log in logs if log.devices and log.whole and not log.engine.startswith("ik")]
+    partial = [log for log in logs if log.devices and not log.whole and not log.engine.startswith("ik")]
+    fork = [log for log in logs if log.devices and log.engine.startswith("ik")]
+    for name, some in (("all layers on GPU", whole), ("partly on CPU", partial), ("ik_llama.cpp", fork)):
+        errors = np.array([abs(log.sum_ratio - 1) for log in some])
+        text = (
+            f"median {100 * np.median(errors):.3f} %, {_share(errors < 0.01)} within 1 %, "
+            f"{_share(errors < 0.05)} within 5 %"
+        )
+        owed = "median <= 0.1 %, 95 % / 99 %" if some is whole else "reported"
+        rows.append((f"llama.cpp sum of GPU buffers, {name}", len(some), text, owed))
+    return rows
+
+
+def _vllm(data: Path, coefficients: dict[str, float], ranges: dict[str, dict[str, float]]) -> list[Row]:
+    logs = list(vllm.score(data / "mem_vllm.csv", data / "models.jsonl", coefficients))
+    layout = [log.bytes_per_token_exact for log in logs if log.bytes_per_token_exact is not None]
+    pools = [
+        log.pool_printed / log.pool_predicted for log in logs if log.pool_printed > 0.5 < log.pool_predicted
+    ]
+    tokens = [log.tokens_printed / log.tokens_predicted for log in logs if log.tokens_predicted > 0]
+    tokens = [ratio for ratio in tokens if ratio > 0]
+    peaks = [log.activation_printed / log.activation_predicted for log in logs if log.activation_printed > 0]
+    return [
+        ("vLLM KV bytes per token", len(layout), f"{_share(layout)} within print", "exact"),
+        (
+            "vLLM KV pool given utilization",
+            len(pools),
+            f"{_errors(pools)}; interval holds {_inside(pools, ranges['kv-pool.vllm'])}",
+            "median <= 1.5 %, 90 %",
+        ),
+        ("vLLM KV tokens", len(tokens), _errors(tokens), "median <= 1.5 %"),
+        ("vLLM activation peak", len(peaks), _errors(peaks), "reported"),
+    ]
+
+
+def _pytorch(data: Path, ranges: dict[str, dict[str, float]]) -> list[Row]:
+    peaks = [
+        peak for peak in pytorch.score(data / "mem_other.csv", data / "models.jsonl") if peak.devices == 1
+    ]
+    allocated = [peak.ratio for peak in peaks if "max_memory_allocated" in peak.metric]
+    tables = [peak.ratio for peak in peaks if "speed benchmark" in peak.domain]
+    return [
+        (
+            "transformers peak allocated (optimum-benchmark)",
+            len(allocated),
+            f"{_errors(allocated)}; interval holds {_inside(allocated, ranges['peak.transformers'])}",
+            "median <= 6 %, 90 %",
+        ),
+        (
+            "transformers memory (Qwen tables)",
+            len(tables),
+            f"{_errors(tables)}; interval holds {_inside(tables, ranges['peak.transformers.tables'])}",
+            "median <= 6 %, 90 %",
+        ),
+    ]
+
+
+def _rest(data: Path, coefficients: dict[str, float], ranges: dict[str, dict[str, float]]) -> list[Row]:
+    stages = [stage.ratio for stage in diffusion.score(data / "mem_diffusion.csv", coefficients)]
+    centred = [ratio / ranges["peak.diffusion"]["best"] for ratio in stages]
+    runs = [run.ratio for run in finetuning.score(data / "mem_other.csv")]
+    return [
+        (
+            "diffusion peak (FLUX.1-dev)",
+            len(stages),
+            f"{_errors(centred)}; interval holds {_inside(stages, ranges['peak.diffusion'])}",
+            "median <= 7 %, 90 %",
+        ),
+        ("fine-tuning peak", len(runs), _errors(runs), "median <= 10 %"),
+    ]
+
+
+def report(data: Path) -> str:
+    """The whole table as Markdown."""
+    coefficients, ranges = _calibration()
+    rows = [
+        *_parameters(data),
+        *_sizes(data, ranges),
+        *_llamacpp(data),
+        *_vllm(data, coefficients, ranges),
+        *_pytorch(data, ranges),
+        *_rest(data, coefficients, ranges),
+    ]
+    lines = ["| quantity | n | measured | owed |", "|---|---:|---|---|"]
+    lines += [f"| {name} | {count} | {text} | {owed} |" for name, count, text, owed in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    text = report(arguments.data)
+    print(text, end="")
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -167,7 +167,7 @@ def add_feed_forward(
     """Dense block, or router, experts and shared experts."""
     hidden = config.hidden_size
     if not routed or traits.dense_beside_experts:
-        width = config.intermediate_size
+        width = config.intermediate_size or traits.default_inner * hidden or None
         if width is None and not routed:
             width = required(config, "intermediate_size")
         if width is not None:

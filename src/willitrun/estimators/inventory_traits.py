@@ -104,11 +104,19 @@ class Traits:
     recurrent_norm: bool = True
     """Gated norm at the end of the Mamba-2 block."""
     cross_attention: bool = False
+    default_inner: int = 0
+    """Feed-forward width over hidden width where the config leaves it out."""
+    alternating_updates: bool = False
+    """Gemma 3n: four parallel residual streams, low-rank shortcuts, per-layer inputs."""
+    relative_bias: bool = False
+    """T5: buckets of learnt relative positions in the first layer of each stack."""
     encoder: bool = False
 
 
 LLAMA = Traits()
-LAYER_NORM = Traits(norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True)
+LAYER_NORM = Traits(
+    norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True, default_inner=4
+)
 QWEN2 = Traits(qkv_bias=True, o_bias=False)
 QWEN3 = Traits(qk_norm="head")
 GEMMA = Traits(tied=True)
@@ -195,6 +203,14 @@ TRAITS: dict[str, Traits] = {
     ),
     "deepseek_v2": replace(DEEPSEEK, score_bias=False),
     "minicpm3": replace(DEEPSEEK, score_bias=False),
+    **dict.fromkeys(
+        ("gemma3n", "gemma3n_text"),
+        replace(GEMMA, norms=4, qk_norm="head", alternating_updates=True),
+    ),
+    **dict.fromkeys(
+        ("bailing_moe_v2", "bailing_moe_linear"), replace(LLAMA, fused_qkv=True, qk_norm="head", score_bias=True)
+    ),
+    "t5": replace(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
     "minimax_m2": replace(LLAMA, qk_norm="full", score_bias=True),
     "gpt_oss": replace(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
     **dict.fromkeys(("olmo2", "olmo3", "olmoe"), replace(LLAMA, qk_norm="full")),

@@ -119,11 +119,16 @@ def complete_request(
     format_open = False
     if quantization is None:
         defaulted.append("quantization")
-        quantization, format_open = _default_quantization(described, asked_runtime, catalog)
+        if task_workload.mode == "inference":
+            quantization, format_open = _default_quantization(described, asked_runtime, catalog)
+        elif described.task not in GRAPH_TASKS:
+            quantization = "nf4" if task_workload.mode == "qlora" else "bf16"
     record = None if quantization is None else catalog.resolve("quantization", quantization)
     if asked_runtime is None:
         defaulted.append("runtime")
-        asked_runtime = Runtime(name=_default_runtime(described, record, place, catalog))
+        training = task_workload.mode != "inference" and described.task not in GRAPH_TASKS
+        suits = "transformers" if training else _default_runtime(described, record, place, catalog)
+        asked_runtime = Runtime(name=suits)
         notes.append(
             Reason(
                 code="assumed-runtime",

@@ -1,13 +1,175 @@
-"""Training and fine-tuning: states, gradients and activations as an evaluated request."""
+"""Training and fine-tuning of language models: states, gradients and activations as an evaluated request."""
 
 from __future__ import annotations
 
-from willitrun.estimators.evaluation import Unknown, not_modelled
+import numpy as np
+
+from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
+from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
+from willitrun.estimators.inventory import tensor_inventory
+from willitrun.estimators.inventory_blocks import head_widths
+from willitrun.estimators.inventory_cache import feed_forward_width
+from willitrun.estimators.inventory_traits import traits_of
+from willitrun.estimators.llm_machines import machine_row
+from willitrun.estimators.llm_models import model_row
+from willitrun.estimators.overheads import allocator_factors, runtime_overhead
+from willitrun.estimators.ready import Part, Ready, judge_parts
 from willitrun.estimators.requests import Request
+from willitrun.kernels.overheads import MemoryRange, scale_range
+from willitrun.kernels.training import (
+    TrainingBlock,
+    block_activation_bytes,
+    logits_activation_bytes,
+    lora_parameters,
+    model_activation_bytes,
+    training_states,
+)
+from willitrun.records.models import TransformerConfig
+from willitrun.records.recipes import Placement
+from willitrun.records.results import Reason, SpeedEstimate
 
 __all__ = ["evaluate_training"]
 
+ADAPTED_PARTS = ("attention", "dense_ffn", "shared_experts")
+"""Matrices that LoRA adapts where nobody lists modules: all linear layers but routed experts and heads."""
 
-def evaluate_training(request: Request) -> Unknown:
-    """Training is answered with unknown and a reason until its kernels are wired to requests."""
-    return not_modelled(request, "memory-not-modelled", f"{request.workload.mode} is not wired to verdicts yet.")
+
+def evaluate_training(request: Request) -> Evaluated:
+    """Memory of a training step; its speed is not modelled yet and says so."""
+    transformer = request.model.transformer
+    if transformer is None:
+        return not_modelled(
+            request,
+            "memory-not-modelled",
+            f"{request.workload.mode} of {request.model.task} is not modelled yet.",
+        )
+    try:
+        return _language(request, transformer)
+    except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
+        return from_error(request, error)
+
+
+def _block(config: TransformerConfig) -> TrainingBlock:
+    heads, kv_heads, key, value = head_widths(config, 0)
+    return TrainingBlock(
+        hidden=config.hidden_size,
+        feed_forward=feed_forward_width(config),
+        query=heads * key,
+        key_value=kv_heads * max(key, value),
+        heads=heads,
+        gated=traits_of(config.model_type).gated,
+    )
+
+
+def _trained(request: Request, config: TransformerConfig, total: int) -> int:
+    if request.workload.mode == "full-finetune":
+        return total
+    groups = [group for group in tensor_inventory(config) if group.part in ADAPTED_PARTS and group.matrix]
+    return int(
+        lora_parameters(
+            np.array([group.rows for group in groups], dtype=np.int64),
+            np.array([group.width for group in groups], dtype=np.int64),
+            np.array([group.count * group.stack for group in groups], dtype=np.int64),
+            request.workload.lora_rank or 16,
+        )
+    )
+
+
+def _language(request: Request, config: TransformerConfig) -> Ready:
+    load = request.workload
+    view = machine_row(request)
+    mode = load.mode
+    catalog = request.catalog
+    frozen = catalog.quantizations["nf4" if mode == "qlora" else "bf16"]
+    row = model_row(request.model, frozen, "safetensors", catalog)
+    total = row.dense_params + row.lm_head_params + row.expert_params
+    trained = _trained(request, config, total)
+    ranks = len(view.available)
+    full = mode == "full-finetune"
+    states = training_states(
+        trained,
+        frozen_bytes=0 if full else row.repeating + row.output,
+        # Adapters are small enough to be kept in float32.
+        parameter_bytes=2 if full else 4,
+        gradient_bytes=2 if full else 4,
+        master_bytes=4 if full else 0,
+        optimizer=load.optimizer or "adamw",
+        zero_stage=load.zero_stage or 0,
+        ranks=ranks,
+    )
+    tokens, batch = load.context_tokens or 1, load.batch_size or 1
+    checkpointing = load.gradient_checkpointing or "none"
+    block = block_activation_bytes(_block(config), tokens, batch=batch)
+    kept = model_activation_bytes(
+        block,
+        tokens,
+        batch=batch,
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        checkpointing="full" if checkpointing == "full" else "none",
+    )
+    logits = logits_activation_bytes(tokens, batch=batch, vocabulary=config.vocab_size)
+    activation = int(kept) + int(logits)
+    low, best, high = allocator_factors(request)
+    held = int(states.device_total) + activation
+    slack = scale_range(np.int64(held), low - 1.0, best - 1.0, high - 1.0)
+    context = MemoryRange(*(np.int64(v) for v in runtime_overhead(request, host=view.row.on_host)))  # type: ignore[arg-type]
+    inputs: dict[str, float | int | str] = {
+        "parameters": total,
+        "trained_parameters": trained,
+        "zero_stage": load.zero_stage or 0,
+        "ranks": ranks,
+    }
+    step: dict[str, float | int | str] = {
+        "tokens": tokens,
+        "batch_size": batch,
+        "gradient_checkpointing": checkpointing,
+    }
+    parts = [
+        Part.exact(
+            "weights",
+            "weights and master copy",
+            int(states.parameters + states.master),
+            "trained x 2 + master 4 bytes (frozen ones at their format), sharded by ZeRO stage",
+            inputs,
+        ),
+        Part.exact(
+            "gradient",
+            "gradients",
+            int(states.gradients),
+            "trained x bytes per gradient / ranks from stage 2",
+            inputs,
+        ),
+        Part.exact(
+            "optimizer",
+            "optimizer states",
+            int(states.optimizer),
+            "trained x bytes per state / ranks from stage 1",
+            inputs | {"optimizer": load.optimizer or "adamw"},
+        ),
+        Part.exact(
+            "activation",
+            "activations kept for the backward pass",
+            activation,
+            "sum over layers of tensors saved per block + logits of the whole batch",
+            step,
+        ),
+        Part.ranged("overhead", "device context", context, "context and libraries of PyTorch", {}),
+        Part.ranged(
+            "overhead", "allocator slack", slack, "(reserved / allocated - 1) x everything allocated", {}
+        ),
+    ]
+    tier, memory, reason = judge_parts(
+        request, view, parts, host_bytes=int(states.host), disk_bytes=row.total_bytes
+    )
+    note = Reason(code="speed-not-modelled", message="The time of a fine-tuning step is not calibrated yet.")
+    return Ready(
+        request=request,
+        tier=tier,
+        placement=Placement(strategy="data" if ranks > 1 else "single", dp=ranks if ranks > 1 else None),
+        reasons=(reason, *view.reasons, note),
+        cites=(),
+        calibrations=("memory", "system-reserve"),
+        memory=memory,
+        speed=SpeedEstimate(notes=(note,)),
+    )

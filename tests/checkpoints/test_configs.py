@@ -195,6 +195,30 @@ def test_nested_text_takes_class_defaults_for_all():
     assert model.task == "image-text-to-text"
     assert (model.transformer.num_attention_heads, model.transformer.vocab_size) == (8, 262208)
     assert model.transformer.vision.image_size == 896
+    assert model.transformer.vision.parameters is None
+
+
+@pytest.mark.parametrize(
+    ("tower", "published"),
+    [
+        # google/siglip-so400m-patch14-384 without its pooling head; the tower of Qwen2.5-VL-7B without merger.
+        (
+            {"model_type": "siglip_vision_model", "hidden_size": 1152, "num_hidden_layers": 27,
+             "intermediate_size": 4304, "patch_size": 14, "image_size": 384},
+            412_442_352,
+        ),
+        (
+            {"model_type": "clip_vision_model", "hidden_size": 1024, "num_hidden_layers": 24,
+             "intermediate_size": 4096, "patch_size": 14, "image_size": 336},
+            303_507_456,
+        ),
+    ],
+)  # fmt: skip
+def test_vision_towers_are_counted_by_shape(tower, published):
+    config = {"model_type": "llava", "text_config": BASE, "vision_config": tower}
+    model = describe_model(config)
+    assert math.isclose(model.transformer.vision.parameters, published, rel_tol=0.01)
+    assert "without the projector" in model.parameters_note
 
 
 def test_the_outer_config_ties_the_inner_one():
@@ -397,6 +421,39 @@ def test_contradictions(changes):
 def test_bad_json(content, store):
     with pytest.raises(CorruptCheckpointError):
         describe_model(store("config.json", content))
+
+
+def test_infinity_passes_where_python_wrote_it(store):
+    """nvidia/Nemotron-H publishes ``"time_step_limit": [0.0, Infinity]``."""
+    model = describe_model(store("config.json", json.dumps({**BASE, "time_step_limit": [0.0, math.inf]})))
+    assert model.transformer.hidden_size == 64
+    with pytest.raises(CorruptCheckpointError, match="hidden_size"):
+        describe_model(store("config.json", json.dumps({**BASE, "hidden_size": math.inf})))
+
+
+def test_model_optimizer_keeps_its_quantization_beside(store):
+    store("hf_quant_config.json", {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}})
+    assert describe_model(store("config.json", {**BASE, "torch_dtype": "bfloat16"})).quantization == "nvfp4"
+
+
+def test_other_group_sizes_are_a_stated_doubt():
+    weights = {"num_bits": 4, "type": "int", "group_size": 32}
+    block = {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "config_groups": {"a": {"weights": weights}},
+    }
+    model = describe_model({**BASE, "quantization_config": block})
+    assert model.quantization == "gptq-int4"
+    assert "groups of 32" in model.flags[0]
+
+
+def test_the_text_part_may_name_the_quantization():
+    inner = {**BASE, "quantization_config": {"quant_method": "fp8"}}
+    assert (
+        describe_model({"model_type": "llava", "dtype": "bfloat16", "text_config": inner}).quantization
+        == "fp8"
+    )
 
 
 def test_a_self_containing_mapping():

@@ -159,6 +159,24 @@ def test_packed_weights_are_no_parameters(write, store):
     assert {row[:3] for row in model.tensors.rows} == {("attn_q", "i32", 2), ("attn_q", "f16", 1)}
 
 
+def test_a_stored_tower_is_counted(write, store):
+    tower = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "intermediate_size": 16,
+    }
+    store(
+        "config.json",
+        {"model_type": "llava", "text_config": write.config, "vision_config": tower | {"patch_size": 2}},
+    )
+    tensors = write.llama_stored() | {"vision_tower.encoder.layers.0.mlp.fc1.weight": ("BF16", (16, 8))}
+    model = describe_model(store("model.safetensors", write.safetensors(tensors)))
+    assert model.transformer.vision.parameters == 128
+    assert model.parameters_note == ""
+    assert ("vision", "bf16", 1, 128, 256) in model.tensors.rows
+
+
 def test_pickles_are_never_opened(store):
     with pytest.raises(UnsupportedFormatError, match="pickled"):
         describe_model(store("pytorch_model.bin", b"\x80\x02}q\x00."))

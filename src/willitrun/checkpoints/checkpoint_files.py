@@ -21,7 +21,7 @@ from willitrun.records.models import Model, Task
 __all__ = ["model_from_directory", "model_from_file"]
 
 MAX_CONFIG_BYTES = 4 << 20
-MAX_CONFIG_CONTAINERS = 20_000
+MAX_CONFIG_CONTAINERS = 100_000
 MAX_CONFIG_VALUES = 100_000
 """ImageNet-21k has 21,843 labels, written once each way."""
 MAX_INDEX_BYTES = 32 << 20
@@ -131,19 +131,33 @@ def _read(path: Path, read: Callable[[BinaryIO, int, str], Header]) -> Header:
         raise _unreadable(path.name, error) from None
 
 
-def _json(path: Path, most_bytes: int, most_containers: int, most_values: int) -> dict[str, object]:
+def _json(
+    path: Path, most_bytes: int, most_containers: int, most_values: int, *, constants: bool = False
+) -> dict[str, object]:
     def read(stream: BinaryIO, size: int, what: str) -> bytes:
         if size > most_bytes:
             raise CorruptCheckpointError(f"{what} has {size} bytes; at most {most_bytes} are accepted.")
         return stream.read(size)
 
     return parse_object(
-        _read(path, read), path.name, most_containers=most_containers, most_values=most_values
+        _read(path, read),
+        path.name,
+        most_containers=most_containers,
+        most_values=most_values,
+        constants=constants,
     )
 
 
 def _config(path: Path) -> dict[str, object]:
-    return _json(path, MAX_CONFIG_BYTES, MAX_CONFIG_CONTAINERS, MAX_CONFIG_VALUES)
+    """A config, with the quantization that NVIDIA's ModelOpt keeps in a file of its own beside it."""
+    limits = (MAX_CONFIG_BYTES, MAX_CONFIG_CONTAINERS, MAX_CONFIG_VALUES)
+    config = _json(path, *limits, constants=True)
+    beside = path.with_name("hf_quant_config.json")
+    if "quantization_config" not in config and beside.is_file():
+        block = _json(beside, *limits, constants=True).get("quantization")
+        if isinstance(block, dict):
+            config["quantization_config"] = {"quant_method": "modelopt", **block}
+    return config
 
 
 def _parts(path: Path) -> list[Path]:
@@ -238,7 +252,7 @@ def _with_stored(model: Model, tensors: Sequence[StoredTensor]) -> Model:
     """Add what only the weights themselves tell: their number, and the format they are really in."""
     weights = [tensor for tensor in tensors if not tensor.name.endswith((*_BUFFERS, *_SCALES))]
     packed = [tensor for tensor in weights if tensor.dtype not in _FLOATS]
-    update: dict[str, object] = {}
+    update: dict[str, object] = {"parameters_note": ""}  # of the config alone
     if packed:
         update["parameters_note"] = f"{len(packed)} tensors are packed: elements are not parameters"
     elif weights:
@@ -254,10 +268,13 @@ def _with_stored(model: Model, tensors: Sequence[StoredTensor]) -> Model:
             update["quantization"] = stored
             stated = f"quantization: config.json says {model.quantization}, most weights are {stored}"
             update["flags"] = (*(flag for flag in model.flags if "assumed" not in flag), stated)
-    towers = sum(tensor.elements for tensor in weights if stored_role(tensor.name, None) == "vision")
-    if towers and not packed and model.transformer and model.transformer.vision:
-        tower = model.transformer.vision.model_copy(update={"parameters": towers})
-        update["transformer"] = model.transformer.model_copy(update={"vision": tower})
+    tower = [tensor for tensor in weights if stored_role(tensor.name, None) == "vision"]
+    counted = bool(tower) and all(tensor.dtype in _FLOATS for tensor in tower)
+    if counted and model.transformer and model.transformer.vision:
+        vision = model.transformer.vision.model_copy(
+            update={"parameters": sum(tensor.elements for tensor in tower)}
+        )
+        update["transformer"] = model.transformer.model_copy(update={"vision": vision})
     return model.model_copy(update=update)
 
 

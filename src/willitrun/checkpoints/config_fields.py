@@ -125,11 +125,11 @@ class ConfigFields:
         return value
 
     def word(self, name: str) -> str | None:
-        """A short printable string."""
+        """A short printable string; an empty one counts as absent."""
         value = self.raw(name)
-        if value is None:
+        if value is None or value == "":
             return None
-        if not isinstance(value, str) or not value or len(value) > 200 or not value.isprintable():
+        if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
             raise CorruptCheckpointError(f"{self.what}: {name} is {shown(value)}; a short text is expected.")
         return value
 

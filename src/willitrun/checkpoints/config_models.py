@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from willitrun.checkpoints.config_fields import ConfigFields, missing
-from willitrun.checkpoints.quantization_names import stored_quantization
+from willitrun.checkpoints.quantization_names import stored_dtype, stored_quantization
 from willitrun.checkpoints.text_configs import class_defaults, is_known, read_text_config
 from willitrun.checkpoints.vision_configs import is_vision, read_vision_config
 from willitrun.errors import CorruptCheckpointError, UnsupportedArchitectureError
@@ -69,11 +69,11 @@ def model_from_config(
     """
     fields = ConfigFields(config, what=what)
     facts = local_facts(name)
-    facts["quantization"] = stored_quantization(config, what)
     if is_vision(config):
         vision = read_vision_config(config, what)
         family = str(config.get("model_type") or vision.architecture).partition("_")[0]
-        facts["quantization"] = facts["quantization"] or "f32"
+        # Classifiers are published in f32 where nothing else is said.
+        facts |= _format(config, what) or {"quantization": "f32"}
         task: Task = "image-classification" if vision.num_classes else "image-feature-extraction"
         return Model(**facts, family=family[:60], task=task, vision=vision)
     model_type = fields.word("model_type")
@@ -84,7 +84,7 @@ def model_from_config(
     nested = next((key for key in _NESTED if isinstance(config.get(key), Mapping)), None)
     if nested is None:
         transformer = read_text_config(config, model_type, what)
-        facts["quantization"] = facts["quantization"] or _unstated(what, facts)
+        facts |= _format(config, what) or _assumed(what)
         return Model(
             **facts, family=model_type, task=_task(fields, transformer, embeds), transformer=transformer
         )
@@ -94,10 +94,10 @@ def model_from_config(
     if not is_known(text_type):
         raise UnsupportedArchitectureError(f"{inner}: the architecture {text_type!r} is not known.")
     transformer = read_text_config(part, text_type, inner, outer=config)
-    facts["quantization"] = (
-        facts["quantization"] or stored_quantization(part, inner) or _unstated(what, facts)
-    )
+    facts |= _format(config, what, part) or _assumed(what)
     sees = config.get("vision_config") is not None
+    if transformer.vision is not None and transformer.vision.parameters:
+        facts["parameters_note"] = "the vision tower is counted by its shape, without the projector"
     return Model(
         **facts,
         family=model_type,
@@ -106,9 +106,19 @@ def model_from_config(
     )
 
 
-def _unstated(what: str, facts: dict[str, Any]) -> str:
-    facts["flags"] = (f"quantization: {what} gives no dtype; bf16 assumed",)
-    return "bf16"
+def _format(
+    config: Mapping[str, object], what: str, part: Mapping[str, object] | None = None
+) -> dict[str, Any] | None:
+    """Quantization, and flags for doubts about it: the whole config's word, then that of its text part."""
+    named = stored_quantization(config, what) or (stored_quantization(part, what) if part else None)
+    if named is not None:
+        return {"quantization": named[0], "flags": (named[1],) if named[1] else ()}
+    dtype = stored_dtype(config) or (stored_dtype(part) if part else None)
+    return {"quantization": dtype} if dtype else None
+
+
+def _assumed(what: str) -> dict[str, Any]:
+    return {"quantization": "bf16", "flags": (f"quantization: {what} gives no dtype; bf16 assumed",)}
 
 
 def _task(fields: ConfigFields, config: TransformerConfig, embeds: bool) -> Task:
@@ -131,7 +141,7 @@ def _whisper(config: Mapping[str, object], facts: dict[str, Any], what: str) -> 
     for name in ("hidden_size", "num_hidden_layers", "encoder_layers"):
         if not fields.states(name):
             raise missing(what, name)
-    facts["quantization"] = facts["quantization"] or _unstated(what, facts)
+    facts |= _format(config, what) or _assumed(what)
     hidden, positions = fields.required("hidden_size"), fields.required("max_source_positions")
     encoder = fields.required("encoder_layers", most=4096)
     heads = fields.required("num_attention_heads", most=1 << 20)

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from willitrun.errors import CorruptCheckpointError
 
@@ -27,7 +27,7 @@ def shown(value: object, most: int = 60) -> str:
 
 
 def parse_object(
-    data: bytes, what: str, *, most_containers: int, most_values: int = 1 << 20
+    data: bytes, what: str, *, most_containers: int, most_values: int = 1 << 20, constants: bool = False
 ) -> dict[str, object]:
     """Parse one JSON object, refusing whatever could exhaust time or memory.
 
@@ -41,6 +41,8 @@ def parse_object(
         Objects and arrays that a sane file of this kind may hold; counted before parsing.
     most_values
         Commas that it may hold.
+    constants
+        Let NaN and Infinity pass, which Python writes and JSON does not know: published configs have them.
 
     Raises
     ------
@@ -66,8 +68,10 @@ def parse_object(
     except UnicodeDecodeError as error:
         raise CorruptCheckpointError(f"{what} is not UTF-8 (byte {error.start}).") from None
 
-    def refuse(constant: str) -> NoReturn:
-        raise CorruptCheckpointError(f"{what} holds {constant}, which is not JSON.")
+    def constant(word: str) -> float:
+        if constants:
+            return float(word)
+        raise CorruptCheckpointError(f"{what} holds {word}, which is not JSON.")
 
     def real(digits: str) -> float:
         value = float(digits)
@@ -84,7 +88,7 @@ def parse_object(
         return found
 
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=real, object_pairs_hook=unique)
+        value = json.loads(text, parse_constant=constant, parse_float=real, object_pairs_hook=unique)
     except CorruptCheckpointError:
         raise
     except RecursionError:

@@ -27,6 +27,7 @@ LAYER_KINDS = frozenset(
 _WORDS = {
     "attention": "full_attention",
     "indexed_attention": "full_attention",
+    "deepseek_sparse_attention": "full_attention",
     "global": "full_attention",
     "local": "sliding_attention",
     "short_conv": "conv",

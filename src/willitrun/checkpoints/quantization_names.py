@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from willitrun.checkpoints.config_fields import ConfigFields
+from willitrun.checkpoints.json_reading import shown
 from willitrun.errors import UnsupportedFormatError
 
-__all__ = ["DTYPE_NAMES", "stored_quantization"]
+__all__ = ["DTYPE_NAMES", "stored_dtype", "stored_quantization"]
 
 DTYPE_NAMES = {
     "bfloat16": "bf16",
@@ -22,8 +23,8 @@ DTYPE_NAMES = {
 }
 
 
-def stored_quantization(config: Mapping[str, object], what: str) -> str | None:
-    """The format that ``quantization_config`` or ``dtype`` names; None where neither is there.
+def stored_quantization(config: Mapping[str, object], what: str) -> tuple[str, str] | None:
+    """The format that ``quantization_config`` names, and a doubt about it; None where there is none.
 
     Raises
     ------
@@ -34,9 +35,16 @@ def stored_quantization(config: Mapping[str, object], what: str) -> str | None:
     for key in ("quantization_config", "quantization"):
         block = fields.block(key) if not isinstance(fields.raw(key), str) else None
         if block:
-            return _quantized(ConfigFields(block, what=f"{what}: {key}"))
+            inner = ConfigFields(block, what=f"{what}: {key}")
+            name = _quantized(inner)
+            return name, _doubt(inner, name)
+    return None
+
+
+def stored_dtype(config: Mapping[str, object]) -> str | None:
+    """The format that ``dtype`` or ``torch_dtype`` names; None where neither does."""
     for key in ("dtype", "torch_dtype"):
-        word = fields.raw(key)
+        word = config.get(key)
         if isinstance(word, str):
             return DTYPE_NAMES.get(word.removeprefix("torch."))
     return None
@@ -62,7 +70,7 @@ def _quantized(fields: ConfigFields) -> str:
         return "int8"
     if method in ("compressed-tensors", "compressed_tensors"):
         return _compressed(fields)
-    if method == "modelopt":
+    if method in ("modelopt", ""):
         algorithm = (fields.word("quant_algo") or "").lower()
         if algorithm in ("fp8", "nvfp4"):
             return algorithm
@@ -73,28 +81,43 @@ def _quantized(fields: ConfigFields) -> str:
     )
 
 
+def _doubt(fields: ConfigFields, name: str) -> str:
+    if name not in ("awq-int4", "gptq-int4", "gptq-int8"):
+        return ""
+    sizes = [fields.raw("group_size"), fields.raw("q_group_size")]
+    sizes += [weights.raw("group_size") for weights in _weight_groups(fields)]
+    stated = next((size for size in sizes if type(size) is int), None)
+    if stated in (None, 128):
+        return ""
+    return f"quantization: groups of {shown(stated)} weights; {name} is counted in groups of 128"
+
+
+def _weight_groups(fields: ConfigFields) -> Iterator[ConfigFields]:
+    for group in (fields.block("config_groups") or {}).values():
+        weights = (
+            ConfigFields(group, what=fields.what).block("weights") if isinstance(group, Mapping) else None
+        )
+        if weights:
+            yield ConfigFields(weights, what=fields.what)
+
+
 def _compressed(fields: ConfigFields) -> str:
     layout = (fields.word("format") or "").lower()
     if "nvfp4" in layout:
         return "nvfp4"
     if "mxfp4" in layout:
         return "mxfp4"
-    for group in (fields.block("config_groups") or {}).values():
-        weights = (
-            ConfigFields(group, what=fields.what).block("weights") if isinstance(group, Mapping) else None
-        )
-        if weights:
-            inner = ConfigFields(weights, what=fields.what)
-            bits, kind = inner.positive("num_bits", most=64), inner.word("type")
-            if kind == "float" and bits == 8:
-                return "fp8"
-            if kind == "int" and bits == 8:
-                return "int8"
-            if kind == "int" and bits == 4:
-                # Packed 4-bit groups with 16-bit scales: the layout of GPTQ without its group index.
-                return "gptq-int4"
-            if kind == "float" and bits == 4:
-                return "nvfp4"
+    for weights in _weight_groups(fields):
+        bits, kind = weights.positive("num_bits", most=64), weights.word("type")
+        if kind == "float" and bits == 8:
+            return "fp8"
+        if kind == "int" and bits == 8:
+            return "int8"
+        if kind == "int" and bits == 4:
+            # Packed 4-bit groups with 16-bit scales: the layout of GPTQ without its group index.
+            return "gptq-int4"
+        if kind == "float" and bits == 4:
+            return "nvfp4"
     if layout in ("float-quantized", "naive-quantized"):
         return "fp8"
     if layout == "int-quantized":

@@ -129,7 +129,7 @@ def read_text_config(
     if not is_known(model_type):
         raise UnsupportedArchitectureError(
             f"{what}: the architecture {model_type!r} is not known.",
-            hint="Nothing is guessed from its neighbours; a GGUF or safetensors file gives at least its bytes.",
+            hint="Nothing is guessed from its neighbours.",
         )
     model_type = _SAME_AS.get(model_type, model_type)
     fields = ConfigFields(config, class_defaults().get(model_type) if defaults is None else defaults, what)

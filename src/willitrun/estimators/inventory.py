@@ -6,6 +6,13 @@ from functools import lru_cache
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
 from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward, add_recurrence
+from willitrun.estimators.inventory_encoders import (
+    add_alternating_updates,
+    add_audio_encoder,
+    add_biased_projections,
+    add_projections,
+    add_text_encoder,
+)
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
@@ -40,7 +47,11 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
     for layer in range(config.num_hidden_layers):
         _add_layer(out, config, traits, layer)
     if config.model_type == "whisper":
-        _add_audio_encoder(out, config)
+        add_audio_encoder(out, config)
+    if traits.relative_bias:
+        add_text_encoder(out, config, traits)
+    if traits.alternating_updates:
+        add_alternating_updates(out, config, None)
     if traits.final_norm:
         out.norm(None, "output_norm", config.hidden_size, bias=traits.norm_bias)
     if traits.head and not is_tied(config):
@@ -107,19 +118,24 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
         else:
             add_attention(out, config, traits, layer)
         return
-    out.norms(layer, traits.norms, bias=traits.norm_bias)
+    grouped = traits.grouped_norms if (config.num_key_value_heads or 1) > 1 else 0
+    out.norms(layer, grouped or traits.norms, bias=traits.norm_bias)
     if recurrent or traits.parallel_mixers:
         add_recurrence(out, config, traits, layer)
     if not recurrent:
         add_attention(out, config, traits, layer)
-    if traits.cross_attention:
-        _add_whisper_attention(out, config, layer, "cross_attn", "attention")
+    if traits.relative_bias:
+        add_projections(out, config, layer, "cross_attn", "attention")
+    elif traits.cross_attention:
+        add_biased_projections(out, config, layer, "cross_attn", "attention")
     add_feed_forward(out, config, traits, layer, routed=is_routed(config, layer))
     per_layer = config.hidden_size_per_layer_input
     if per_layer:
         out.matrix(layer, "per_layer_inp_gate", "dense_ffn", per_layer, config.hidden_size)
         out.matrix(layer, "per_layer_proj", "dense_ffn", config.hidden_size, per_layer)
         out.norm(layer, "per_layer_post_norm", config.hidden_size)
+    if traits.alternating_updates:
+        add_alternating_updates(out, config, layer)
     if traits.layer_scalars:
         out.vector(layer, "layer_scalar", traits.layer_scalars)
 
@@ -140,32 +156,6 @@ def _add_prediction_layer(out: Collector, config: TransformerConfig, traits: Tra
         out.matrix(layer, "nextn_eh_proj", "prediction", hidden, 2 * hidden)
         for name in ("nextn_enorm", "nextn_hnorm", "nextn_shared_head_norm"):
             out.norm(layer, name, hidden)
-
-
-def _add_whisper_attention(
-    out: Collector, config: TransformerConfig, layer: int, role: str, part: str
-) -> None:
-    hidden = config.hidden_size
-    for name in ("q", "k", "v", "out"):
-        out.matrix(layer, f"{role}_{name}", part, hidden, hidden)
-    # Whisper's key projection has no bias.
-    out.vector(layer, f"{role}_bias", 3 * hidden)
-
-
-def _add_audio_encoder(out: Collector, config: TransformerConfig) -> None:
-    hidden, depth = config.hidden_size, config.encoder_layers
-    if depth is None or config.max_source_positions is None or config.intermediate_size is None:
-        raise MissingDataError("whisper needs encoder_layers, max_source_positions and encoder_ffn_dim.")
-    with out.redirect("encoder"):
-        for layer in range(depth):
-            _add_whisper_attention(out, config, layer, "enc_attn", "encoder")
-            out.matrix(layer, "enc_ffn_up", "encoder", config.intermediate_size, hidden)
-            out.matrix(layer, "enc_ffn_down", "encoder", hidden, config.intermediate_size)
-            out.vector(layer, "enc_ffn_bias", config.intermediate_size + hidden)
-            out.norm(layer, "enc_attn_norm", hidden, bias=True)
-            out.norm(layer, "enc_ffn_norm", hidden, bias=True)
-        out.matrix(None, "enc_position_embd", "encoder", config.max_source_positions, hidden)
-        out.norm(None, "enc_output_norm", hidden, bias=True)
 
 
 def parameters(config: TransformerConfig, *, prediction_layers: bool = False) -> int:

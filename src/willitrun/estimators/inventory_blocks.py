@@ -101,6 +101,7 @@ def add_attention(
         config.num_kv_shared_layers > 0
         and layer >= config.num_hidden_layers - config.num_kv_shared_layers
         and not full
+        and not traits.alternating_updates  # these checkpoints store the matrices all the same
     )
     value_is_key = (
         config.attention_k_eq_v and config.layer_type(layer) == "full_attention" and bool(config.layer_types)

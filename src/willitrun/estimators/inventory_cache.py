@@ -77,7 +77,10 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
             continue
         _add_cell(sums, config, traits, layer, latent)
     window = config.attention_chunk_size or config.sliding_window or 0
-    cross = config.num_hidden_layers * config.hidden_size if traits.cross_attention else 0
+    cross = 0
+    if traits.cross_attention:
+        heads, _, _, value = head_widths(config, 0)
+        cross = config.num_hidden_layers * heads * value
     return KvLayout(
         full_k=sums.full_k,
         full_v=sums.full_v,

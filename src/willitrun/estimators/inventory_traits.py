@@ -104,6 +104,8 @@ class Traits:
     recurrent_norm: bool = True
     """Gated norm at the end of the Mamba-2 block."""
     cross_attention: bool = False
+    grouped_norms: int = 0
+    """Norms per layer where keys are grouped over several heads (Falcon 40B and later)."""
     default_inner: int = 0
     """Feed-forward width over hidden width where the config leaves it out."""
     alternating_updates: bool = False
@@ -114,9 +116,7 @@ class Traits:
 
 
 LLAMA = Traits()
-LAYER_NORM = Traits(
-    norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True, default_inner=4
-)
+LAYER_NORM = Traits(norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True, default_inner=4)
 QWEN2 = Traits(qkv_bias=True, o_bias=False)
 QWEN3 = Traits(qk_norm="head")
 GEMMA = Traits(tied=True)
@@ -208,7 +208,8 @@ TRAITS: dict[str, Traits] = {
         replace(GEMMA, norms=4, qk_norm="head", alternating_updates=True),
     ),
     **dict.fromkeys(
-        ("bailing_moe_v2", "bailing_moe_linear"), replace(LLAMA, fused_qkv=True, qk_norm="head", score_bias=True)
+        ("bailing_moe_v2", "bailing_moe_linear"),
+        replace(LLAMA, fused_qkv=True, qk_norm="head", score_bias=True),
     ),
     "t5": replace(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
     "minimax_m2": replace(LLAMA, qk_norm="full", score_bias=True),
@@ -232,7 +233,14 @@ TRAITS: dict[str, Traits] = {
     **dict.fromkeys(("gpt2", "gpt_bigcode"), replace(LAYER_NORM, fused_qkv=True, positions=0, tied=True)),
     "bloom": replace(LAYER_NORM, fused_qkv=True, embedding_norm=True, tied=True),
     "falcon": replace(
-        LAYER_NORM, fused_qkv=True, qkv_bias=False, o_bias=False, ffn_bias=False, norms=1, tied=True
+        LAYER_NORM,
+        fused_qkv=True,
+        qkv_bias=False,
+        o_bias=False,
+        ffn_bias=False,
+        norms=1,
+        tied=True,
+        grouped_norms=2,
     ),
     "mpt": replace(
         LAYER_NORM, fused_qkv=True, norm_bias=False, qkv_bias=False, o_bias=False, ffn_bias=False, tied=True
@@ -307,4 +315,7 @@ def checked_traits(config: TransformerConfig) -> Traits:
     pure = config.model_type in ("mamba", "mamba2", "falcon_mamba")
     if hybrid and not pure and config.layer_types is None:
         raise MissingDataError(f"{config.model_type} mixes kinds of layers and needs layer_types.")
+    if traits.relative_bias:
+        # T5's first version has a plain feed-forward block, version 1.1 and its relatives a gated one.
+        return replace(traits, gated="gated" in (config.hidden_act or ""))
     return traits

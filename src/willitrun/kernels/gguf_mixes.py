@@ -58,7 +58,7 @@ STANDARD_MIXES: dict[str, str] = {
 _KEPT_F32 = frozenset(
     {"ffn_gate_inp", "position_embd", "token_types", "ssm_conv1d", "shortconv_conv", "attn_rel_b"}
 )
-_KEPT_F16 = frozenset({"per_layer_model_proj", "altup", "laurel"})
+_KEPT_F16 = ("per_layer_model_proj", "altup", "laurel")
 _VERY_LOW = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m"})
 _LOW_WITH_IQ3_S = frozenset({"iq2_s", "iq2_m"})
 _OUTPUT_Q5_K = _VERY_LOW | {"iq3_xxs"}
@@ -192,7 +192,7 @@ def tensor_format(group: TensorGroup, ordinal: int, mix: str, context: MixContex
         return "f16" if base in BLOCK_LAYOUTS and base != "f32" else "f32"
     if base in ("f32", "f16", "bf16"):
         return base
-    if group.role in _KEPT_F16:
+    if group.role.startswith(_KEPT_F16):
         return "f16"
     return fallback_format(_chosen(group, ordinal, mix, base, context), group.width)
 

@@ -90,7 +90,7 @@ def judge(request: Request) -> Verdict:
         reasons.append(floor_reason)
     reasons += request.notes
     estimate = found.memory_estimate()
-    speed = found.speed_estimate()
+    speed = found.speed_estimate() if found.tier != "will-not-run" else None
     remedies = find_remedies(found) if _wants_remedies(found, practical) else ()
     see, links = verdict_links(request, found.tier, speed, reasons)
     return Verdict(

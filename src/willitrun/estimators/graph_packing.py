@@ -97,9 +97,7 @@ def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
 
 
 def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
-    """The speed estimate of one row."""
-    if found.tier == "will-not-run" and not found.request.blockers:
-        return None
+    """The speed estimate of one row, for as long as it fits: whether it does is the memory's question."""
     speed, place, row = found.block.speed, found.place, found.prepared
     _, rate = found.headline()
     batch = found.request.workload.batch_size or 1

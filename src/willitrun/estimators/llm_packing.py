@@ -191,9 +191,7 @@ def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
 
 
 def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
-    """The speed estimate of one row; None where it does not fit anywhere."""
-    if found.tier == "will-not-run" and not found.request.blockers and found.placement.strategy != "cpu":
-        return None
+    """The speed estimate of one row, for as long as it fits: whether it does is the memory's question."""
     speed, place, level = found.block.speed, found.place, found.support.level
     calibration = found.request.catalog.calibrations["llm-speed"]
     notes: list[Reason] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Part:
     high: int
     equation: str
     inputs: dict[str, float | int | str]
-    evidence: str = "exact"
+    evidence: Literal["exact", "calibrated"] = "exact"
     cites: tuple[str, ...] = ()
 
     @classmethod
@@ -85,7 +86,7 @@ class Ready:
 
     def speed_estimate(self) -> SpeedEstimate | None:
         """The speed estimate; None where it does not run."""
-        return self.speed if self.tier != "will-not-run" else None
+        return self.speed
 
 
 def judge_parts(
@@ -143,15 +144,17 @@ def judge_parts(
         )
         for name in _FIELDS
     }
+    scaled: dict[str, Any] = {f"{name}_bytes": interval.scale(devices) for name, interval in ranges.items()}
+    amounts: dict[str, Any] = {f"{name}_bytes": amount for name, amount in sums.items()}
     memory = MemoryEstimate.model_construct(
-        **{f"{name}_bytes": interval.scale(devices) for name, interval in ranges.items()},
+        **scaled,
         total_bytes=total.scale(devices),
         host_bytes=Interval.exact(float(host_bytes)),
         disk_bytes=Interval.exact(float(disk_bytes)),
         per_device=tuple(
             DeviceMemory.model_construct(
                 device=name,
-                **{f"{field}_bytes": amount for field, amount in sums.items()},
+                **amounts,
                 total_bytes=total,
                 available_bytes=available,
             )

@@ -224,12 +224,14 @@ def _store_rates(
             "decode_tokens_per_s": (speed.decode_tokens_per_s, either),
             "throughput_tokens_per_s": (speed.throughput_tokens_per_s, either),
         }
-        wait = speed.loaded_time_to_first_token_s
+        wait = np.where(out["tier"][place] == WILL_NOT_RUN, np.nan, speed.loaded_time_to_first_token_s)
         bounds = factors["ttft"][level]
         out["time_to_first_token_s"][place] = wait
         out["time_to_first_token_s_low"][place] = wait / bounds[:, 1]
         out["time_to_first_token_s_high"][place] = wait / bounds[:, 0]
+    refused = out["tier"][place] == WILL_NOT_RUN
     for name, (values, bounds) in plain.items():
+        values = np.where(refused, np.nan, values)
         out[name][place] = values
         out[f"{name}_low"][place] = values * bounds[:, 0]
         out[f"{name}_high"][place] = values * bounds[:, 1]

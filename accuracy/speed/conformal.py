@@ -76,6 +76,11 @@ def build_intervals(samples: dict[str, tuple[np.ndarray, np.ndarray]], phase: st
             if len(np.unique(configurations)) >= FEWEST_CONFIGURATIONS:
                 break
         n = len(np.unique(samples[tier][1]))
+        if len(np.unique(configurations)) < FEWEST_CONFIGURATIONS:
+            # No wider tier has the data either: what the nearer one says is the least that holds.
+            nearer = result[f"{phase}/{TIERS[position - 1]}"]
+            result[f"{phase}/{tier}"] = TierInterval(nearer.low, nearer.high, n, nearer.coverage)
+            continue
         low, high = fit_interval(ratios, configurations)
         coverage = measure_coverage(ratios, configurations)
         interval = TierInterval(float(np.exp(low)), float(np.exp(high)), n, coverage)

@@ -39,11 +39,17 @@ def collect_intervals(observations: Observations, held_out: dict[str, np.ndarray
     """Return the interval table of all phases and tiers."""
     intervals: dict[str, TierInterval] = {}
     for phase, members in INTERVAL_PHASES.items():
-        keep = np.isin(observations.phase, members)
-        samples = {}
+        # Reports nobody checked, and processors whose memory is assumed, widen nothing.
+        keep = np.isin(observations.phase, members) & ~observations.crowd
+        samples: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for axis, tier in AXIS_TIER.items():
-            ratio = held_out[axis][keep]
-            samples[tier] = (ratio, observations.configuration[keep])
+            alone = len(np.unique(getattr(observations, axis)[keep])) < 2
+            # Without the only group there is nothing to learn the phase from: the tier is that before it.
+            samples[tier] = (
+                (np.empty(0), np.empty(0, dtype=str))
+                if alone
+                else (held_out[axis][keep], observations.configuration[keep])
+            )
         intervals |= build_intervals(samples, phase)
     return intervals
 
@@ -58,6 +64,7 @@ def format_toml(
     fitted: datetime.date,
 ) -> str:
     """Return the calibration file as TOML text."""
+    cpu = np.char.startswith(observations.vendor_class.astype(str), "cpu/")
     lines = [
         "# Fitted numbers, not facts. Written by `python -m accuracy.speed.fit`; do not edit by hand.",
         "# coefficients and levels are natural logarithms: a coefficient is exp(mu + the offsets of the row's levels).",
@@ -69,6 +76,11 @@ def format_toml(
         f'data_digest = "{digest}"',
         f"n_rows = {len(observations)}",
         f"n_configurations = {len(np.unique(observations.configuration))}",
+        "",
+        "[support]",
+        f"devices = {_toml_list(observations.device[~cpu])}",
+        f"families = {_toml_list(observations.family)}",
+        f"classes = {_toml_list(observations.vendor_class)}",
         "",
         "[coefficients]",
     ]
@@ -93,6 +105,11 @@ def format_toml(
         lines += ["", "[[residuals]]"]
         lines += [f"{name} = {_toml_value(value)}" for name, value in row.items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml_list(values: np.ndarray) -> str:
+    names = ",\n  ".join(_toml_value(str(name)) for name in np.unique(values))
+    return f"[\n  {names},\n]"
 
 
 def _toml_value(value: Any) -> str:

@@ -34,6 +34,7 @@ PRIORS: dict[str, tuple[float, float]] = {
     "link": (1.5, 0.5),
     "hop": (1.0, 0.7),
     "host": (1 / 0.7, 0.15),
+    "host_layer": (1e-4, 0.7),
     "pcie": (1 / 0.8, 0.15),
     "request": (2e-2, 0.8),
     "queue": (0.3, 1.0),
@@ -49,13 +50,13 @@ LEVEL_AXES: dict[str, tuple[str, ...]] = {
     "linear": ("runtime", "backend", "format", "vendor"),
     "attention": ("runtime", "backend"),
     "step": ("runtime",),
-    "layer": ("runtime", "backend", "era", "vendor", "os"),
+    "layer": ("runtime", "backend", "era", "vendor"),
     "moe_layer": ("runtime", "backend"),
     "sequence": ("runtime",),
     "prefill_linear": ("generation", "runtime", "backend", "format", "era", "vendor"),
     "prefill_issue": ("runtime", "backend", "format", "era", "vendor"),
     "prefill_attention": ("runtime", "backend", "attention", "vendor"),
-    "prefill_layer": ("runtime", "backend", "os", "kind"),
+    "prefill_layer": ("runtime", "backend", "kind"),
     "expert_tile": ("runtime", "backend", "format"),
     "request": ("runtime", "kind"),
     "queue": ("runtime", "kind"),
@@ -68,7 +69,6 @@ AXIS_WIDTH: dict[str, float] = {
     "format": 0.15,
     "backend": 0.2,
     "era": 0.1,
-    "os": 0.15,
     "kind": 0.15,
     "attention": 0.15,
     "vendor": 0.25,
@@ -105,7 +105,15 @@ def weigh_rows(observations: Observations, balance: float = 0.5) -> np.ndarray:
 
 
 #: Relative weight of the phases' total evidence.
-PHASE_WEIGHT = {"decode": 400.0, "prefill": 300.0, "static": 80.0, "tpot": 120.0, "ttft": 60.0}
+PHASE_WEIGHT = {
+    "decode": 400.0,
+    "prefill": 300.0,
+    "offload-decode": 25.0,
+    "offload-prefill": 15.0,
+    "static": 80.0,
+    "tpot": 120.0,
+    "ttft": 60.0,
+}
 
 
 class Regression:

@@ -20,12 +20,13 @@ import numpy as np
 
 from accuracy.speed.architectures import describe_work, load_models, read_quantization
 from accuracy.speed.devices import DEFAULT_HOST_BYTES_PER_S, load_devices
+from accuracy.speed.processors import describe_processor
 from willitrun.kernels.llm_inputs import LlmLoad, LlmRates, LlmWork
-from willitrun.kernels.llm_levels import AXES, classify_format, level_code
+from willitrun.kernels.llm_levels import AXES, classify_era, classify_format, level_code
 from willitrun.kernels.llm_peaks import select_compute_peak
 
 DATA_FILES = ("llm_speed.csv", "serving_speed.csv", "hardware.csv", "models.jsonl")
-PHASES = ("decode", "prefill", "static", "tpot", "ttft")
+PHASES = ("decode", "prefill", "offload-decode", "offload-prefill", "static", "tpot", "ttft")
 
 #: (prompt, output) tokens of LocalScore's nine tests; its figures are means of the nine rates.
 LOCALSCORE_TESTS = (
@@ -74,6 +75,8 @@ _SERVING_SYSTEMS = {
 _SERVING_FORMATS = {"fp8": "fp8", "fp4": "nvfp4", "bf16": "bf16", "int4": "int4"}
 #: Share of device memory that a server gives to weights and cache (default utilization less activations).
 SERVING_MEMORY_SHARE = 0.87
+#: Notes of the one source that states its offload: layers whose experts stay on the host, and whether MoE.
+_OFFLOAD = re.compile(r"offload=(\d*);.*moe=(true|false)")
 _SERVERS = frozenset({"vllm", "sglang", "tensorrt-llm"})
 
 
@@ -90,6 +93,7 @@ class Observations:
     actual: np.ndarray  # a rate: tokens/s, or 1/s for latencies
     device: np.ndarray
     model: np.ndarray
+    family: np.ndarray
     source: np.ndarray
     vendor_class: np.ndarray
     configuration: np.ndarray
@@ -122,29 +126,6 @@ def _float(text: str | None, default: float) -> float:
         return default
 
 
-def read_era(text: str) -> str | None:
-    """Return the software era of a date, a version or a llama.cpp build number.
-
-    >>> read_era("2024-05 (pre-b2900)"), read_era("b6077 83bc2f28"), read_era("9187"), read_era("0.26.0")
-    ('before-2025', '2025', 'since-2026', None)
-    """
-    years = [int(year) for year in re.findall(r"\b(20[12]\d)(?=[^\d]|$|\d{4}\b)", text)]
-    if years:
-        eras = {"before-2025" if year < 2025 else "2025" if year == 2025 else "since-2026" for year in years}
-        return eras.pop() if len(eras) == 1 else None
-    build = re.search(r"\bb?(\d{4,5})\b", text)
-    if build:
-        number = int(build.group(1))
-        # llama.cpp built b4400 around the new year of 2025 and b7600 around that of 2026.
-        return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
-    return None
-
-
-def _read_os(notes: str) -> str | None:
-    match = re.search(r"\bos=(Windows|Linux|Darwin)", notes)
-    return {"Windows": "windows", "Linux": "linux", "Darwin": "macos"}[match.group(1)] if match else None
-
-
 def load_observations(folder: Path) -> Observations:
     """Read the calibration data of ``folder`` into columns."""
     devices = load_devices(folder / "hardware.csv")
@@ -159,6 +140,14 @@ def load_observations(folder: Path) -> Observations:
                 except _Skip as reason:
                     skipped[f"{name}: {reason}"] += 1
     return pack_rows(rows, dict(skipped))
+
+
+def _name_family(model: Mapping[str, Any]) -> str:
+    """Return the architecture of the text model as configs name it (``model_type``)."""
+    arch = model["arch"]
+    name = arch.get("model_type") or model.get("architecture") or model["family"]
+    name = {"phi-msft": "phi"}.get(name, name)
+    return f"{name}_text" if arch.get("vision") and not name.endswith("_text") else name
 
 
 def _base_load() -> dict[str, float]:
@@ -197,14 +186,31 @@ def _microbatch(runtime: str, record: Mapping[str, str]) -> float:
     return {"mlx": 2048.0, "vllm": 8192.0, "sglang": 8192.0, "tensorrt-llm": 8192.0}.get(runtime, 1e9)
 
 
+def _read_offload(offload: re.Match[str], gpu_layers: str, work: Mapping[str, float]) -> dict[str, float]:
+    """Return the host fractions: experts of k layers, or all of the layers below ``-ngl`` and the output matrix."""
+    if offload.group(2) == "true":
+        if not offload.group(1) or not work["n_moe_layers"]:
+            raise _Skip("offload of experts not stated")
+        return {"host_expert_fraction": min(float(offload.group(1)) / work["n_moe_layers"], 1.0)}
+    if not gpu_layers.isdigit():
+        raise _Skip("offload of layers not stated")
+    share = max(1.0 - float(gpu_layers) / work["n_layers"], 0.0)
+    return {"host_dense_fraction": share}
+
+
 def _describe_single(
     record: Mapping[str, str], devices: Mapping[str, Any], models: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    if record["qc_flag"]:
+    # "spill-suspect" marks files larger than the card; where the offload is stated there is nothing to suspect.
+    offload = _OFFLOAD.search(record["notes"])
+    if record["qc_flag"] and not (offload and record["qc_flag"] == "spill-suspect;"):
         raise _Skip("quality flag")
     if record["spec_decode"]:
         raise _Skip("speculative decoding")
     device = devices.get(record["hardware_id"])
+    device_id = record["hardware_id"]
+    if device is None and record["backend"] == "cpu":
+        device, device_id = describe_processor(record["device"]), record["device"]
     if device is None:
         raise _Skip("device without rates")
     model = models.get(record["model_norm"].lower())
@@ -219,7 +225,8 @@ def _describe_single(
     backend = _BACKENDS.get(record["backend"].lower()) or _VENDOR_BACKEND.get(device["vendor"])
     if backend is None or (backend == "cpu") != (device["vendor"] == "cpu"):
         raise _Skip("CPU run with no host bandwidth")
-    if record["cpu_offload_ngl"] not in {"", "all", "99", "999", "100"}:
+    resident = {"", "all", "99", "999", "100", "0" if backend == "cpu" else "all"}
+    if record["cpu_offload_ngl"] not in resident and not offload:
         raise _Skip("partial offload")
     total, active = _float(record["params_b"], 0.0), _float(record["active_params_b"], 0.0)
     if active and active < 0.8 * total and not model["arch"].get("moe"):
@@ -279,23 +286,29 @@ def _describe_single(
         raise _Skip("throughput at an unknown load")
     if not value > 0:
         raise _Skip("no value")
+    if phase != "decode" and math.isinf(device["fp32"]):
+        raise _Skip("processor without a core count")
+    if offload and record["qc_flag"]:
+        phase = f"offload-{phase}"
+        load |= _read_offload(offload, record["cpu_offload_ngl"], work)
     flash = {"1.0": "flash", "0.0": "plain"}.get(record["flash_attn"])
     base = {
         "phase": phase,
         "actual": value,
-        "device_id": record["hardware_id"],
+        "device_id": device_id,
         "device": device,
         "model": record["model_norm"],
+        "family": _name_family(model),
         "source": record["source_id"],
         "work": work,
         "runtime": runtime,
         "backend": backend,
-        "era": read_era(record["date_or_version"]),
+        "era": classify_era(record["date_or_version"]),
         "format": classify_format(identifier),
         "attention": flash,
-        "os": _read_os(record["notes"]),
         "single_stream": count == 1 and batch == 1,
-        "crowd": record["reliability"] == "C",
+        # A processor's memory is assumed, so its rows say as little as unchecked ones.
+        "crowd": record["reliability"] == "C" or device["vendor"] == "cpu",
         "id": record["row_id"],
         "quant": record["quant"],
         "count": count,
@@ -357,15 +370,15 @@ def _describe_serving(
         "device_id": device_id if record["system"] != "gb200" else "nvidia-gb200",
         "device": device,
         "model": record["model_path"],
+        "family": _name_family(model),
         "source": "serving-silicon",
         "work": work,
         "load": load,
         "runtime": runtime,
         "backend": "cuda",
-        "era": read_era(record["measured"]),
+        "era": classify_era(record["measured"]),
         "format": classify_format(identifier),
         "attention": None,
-        "os": None,
         "single_stream": False,
         "crowd": False,
         "id": record["id"],
@@ -399,7 +412,7 @@ def pack_rows(rows: list[dict[str, Any]], skipped: dict[str, int]) -> Observatio
         "kind": [level_code("kind", "moe" if r["work"]["n_experts"] > 1 else "dense") for r in rows],
         **{
             axis: [level_code(axis, r[axis]) for r in rows]
-            for axis in ("runtime", "backend", "era", "format", "attention", "os")
+            for axis in ("runtime", "backend", "era", "format", "attention")
         },
     }
     packed = {axis: np.array(codes[axis], dtype=np.int64) for axis in AXES}
@@ -433,6 +446,7 @@ def pack_rows(rows: list[dict[str, Any]], skipped: dict[str, int]) -> Observatio
     text = {
         "device": [h["device_id"] for h in heads],
         "model": [h["model"] for h in heads],
+        "family": [h["family"] for h in heads],
         "source": [h["source"] for h in heads],
         "vendor_class": [f"{h['device']['vendor']}/{h['device']['memory_class']}" for h in heads],
         "configuration": [

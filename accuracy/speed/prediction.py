@@ -54,10 +54,10 @@ def read_rates(observations: Observations, speed: LlmSpeed) -> np.ndarray:
     concurrency = load.concurrency
     batch_s = speed.prefill_s + load.output_tokens * speed.step_s
     rate = np.where(
-        phase == "decode",
+        np.isin(phase, ("decode", "offload-decode")),
         concurrency / speed.step_s,
         np.where(
-            phase == "prefill",
+            np.isin(phase, ("prefill", "offload-prefill")),
             speed.prefill_tokens_per_s,
             np.where(
                 phase == "static",

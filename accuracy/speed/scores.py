@@ -52,15 +52,20 @@ def split_tasks(observations: Observations) -> dict[str, np.ndarray]:
     moe = observations.work.n_experts[first] > 1
     ggml = np.isin(observations.codes["runtime"][first], _GGML)
     phase = observations.phase
-    single = observations.single_stream
+    on_cpu = np.char.startswith(observations.vendor_class.astype(str), "cpu/")
+    single = observations.single_stream & ~on_cpu
     crowd = observations.crowd | (observations.source == "localscore")
     return {
         "decode, batch 1, dense, llama.cpp class": (phase == "decode") & single & ~moe & ggml & ~crowd,
         "decode, batch 1, dense, all sources": (phase == "decode") & single & ~moe,
         "decode, batch 1, MoE": (phase == "decode") & single & moe,
-        "decode, batches": (phase == "decode") & ~single,
+        "decode, batches": (phase == "decode") & ~single & ~on_cpu,
+        "decode on processors": (phase == "decode") & on_cpu,
         "prefill, one prompt": (phase == "prefill") & single,
-        "prefill, batches": (phase == "prefill") & ~single,
+        "prefill, batches": (phase == "prefill") & ~single & ~on_cpu,
+        "prefill on processors": (phase == "prefill") & on_cpu,
+        "offload, decode": phase == "offload-decode",
+        "offload, prefill": phase == "offload-prefill",
         "static batches, end to end": phase == "static",
         "serving TPOT": phase == "tpot",
         "serving TTFT, loaded": phase == "ttft",

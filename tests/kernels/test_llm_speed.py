@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ PLAIN = {
     "link": 1.5,
     "hop": 1.0,
     "host": 1.4,
+    "host_layer": 1e-4,
     "pcie": 1.25,
     "request": 0.05,
     "queue": 0.08,
@@ -353,7 +355,7 @@ def test_intervals_widen_with_distance(calibration: dict[str, Any]) -> None:
         rows = [calibration["intervals"][f"{phase}/{tier}"] for tier in tiers]
         assert all(row["low"] < 1.0 < row["high"] for row in rows)
         assert all(
-            a["low"] >= b["low"] and a["high"] <= b["high"] for a, b in zip(rows, rows[1:], strict=False)
+            a["low"] >= b["low"] and a["high"] <= b["high"] for a, b in pairwise(rows)
         )
 
 

@@ -1,0 +1,320 @@
+"""Glossary, troubleshooting, reasons, runtimes and workloads: complete, connected, honest about numbers."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from typing import Any, get_args
+
+import pytest
+
+from willitrun.catalog import Catalog, load_catalog
+from willitrun.catalog.authoring import read_kind
+from willitrun.catalog.layout import KINDS, record_class
+from willitrun.diagnostics.evidence import PROBES
+from willitrun.records import accelerators, knowledge, machines, models, recipes, results
+from willitrun.records.bases import Record
+from willitrun.records.knowledge import GlossaryEntry, ReasonLinks, TroubleshootingEntry
+from willitrun.records.models import Task
+from willitrun.records.recipes import RuntimeProfile, Workload, WorkloadProfile
+from willitrun.records.results import SpeedEstimate
+
+CATEGORIES = {
+    "attention", "computer-vision", "data-and-datasets", "diffusion", "embeddings-and-retrieval", "evaluation",
+    "formats", "gpu-architecture", "hardware", "memory", "model-architecture", "operating-systems-and-drivers",
+    "performance", "quantization", "runtimes", "serving", "speech", "training-and-fine-tuning",
+}  # fmt: skip
+LANGUAGE_TASKS = {"text-generation", "image-text-to-text", "text-to-speech"}
+VISION_TASKS = {
+    "image-classification", "image-feature-extraction", "object-detection", "image-segmentation",
+    "pose-estimation", "oriented-detection", "zero-shot-image-classification",
+}  # fmt: skip
+# Terms that say nothing to someone who classifies pictures.
+LANGUAGE_TERMS = {
+    "kv-cache", "kv-cache-quantization", "context-length", "paged-attention", "prefix-caching", "rope", "yarn",
+    "grouped-query-attention", "tensor-parallelism", "parallel-slots", "chunked-prefill", "gguf", "gpu-layers",
+}  # fmt: skip
+REASON_CODES = [
+    "fits-comfortably", "fits-tightly", "does-not-fit", "needs-offload", "offload-too-slow", "kv-cache-
+    dominates", "weights-dominate", "context-above-trained-maximum", "format-not-supported-by-runtime",
+    "runtime-not-on-vendor", "runtime-not-on-system", "task-not-supported-by-runtime", "tensor-parallel-
+    does-not-divide", "no-cpu-offload-in-runtime", "launch-bound", "memory-bandwidth-bound", "compute-
+    bound", "host-memory-bound", "interconnect-bound", "input-bound", "disk-bound", "below-practical-floor",
+    "memory-held-by-others", "power-capped", "pcie-narrow", "mig-slice", "cgroup-limit", "unified-memory-
+    budget", "unknown-device-derived", "speed-not-modelled", "memory-not-modelled", "assumed-host",
+    "assumed-runtime", "assumed-quantization", "assumed-context", "out-of-host-memory", "kv-pool-too-small",
+    "serving-saturated", "disk-too-small", "no-accelerator", "dataset-pass", "dataset-accuracy",
+]  # fmt: skip
+PLACEHOLDERS = {
+    "model", "file", "context", "gpu_layers", "parallel", "kv_k", "kv_v", "tp", "utilization", "batch",
+}  # fmt: skip
+EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
+
+
+def authored(kind: str) -> dict[str, Any]:
+    """Validated records of one kind, straight from the files."""
+    rows = read_kind(load_catalog().root, KINDS[kind])
+    cls = record_class(kind)
+    return {
+        row.get("id") or row["code"]: cls.model_validate(row) for records in rows.values() for row in records
+    }
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture(scope="module")
+def glossary() -> dict[str, GlossaryEntry]:
+    return authored("glossary")
+
+
+@pytest.fixture(scope="module")
+def troubleshooting() -> dict[str, TroubleshootingEntry]:
+    return authored("troubleshooting")
+
+
+@pytest.fixture(scope="module")
+def reasons() -> dict[str, ReasonLinks]:
+    return authored("reason")
+
+
+@pytest.fixture(scope="module")
+def runtimes() -> dict[str, RuntimeProfile]:
+    return authored("runtime")
+
+
+@pytest.fixture(scope="module")
+def workloads() -> dict[str, WorkloadProfile]:
+    return authored("workload")
+
+
+def prose(entry: GlossaryEntry | TroubleshootingEntry) -> list[str]:
+    if isinstance(entry, GlossaryEntry):
+        return [entry.definition, entry.explanation, entry.example, entry.workflow]
+    texts = [entry.summary, *entry.dead_ends]
+    texts += [text for cause in entry.causes for text in (cause.cause, cause.check)]
+    return texts + [text for fix in entry.fixes for text in (fix.fix, fix.effect)]
+
+
+def test_counts_hold(
+    glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    assert len(glossary) >= 250
+    assert len(troubleshooting) >= 80
+    per_category = Counter(entry.category for entry in glossary.values())
+    assert set(per_category) == CATEGORIES
+    assert min(per_category.values()) >= 5
+
+
+def test_terms_are_complete(
+    glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    for entry in glossary.values():
+        assert entry.definition.endswith("."), entry.id
+        assert len(entry.explanation) > 30, entry.id
+        assert entry.example, entry.id
+        assert entry.related, entry.id
+        assert set(entry.related) <= set(glossary) - {entry.id}, entry.id
+        assert set(entry.goes_wrong) <= set(troubleshooting), entry.id
+        assert entry.cite, entry.id
+
+
+def test_api_fields_exist(glossary: dict[str, GlossaryEntry]) -> None:
+    records: dict[str, type[Record]] = {
+        name: value
+        for module in (accelerators, knowledge, machines, models, recipes, results)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Record)
+    }
+    for entry in glossary.values():
+        for field in entry.fields:
+            owner, _, name = field.partition(".")
+            assert name in records[owner].model_fields, (entry.id, field)
+
+
+def test_failures_are_complete(troubleshooting: dict[str, TroubleshootingEntry]) -> None:
+    for entry in troubleshooting.values():
+        assert entry.causes, entry.id
+        assert entry.fixes, entry.id
+        assert entry.dead_ends, entry.id
+        assert entry.verified_with, entry.id
+        assert set(entry.related) <= set(troubleshooting) - {entry.id}, entry.id
+        assert entry.tasks == () or set(entry.tasks) <= set(get_args(Task)), entry.id
+        for cause in entry.causes:
+            assert cause.fixes, (entry.id, cause.cause)
+            assert max(cause.fixes) < len(entry.fixes), (entry.id, cause.cause)
+            assert cause.check or cause.command or cause.probe, (entry.id, cause.cause)
+            assert not cause.probe or cause.probe in PROBES, (entry.id, cause.probe)
+
+
+def test_runtimes_named_by_failures_exist(
+    troubleshooting: dict[str, TroubleshootingEntry], runtimes: dict[str, RuntimeProfile]
+) -> None:
+    for entry in troubleshooting.values():
+        assert set(entry.runtimes) <= set(runtimes), entry.id
+        assert set(entry.reasons) <= set(REASON_CODES), entry.id
+
+
+def test_every_reason_is_explained(
+    reasons: dict[str, ReasonLinks],
+    glossary: dict[str, GlossaryEntry],
+    troubleshooting: dict[str, TroubleshootingEntry],
+) -> None:
+    for code in REASON_CODES:
+        row = reasons[code]
+        assert row.explanation, code
+        assert row.glossary or row.troubleshooting, code
+        assert set(row.glossary) <= set(glossary), code
+        assert set(row.troubleshooting) <= set(troubleshooting), code
+
+
+def test_entries_link_back_to_the_reasons_they_explain(
+    reasons: dict[str, ReasonLinks], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    claimed = {(code, entry.id) for entry in troubleshooting.values() for code in entry.reasons}
+    linked = {(row.code, name) for row in reasons.values() for name in row.troubleshooting}
+    codes = {code for code, _ in claimed}
+    assert codes <= {code for code, _ in linked}
+
+
+@pytest.mark.parametrize("task", sorted(VISION_TASKS))
+def test_no_picture_verdict_links_to_language_entries(
+    task: str, reasons: dict[str, ReasonLinks], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    for row in reasons.values():
+        if row.tasks and task not in row.tasks:
+            assert set(row.tasks) <= LANGUAGE_TASKS, row.code
+            continue
+        kept = [
+            troubleshooting[name]
+            for name in row.troubleshooting
+            if not troubleshooting[name].tasks or task in troubleshooting[name].tasks
+        ]
+        assert kept or row.glossary, row.code
+        assert not set(row.glossary) & LANGUAGE_TERMS, row.code
+
+
+def test_links_differ_when_the_constraint_differs(reasons: dict[str, ReasonLinks]) -> None:
+    bounds = [code for code in REASON_CODES if code.endswith("-bound")]
+    sets = [(frozenset(reasons[code].glossary), frozenset(reasons[code].troubleshooting)) for code in bounds]
+    assert len(set(sets)) == len(bounds)
+
+
+def test_runtimes_are_described(runtimes: dict[str, RuntimeProfile]) -> None:
+    assert len(runtimes) >= 18
+    for runtime in runtimes.values():
+        assert set(runtime.tasks) <= set(get_args(Task)), runtime.id
+        assert set(re.findall(r"\{(\w+)\}", runtime.command)) <= PLACEHOLDERS, runtime.id
+        assert runtime.install, runtime.id
+        assert runtime.homepage.startswith("https://"), runtime.id
+        if runtime.kv_policy == "pages":
+            assert runtime.preallocates, runtime.id
+
+
+def test_workloads_can_be_asked(workloads: dict[str, WorkloadProfile]) -> None:
+    for profile in workloads.values():
+        Workload(task=profile.task, **profile.fields)
+        assert profile.task in get_args(Task), profile.id
+        assert profile.floor, profile.id
+        assert set(profile.floor) <= set(SpeedEstimate.model_fields), profile.id
+
+
+def test_every_task_has_a_default_workload(workloads: dict[str, WorkloadProfile]) -> None:
+    names = set(workloads) | {alias for profile in workloads.values() for alias in profile.aliases}
+    assert set(get_args(Task)) <= names
+
+
+def expression_roots(text: str) -> list[tuple[str, list[Any]]]:
+    """Function names with their positional arguments; fails on anything but the small grammar."""
+    calls = []
+    for node in ast.walk(ast.parse(text, mode="eval")):
+        if isinstance(node, ast.Call):
+            assert isinstance(node.func, ast.Name), text
+            assert all(isinstance(word.value, ast.Constant) for word in node.keywords), text
+            calls.append((node.func.id, [ast.literal_eval(argument) for argument in node.args]))
+        else:
+            assert isinstance(
+                node, ast.Expression | ast.Attribute | ast.Name | ast.Constant | ast.keyword | ast.Load
+            ), (text, node)
+    return calls
+
+
+def test_numbers_of_the_engine_are_expressions_of_the_small_grammar(
+    catalog: Catalog, glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    found = 0
+    for entry in [*glossary.values(), *troubleshooting.values()]:
+        for text in prose(entry):
+            assert text.count("{{") == len(EXPRESSION.findall(text)), entry.id
+            for expression in EXPRESSION.findall(text):
+                found += 1
+                ((name, arguments),) = expression_roots(expression)
+                if name == "accelerator":
+                    catalog.resolve("accelerator", *arguments)
+                    continue
+                assert name in ("assess", "memory", "speed", "model"), expression
+                catalog.resolve("model", arguments[0])
+                for machine in arguments[1:]:
+                    catalog.resolve("accelerator", machine)
+    assert found >= 80
+
+
+def test_the_engines_units_are_not_written_by_hand(
+    glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    """A speed beside a card's name would drift; it has to be an expression."""
+    card = re.compile(r"\b(?:RTX|GTX|RX|H100|A100|M[1-5] (?:Max|Pro|Ultra))\b")
+    speed = re.compile(r"\b\d[\d.,]* ?(?:tokens/s|tokens per second|images per second|images/s|it/s)\b")
+    for entry in [*glossary.values(), *troubleshooting.values()]:
+        for text in prose(entry):
+            for sentence in re.split(r"(?<=[.;])\s", EXPRESSION.sub("", text)):
+                assert not (card.search(sentence) and speed.search(sentence)), (entry.id, sentence)
+
+
+def test_imagenet_is_the_model_entry(glossary: dict[str, GlossaryEntry]) -> None:
+    entry = glossary["imagenet"]
+    text = " ".join(prose(entry))
+    for fact in (
+        "1,281,167",
+        "50,000",
+        "1,000 classes",
+        "14,197,122",
+        "21,841",
+        "150 GB",
+        "1.3 TB",
+        "38,000",
+    ):
+        assert fact in text, fact
+    assert text.count("images_per_s") >= 3
+    assert entry.workflow
+    assert {"launch-bound-small-batch", "data-loader-starved"} <= set(entry.goes_wrong)
+
+
+def test_no_two_entries_say_the_same_sentence(
+    glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    owner: dict[str, str] = {}
+    for entry in [*glossary.values(), *troubleshooting.values()]:
+        for text in prose(entry)[:2]:
+            for sentence in re.split(r"(?<=[.!?])\s+", text):
+                if len(sentence) > 60:
+                    assert owner.setdefault(sentence, entry.id) == entry.id, sentence
+
+
+def test_every_citation_leads_to_a_source(
+    catalog: Catalog,
+    glossary: dict[str, GlossaryEntry],
+    troubleshooting: dict[str, TroubleshootingEntry],
+    runtimes: dict[str, RuntimeProfile],
+    workloads: dict[str, WorkloadProfile],
+) -> None:
+    sources = authored("source")
+    for entry in [*glossary.values(), *troubleshooting.values(), *runtimes.values(), *workloads.values()]:
+        assert entry.facts(), entry.id
+        for citations in entry.cite.values():
+            for citation in citations:
+                assert citation.source in sources, (entry.id, citation.source)
+        assert all(entry.citations(name) for name in entry.facts()), entry.id

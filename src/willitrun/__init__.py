@@ -18,8 +18,8 @@ from willitrun._version import __version__
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog, load_catalog
     from willitrun.checkpoints.descriptions import describe_model
+    from willitrun.checkups import doctor
     from willitrun.diagnostics import Diagnosis, diagnose
-    from willitrun.doctor import doctor
     from willitrun.errors import (
         AmbiguousNameError,
         CatalogError,
@@ -62,7 +62,7 @@ _EXPORTS = {
     "describe_model": "checkpoints.descriptions",
     "Diagnosis": "diagnostics",
     "diagnose": "diagnostics",
-    "doctor": "doctor",
+    "doctor": "checkups",
     **dict.fromkeys(
         (
             "AmbiguousNameError",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from willitrun import load_catalog
-from willitrun.doctor import DoctorReport, Finding, doctor
+from willitrun.checkups import DoctorReport, Finding, doctor
 from willitrun.hardware.captures import from_capture
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import SoftwareVersion

@@ -36,15 +36,16 @@ LANGUAGE_TERMS = {
     "grouped-query-attention", "tensor-parallelism", "parallel-slots", "chunked-prefill", "gguf", "gpu-layers",
 }  # fmt: skip
 REASON_CODES = [
-    "fits-comfortably", "fits-tightly", "does-not-fit", "needs-offload", "offload-too-slow", "kv-cache-
-    dominates", "weights-dominate", "context-above-trained-maximum", "format-not-supported-by-runtime",
-    "runtime-not-on-vendor", "runtime-not-on-system", "task-not-supported-by-runtime", "tensor-parallel-
-    does-not-divide", "no-cpu-offload-in-runtime", "launch-bound", "memory-bandwidth-bound", "compute-
-    bound", "host-memory-bound", "interconnect-bound", "input-bound", "disk-bound", "below-practical-floor",
-    "memory-held-by-others", "power-capped", "pcie-narrow", "mig-slice", "cgroup-limit", "unified-memory-
-    budget", "unknown-device-derived", "speed-not-modelled", "memory-not-modelled", "assumed-host",
-    "assumed-runtime", "assumed-quantization", "assumed-context", "out-of-host-memory", "kv-pool-too-small",
-    "serving-saturated", "disk-too-small", "no-accelerator", "dataset-pass", "dataset-accuracy",
+    "fits-comfortably", "fits-tightly", "does-not-fit", "needs-offload", "offload-too-slow",
+    "kv-cache-dominates", "weights-dominate", "context-above-trained-maximum",
+    "format-not-supported-by-runtime", "runtime-not-on-vendor", "runtime-not-on-system",
+    "task-not-supported-by-runtime", "tensor-parallel-does-not-divide", "no-cpu-offload-in-runtime",
+    "launch-bound", "memory-bandwidth-bound", "compute-bound", "host-memory-bound", "interconnect-bound",
+    "input-bound", "disk-bound", "below-practical-floor", "memory-held-by-others", "power-capped",
+    "pcie-narrow", "mig-slice", "cgroup-limit", "unified-memory-budget", "unknown-device-derived",
+    "speed-not-modelled", "memory-not-modelled", "assumed-host", "assumed-runtime", "assumed-quantization",
+    "assumed-context", "out-of-host-memory", "kv-pool-too-small", "serving-saturated", "disk-too-small",
+    "no-accelerator", "dataset-pass", "dataset-accuracy",
 ]  # fmt: skip
 PLACEHOLDERS = {
     "model", "file", "context", "gpu_layers", "parallel", "kv_k", "kv_v", "tp", "utilization", "batch",

@@ -104,7 +104,7 @@ def _lab_rows(data: Path) -> pd.DataFrame:
     return table[table["batch_size"].notna() & (mlperf | table["n_devices"].fillna(1.0).eq(1.0))]
 
 
-def _peaks(device: pd.Series, precision: str, torch_version: str) -> tuple[float, float, float]:
+def peaks_of(device: pd.Series, precision: str, torch_version: str) -> tuple[float, float, float]:
     """Return peaks [FLOP/s] of convolutions, matrix products and vector code in a precision."""
 
     def field(*names: str) -> float:
@@ -153,7 +153,7 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     hardware = load_hardware(data)
     index = DeviceIndex(hardware)
     published = "param_count_m"
-    keep = [published, "source", "device", "precision", "layout", "compile", "runtime", "torch_version", "model", "family",
+    keep = [published, "cost_sig", "source", "device", "precision", "layout", "compile", "runtime", "torch_version", "model", "family",
             "img_size", "batch_size", "images_per_s", "phase", "in_head", "notes"]  # fmt: skip
     rows = pd.concat([_timm_rows(data), _lab_rows(data)], ignore_index=True)
     rows = rows.reindex(columns=keep)
@@ -167,6 +167,9 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     rows = rows[np.array(known) & device_known & fine].reset_index(drop=True)
     family = models.drop_duplicates("arch").set_index("arch")["family"]
     rows["family"] = rows["arch"].map(family)
+    # Variants of equal cost are one model when models are held out.
+    signature = rows.dropna(subset=["cost_sig"]).drop_duplicates("arch").set_index("arch")["cost_sig"]
+    rows["signature"] = rows["arch"].map(signature).fillna(rows["arch"])
     parameters = models.set_index(["arch", "image_size"])["parameters"]
     blocks = np.stack([work[key] for key in zip(rows["arch"], rows["size"], strict=True)])
     counted = (
@@ -187,7 +190,7 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
             peak = cores * clock * flops * 1e9
             profiles.append("cpu-compile" if row.compile != "eager" else "cpu")
             peaks.append((peak, peak, peak))
-            fixed.append((bandwidth * 1e9, 0.0, 0.0, 0.0))
+            fixed.append((bandwidth * 1e9, 0.0, 0.0, 0.0, 0.0))
             hosts.append(DESKTOP)
             kinds.append("cpu")
             continue
@@ -197,9 +200,15 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
             "compile" if row.compile in ("dynamo", "compile") else "eager")  # fmt: skip
         legacy = base == "eager" and row.source != "timm" and not str(row.torch_version).startswith("2")
         profiles.append("eager-1.x" if legacy else base + ("" if engine else layout))
-        peaks.append(_peaks(device, row.precision, str(row.torch_version)))
+        peaks.append(peaks_of(device, row.precision, str(row.torch_version)))
         fixed.append(
-            (device["bandwidth_gb_s"] * 1e9, device["sm_or_cu"], device["boost_mhz"] * 1e6, device["tdp_w"])
+            (
+                device["bandwidth_gb_s"] * 1e9,
+                device["sm_or_cu"],
+                device["boost_mhz"] * 1e6,
+                device["tdp_w"],
+                device["l2_mb"] * 2**20,
+            )
         )
         form = str(device["form"])
         kinds.append(device_class(device))
@@ -219,7 +228,7 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     amp = rows["precision"].str.startswith("amp").to_numpy(float)
     train = rows["phase"].eq("train").to_numpy()
     params = np.array([parameters.loc[key] for key in zip(rows["arch"], rows["size"], strict=True)], float)
-    rates = DeviceRates(peak[:, 0], peak[:, 1], peak[:, 2], rest[:, 0], rest[:, 1], rest[:, 2], rest[:, 3],
+    rates = DeviceRates(peak[:, 0], peak[:, 1], peak[:, 2], rest[:, 0], rest[:, 4], rest[:, 1], rest[:, 2], rest[:, 3],
                         ones.copy(), ones.copy(), ones.copy(), np.full(len(rows), np.inf))  # fmt: skip
     load = ImageLoad(
         batch=rows["batch_size"].to_numpy(float),

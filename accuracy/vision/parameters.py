@@ -51,10 +51,12 @@ def gpu_parameters() -> list[Parameter]:
             for kind in (*MATMUL_KINDS, "conv_dw", *STREAMING)
         ),
         *(Parameter(f"compute.{kind}.lo", None, 0.0, 0.3) for kind in MATMUL_KINDS),
-        Parameter("saturation", None, math.log(900.0), 0.7),
+        Parameter("saturation.conv", None, math.log(900.0), 0.7),
+        Parameter("saturation.gemm", None, math.log(1500.0), 0.7),
+        Parameter("cache_gain", None, math.log(1.0), 0.7),
         Parameter("flops_per_joule", None, math.log(6e11), 0.7),
-        Parameter("floor_us", None, math.log(3.0), 0.5),
-        Parameter("host_op_us", None, math.log(18.0), 0.2),
+        Parameter("floor_us", None, math.log(4.0), 0.25),
+        Parameter("host_op_us", None, math.log(19.0), 0.05),
         Parameter("host_step_us", None, math.log(50.0), 0.5),
     ]
     work = (
@@ -85,7 +87,8 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("host_step_us", "eager-1.x", 0.0, 0.5),
         Parameter("host_op_us", "engine", math.log(0.1), 0.7),
         Parameter("host_op_us", "compile compile-nhwc", math.log(0.8), 0.5),
-        Parameter("saturation", "engine", 0.5, 0.5),
+        Parameter("saturation.conv", "engine", math.log(3.0), 0.7),
+        Parameter("saturation.gemm", "engine", math.log(2.0), 0.7),
         Parameter("flop_scale", "train train-nhwc", math.log(3.0), 0.05),
         Parameter("act_scale", "train train-nhwc", math.log(2.8), 0.3),
         Parameter("kernel_scale", "train train-nhwc", math.log(3.0), 0.3),
@@ -96,7 +99,7 @@ def gpu_parameters() -> list[Parameter]:
             Parameter("device.compute", device, 0.0, 0.25),
             Parameter("device.memory", device, 0.0, 0.25),
         ]
-    free += [Parameter("host_scale", host, math.log(1.5), 0.4) for host in HOSTS[1:]]
+    free += [Parameter("host_scale", host, math.log(1.8), 0.4) for host in HOSTS[1:]]
     free += [Parameter("link_share", None, math.log(0.5), 0.4)]
     return free
 

@@ -49,7 +49,7 @@ def solve(
     weights: np.ndarray | None = None,
     start: np.ndarray | None = None,
     ridge: float = 1.0,
-    iterations: int = 12,
+    iterations: int = 30,
 ) -> np.ndarray:
     """Fit by damped Gauss-Newton steps with Huber weights and a Gaussian prior on every parameter.
 
@@ -83,7 +83,7 @@ def solve(
 
     error = residuals(theta)
     value = objective(error, theta)
-    damping = 1e-3
+    damping = 1e-2
     for _ in range(iterations):
         jacobian = np.zeros((len(error), len(free)))
         for column, key in enumerate(keys):
@@ -96,17 +96,17 @@ def solve(
         robust = weights / np.maximum(1.0, np.abs(error) / HUBER)
         hessian = jacobian.T @ (jacobian * robust[:, None]) + np.diag(lam / sigma**2)
         gradient = jacobian.T @ (robust * error) + lam * (theta - prior) / sigma**2
-        improved = False
-        for _ in range(6):
+        gained = 0.0
+        while damping < 1e4:
             trial = theta - np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
             trial_error = residuals(trial)
             trial_value = objective(trial_error, trial)
             if trial_value < value:
-                improved = value - trial_value > 1e-4 * value
+                gained = (value - trial_value) / value
                 theta, error, value = trial, trial_error, trial_value
-                damping = max(damping / 5, 1e-6)
+                damping = max(damping / 4, 1e-5)
                 break
-            damping *= 5
-        if not improved:
+            damping *= 4
+        if gained < 2e-4:
             break
     return theta

@@ -26,7 +26,9 @@ COEFFICIENTS = resolve_coefficients(
     {
         "compute": np.log(0.8),
         "memory": np.log(0.8),
-        "saturation": np.log(500.0),
+        "saturation.conv": np.log(500.0),
+        "saturation.gemm": np.log(900.0),
+        "cache_gain": np.log(1.5),
         "flops_per_joule": np.log(2e12),
         "floor_us": np.log(3.0),
         "host_op_us": np.log(20.0),
@@ -56,7 +58,7 @@ RESNET = OperatorWork.from_summary(
 def rates(rows: int = 1, **changes: float) -> DeviceRates:
     values = {
         "conv_flops_per_s": 51e12, "gemm_flops_per_s": 51e12, "vector_flops_per_s": 12.7e12,
-        "bandwidth_bytes_per_s": 360e9, "multiprocessors": 28.0, "clock_hz": 1.78e9, "power_w": 170.0,
+        "bandwidth_bytes_per_s": 360e9, "cache_bytes": 3.0 * 2**20, "multiprocessors": 28.0, "clock_hz": 1.78e9, "power_w": 170.0,
         "compute_scale": 1.0, "memory_scale": 1.0, "host_scale": 1.0, "link_bytes_per_s": np.inf,
     }  # fmt: skip
     return DeviceRates(**{k: np.full(rows, v) for k, v in (values | changes).items()})
@@ -114,7 +116,14 @@ def test_training_moves_optimizer_state() -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["conv_flops_per_s", "gemm_flops_per_s", "vector_flops_per_s", "bandwidth_bytes_per_s", "power_w"],
+    [
+        "conv_flops_per_s",
+        "gemm_flops_per_s",
+        "vector_flops_per_s",
+        "bandwidth_bytes_per_s",
+        "power_w",
+        "cache_bytes",
+    ],
 )
 @given(factor=st.floats(1.0, 50.0), batch=st.integers(1, 1024), profile=st.sampled_from(PROFILES))
 @settings(deadline=None, max_examples=30)
@@ -129,9 +138,10 @@ def test_a_better_device_is_never_slower(field: str, factor: float, batch: int, 
 
 @given(batch=st.integers(1, 2048), profile=st.sampled_from(PROFILES))
 @settings(deadline=None, max_examples=40)
-def test_a_larger_batch_never_lowers_the_rate(batch: int, profile: str) -> None:
-    small = predict_images(RESNET, rates(), load(batch=float(batch), profile=profile), COEFFICIENTS)
-    large = predict_images(RESNET, rates(), load(batch=2.0 * batch, profile=profile), COEFFICIENTS)
+def test_without_a_cache_a_larger_batch_never_lowers_the_rate(batch: int, profile: str) -> None:
+    device = rates(cache_bytes=0.0)
+    small = predict_images(RESNET, device, load(batch=float(batch), profile=profile), COEFFICIENTS)
+    large = predict_images(RESNET, device, load(batch=2.0 * batch, profile=profile), COEFFICIENTS)
     assert large.images_per_s[0] >= small.images_per_s[0] * (1 - 1e-12)
 
 

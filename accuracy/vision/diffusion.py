@@ -1,0 +1,253 @@
+"""Diffusion speed: the operator roofline on traces of denoisers, and what is fitted on top of it.
+
+Usage: ``python -m accuracy.vision.diffusion --data ../shared/data`` writes
+``catalogs/calibrations/diffusion-speed.toml``.
+
+Seconds per image = (steps x denoiser pass at batch x guidance passes + decoder pass at batch) / batch. Passes are
+the kernel's on the vision coefficients; a diffusion record adds levels by execution, attention and device class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares
+
+from accuracy.vision.conformal import conformal_interval
+from accuracy.vision.devices import DeviceIndex, load_hardware
+from accuracy.vision.observations import PRECISION_BYTES, TRACES, device_class, peaks_of
+from accuracy.vision.record import CalibrationRecord, digest, write_record
+from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
+from willitrun.kernels.operators import (
+    PROFILES,
+    DeviceRates,
+    ImageLoad,
+    OperatorCoefficients,
+    predict_images,
+    resolve_coefficients,
+)
+
+MODELS = {
+    "sd-v1-4": ("sd-v1-5", "vae-4"), "sd-v1-5": ("sd-v1-5", "vae-4"), "sd-v1-5 img2img": ("sd-v1-5", "vae-4"),
+    "sd-v1-5 inpaint": ("sd-v1-5", "vae-4"), "sd-v2": ("sd-v2-1", "vae-4"), "sd-v2-1": ("sd-v2-1", "vae-4"),
+    "sd-2-1-base": ("sd-v2-1", "vae-4"), "sdxl-base": ("sdxl-base", "vae-4"), "sdxl-like@512": ("sdxl-base", "vae-4"),
+    "sd3-medium": ("sd3-medium", "vae-16"), "sd3.5-large": ("sd3.5-large", "vae-16"),
+    "flux.1-dev": ("flux.1-dev", "vae-16"), "pixart-alpha-1024": ("pixart-alpha-1024", "vae-4"),
+}  # fmt: skip
+EXECUTIONS = {"eager": "eager", "compile": "compile", "aot": "engine", "trt": "engine"}
+CLASSES = (
+    "nvidia-desktop", "nvidia-workstation", "nvidia-server", "nvidia-laptop", "nvidia-vector", "amd",
+    "amd-integrated", "intel",
+)  # fmt: skip
+FREE: tuple[tuple[str, str, float, float], ...] = (
+    ("compute", "all", 0.0, 0.3), ("memory", "all", 0.0, 0.3), ("host", "all", 0.0, 0.3),
+    ("compute", "compile", 0.0, 0.2), ("memory", "compile", 0.0, 0.2),
+    ("compute", "engine", 0.0, 0.3), ("memory", "engine", 0.0, 0.3),
+    ("attention", "vanilla", -1.5, 0.5), ("crowd", "webui", -0.1, 0.2), ("crowd", "host", 0.4, 0.4),
+    ("fixed", "webui-ms", 5.0, 0.7),
+    *((f"{term}", name, 0.0, 0.25) for name in CLASSES[1:] for term in ("device.compute", "device.memory")),
+)  # fmt: skip
+
+
+def load_rows(data: Path) -> pd.DataFrame:
+    """Read the rows whose model is traced, whose device is known and whose execution is one of ours."""
+    table = pd.read_csv(data / "diffusion_speed.csv")
+    hardware = load_hardware(data)
+    index = DeviceIndex(hardware)
+    table["device_id"] = table["device"].map({d: index.find(d) for d in table["device"].unique()})
+    table["execution"] = table["compile"].map(EXECUTIONS)
+    size = table["resolution"].str.extract(r"(\d+)x")[0].astype(float)
+    table["size"] = size
+    table["crowd"] = table["source"].str.startswith("vladmandic")
+    single = table["n_devices"].fillna(1).eq(1) & ~table["runtime"].fillna("").str.contains("ZLUDA")
+    fine = table["device_id"].notna() & table["execution"].notna() & table["model"].isin(MODELS)
+    table = table[fine & single & table["it_per_s"].gt(0) & size.isin([512, 768, 1024])].reset_index(
+        drop=True
+    )
+    classes = {i: device_class(hardware.loc[i]) for i in table["device_id"].unique()}
+    table["device_class"] = table["device_id"].map(classes).replace({"intel-integrated": "intel"})
+    text = table["dtype"].fillna("?")
+    table["precision"] = np.select(
+        [
+            text.str.startswith("fp32(tf32"),
+            text.eq("fp32"),
+            text.eq("bf16"),
+            text.str.contains("fp32/autocast"),
+        ],
+        ["fp32", "fp32", "bf16", "amp-fp16"],
+        "fp16",
+    )
+    table["steps"] = table["steps"].fillna(20.0)
+    table["seconds_per_step"] = 1.0 / table["it_per_s"]
+    return table
+
+
+def _traces(folder: Path) -> dict[tuple[str, int], np.ndarray]:
+    table = pd.read_csv(folder / "diffusion.csv")
+    column = {name: i for i, name in enumerate(OPERATOR_CLASSES)}
+    found = {}
+    for (arch, size), rows in table.groupby(["arch", "image_size"], sort=False):
+        block = np.zeros((len(WORK_COLUMNS), len(OPERATOR_CLASSES)))
+        block[:, [column[c] for c in rows["class"]]] = rows[list(WORK_COLUMNS)].to_numpy(float).T
+        found[(str(arch), int(size))] = block
+    return found
+
+
+class Problem:
+    """Rows of measurements and the passes that they are made of."""
+
+    def __init__(self, data: Path, vision: Path, folder: Path = TRACES) -> None:
+        record = tomllib.loads(vision.read_text(encoding="utf-8"))
+        self.table: OperatorCoefficients = resolve_coefficients(record["coefficients"], record["levels"])
+        self.host = record["levels"].get("host_scale", {})
+        self.rows = load_rows(data)
+        hardware = load_hardware(data)
+        traces = _traces(folder)
+        self.denoiser = self._work(traces, 0)
+        self.decoder = self._work(traces, 1)
+        old = self.rows["runtime"].fillna("").str.contains(r"torch 1\.")
+        records = [hardware.loc[i] for i in self.rows["device_id"]]
+        peaks = np.array(
+            [
+                peaks_of(d, p, "1.11" if o else "2.1")
+                for d, p, o in zip(records, self.rows["precision"], old, strict=True)
+            ]
+        )
+
+        def field(name: str, factor: float) -> np.ndarray:
+            return np.nan_to_num(np.array([d[name] for d in records], float)) * factor
+
+        count = len(self.rows)
+        self.rates = DeviceRates(
+            peaks[:, 0], peaks[:, 1], peaks[:, 2], field("bandwidth_gb_s", 1e9), field("l2_mb", 2**20),
+            field("sm_or_cu", 1.0), field("boost_mhz", 1e6), field("tdp_w", 1.0), np.ones(count), np.ones(count),
+            np.ones(count), np.full(count, np.inf),
+        )  # fmt: skip
+        size = np.array([PRECISION_BYTES[p] for p in self.rows["precision"]])
+        guidance = np.where(self.rows["cfg"].eq(True) & ~self.rows["model"].str.startswith("flux"), 2.0, 1.0)
+        self.batch = self.rows["batch"].fillna(1.0).to_numpy(float)
+        self.load = ImageLoad(
+            batch=self.batch * guidance,
+            profile=np.array([PROFILES.index(e) for e in self.rows["execution"]]),
+            act_bytes=size[:, 0], wide_bytes=size[:, 1], weight_bytes=size[:, 2],
+            autocast=self.rows["precision"].str.startswith("amp").to_numpy(float), parameters=np.zeros(count),
+            input_bytes=np.zeros(count), decode_images_per_s=np.full(count, np.inf), log_residual=np.zeros(count),
+        )  # fmt: skip
+        self.usable = np.isfinite(peaks).all(1) & (self.rates.bandwidth_bytes_per_s > 0)
+
+    def _work(self, traces: dict[tuple[str, int], np.ndarray], part: int) -> OperatorWork:
+        keys = [(MODELS[m][part], int(s)) for m, s in zip(self.rows["model"], self.rows["size"], strict=True)]
+        blocks = np.stack([traces[key] for key in keys])
+        return OperatorWork(**{name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)})
+
+    def seconds_per_step(self, theta: np.ndarray) -> np.ndarray:
+        """Predict seconds per step of the whole batch, decoder included where the source includes it."""
+        level = {(key, name): value for (key, name, _, _), value in zip(FREE, theta, strict=True)}
+        execution, kind = self.rows["execution"], self.rows["device_class"]
+        crowd = self.rows["crowd"].to_numpy(float)
+
+        def by(key: str, names: pd.Series) -> np.ndarray:
+            return np.array([level.get((key, name), 0.0) for name in names])
+
+        vanilla = self.rows["attention"].fillna("").eq("vanilla").to_numpy(float)
+        compute = level["compute", "all"] + by("compute", execution) + by("device.compute", kind)
+        memory = level["memory", "all"] + by("memory", execution) + by("device.memory", kind)
+        memory = memory + vanilla * level["attention", "vanilla"] * 0.25
+        slow = crowd * level["crowd", "webui"]
+        host = np.exp(level["host", "all"] + crowd * level["crowd", "host"])
+        rates = replace(
+            self.rates,
+            compute_scale=np.exp(compute + slow),
+            memory_scale=np.exp(memory + slow),
+            host_scale=host,
+        )
+        step = predict_images(self.denoiser, rates, self.load, self.table).seconds
+        decode = predict_images(self.decoder, rates, replace(self.load, batch=self.batch), self.table).seconds
+        fixed = crowd * np.exp(level["fixed", "webui-ms"]) * 1e-3
+        steps = self.rows["steps"].to_numpy(float)
+        return np.asarray(step + np.where(self.rows["e2e"], (decode + fixed) / steps, 0.0))
+
+    def weights(self) -> np.ndarray:
+        """Weight a row by how many the device has, and crowd rows half."""
+        size = self.rows.groupby(["source", "device_id"])["it_per_s"].transform("size").to_numpy(float)
+        return size**-0.25 * np.where(self.rows["crowd"], 0.5, 1.0)
+
+    def solve(self, inside: np.ndarray) -> np.ndarray:
+        """Fit levels on the marked rows."""
+        prior = np.array([start for _, _, start, _ in FREE])
+        sigma = np.array([s for *_, s in FREE])
+        root = np.sqrt(self.weights())
+        target = np.log(self.rows["seconds_per_step"].to_numpy(float))
+        use = inside & self.usable
+
+        def residual(theta: np.ndarray) -> np.ndarray:
+            error = (np.log(self.seconds_per_step(theta)) - target) * root
+            return np.concatenate([np.where(use, error, 0.0), 0.15 * (theta - prior) / sigma])
+
+        return np.asarray(least_squares(residual, prior, loss="soft_l1", f_scale=0.2, max_nfev=25).x)
+
+
+def tier_errors(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fit on everything and log errors of rows predicted without their device."""
+    everything = problem.solve(np.ones(len(problem.rows), bool))
+    held = np.full(len(problem.rows), np.nan)
+    fold = problem.rows["device_id"].map(lambda name: sum(map(ord, name)) % 6).to_numpy()
+    for group in np.unique(fold):
+        theta = problem.solve(fold != group)
+        rows = fold == group
+        held[rows] = np.log(problem.seconds_per_step(theta) / problem.rows["seconds_per_step"])[rows]
+    return everything, held
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--vision", type=Path, default=TRACES.parent / "calibrations" / "vision-speed.toml")
+    parser.add_argument("--out", type=Path, default=TRACES.parent / "calibrations" / "diffusion-speed.toml")
+    options = parser.parse_args()
+    problem = Problem(options.data, options.vision)
+    theta, held = tier_errors(problem)
+    inside = np.log(problem.seconds_per_step(theta) / problem.rows["seconds_per_step"].to_numpy(float))
+    rows = problem.rows.assign(held=held, inside=inside)[problem.usable]
+    intervals: dict[str, dict[str, float]] = {}
+    for crowd, label in ((False, "lab"), (True, "crowd")):
+        part = rows[rows["crowd"].eq(crowd)]
+        for column, tier in (("inside", "own-device"), ("held", "unseen-device")):
+            one = part.groupby(["device_id", "model", "size", "execution"])[column].median().to_numpy()
+            low, high = conformal_interval(one)
+            covered = float(((one >= np.log(low)) & (one <= np.log(high))).mean())
+            intervals[f"{label}/{tier}"] = {"low": low, "high": high, "n": len(one), "coverage": covered}
+    for (crowd, kind), part in rows.groupby(["crowd", "device_class"]):
+        error = np.abs(np.expm1(part["held"]))
+        print(
+            "crowd" if crowd else "lab",
+            kind,
+            len(part),
+            f"unseen device {error.median():.3f} / {error.mean():.3f}",
+        )
+    levels: dict[str, dict[str, float]] = {}
+    for (key, name, _, _), value in zip(FREE, theta, strict=True):
+        levels.setdefault(key, {})[name] = float(value)
+    record = CalibrationRecord(
+        id="diffusion-speed", kind="diffusion-speed",
+        method="operator roofline on denoiser and decoder traces with the vision coefficients; levels by execution, attention, source kind and device class; soft-L1 on log time with priors",
+        data_digest=digest(options.data / "diffusion_speed.csv", options.data / "hardware.csv"),
+        n_rows=len(rows), n_configurations=int(rows.groupby(["device_id", "model", "size", "execution", "batch"]).ngroups),
+        coefficients={}, levels=levels, intervals=intervals,
+    )  # fmt: skip
+    write_record(
+        record, options.out,
+        fitted=datetime.date.fromisoformat(os.environ.get("FIT_DATE", datetime.date.today().isoformat())),
+    )  # fmt: skip
+    print(f"{len(rows)} rows -> {options.out.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Report the accuracy of the images-per-second model against METHOD's targets.
+
+Usage: ``python -m accuracy.vision.report --data ../shared/data [--out docs/accuracy/vision.md]``
+
+Every figure is out of sample: the row's model, family or device was not in the fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from accuracy.vision.conformal import conformal_interval, one_draw
+from accuracy.vision.fit import Fitted, fit_everything, held_out_errors
+from accuracy.vision.observations import TRACES
+from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
+
+TARGETS = {
+    ("unseen-model", "eager"): "4 / 9", ("unseen-model", "compile"): "6 / 11",
+    ("unseen-family", "eager"): "5", ("unseen-family", "compile"): "7.5",
+    ("unseen-device", "eager"): "10 (GeForce)", ("one-anchor", "eager"): "5",
+    ("unseen-model", "cpu-compile"): "9", ("labs", "all"): "18",
+}  # fmt: skip
+ANCHORS = ("resnet50", "vit_base_patch16_224", "efficientnet_b0")
+
+
+def summary(error: np.ndarray) -> tuple[int, float, float, float]:
+    """Return count, median and mean absolute percentage error, and the share within 20 %."""
+    size = np.abs(np.expm1(error))
+    return (
+        len(error),
+        float(np.median(size) * 100),
+        float(size.mean() * 100),
+        float((size < 0.2).mean() * 100),
+    )
+
+
+def anchored(frame: pd.DataFrame, error: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Correct rows of a device and execution by measured anchors on it, shrunk by half a row."""
+    table = frame.reset_index(drop=True).assign(error=error)
+    corrected = np.full(len(table), np.nan)
+    for _, rows in table.groupby(
+        ["source", "device_id", "profile", "precision", "torch_version"], dropna=False
+    ):
+        found = rows[rows["arch"].isin(names)].drop_duplicates("arch")
+        if found.empty:
+            continue
+        shift = float(found["error"].sum() / (len(found) + 0.25))
+        rest = rows.index.difference(found.index)
+        corrected[rest] = table.loc[rest, "error"] - shift
+    return corrected
+
+
+def baseline(frame: pd.DataFrame, fitted: Fitted, *, activations: bool) -> np.ndarray:
+    """Return errors of what is commonly done: FLOPs over peak (and activation bytes over bandwidth), one constant."""
+    work, rates, load = fitted.rows.work, fitted.rows.rates, fitted.rows.load
+    seconds = load.batch * work.flops.sum(1) / rates.conv_flops_per_s
+    if activations:
+        matmul = [name.partition(".")[0] in MATMUL_KINDS for name in OPERATOR_CLASSES]
+        outputs = work.act_elements[:, matmul].sum(1) / 2.0
+        seconds = seconds + 4.0 * load.batch * outputs * load.act_bytes / rates.bandwidth_bytes_per_s
+    error = np.log(seconds / frame["seconds"].to_numpy(float))
+    return np.asarray(error - pd.Series(error).groupby(frame["profile"].to_numpy()).transform("median"))
+
+
+def tables(gpu: Fitted, cpu: Fitted) -> list[str]:
+    """Return the report as lines of Markdown."""
+    lines = [
+        "| test | execution | rows | median % | mean % | within 20 % | owed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    coverage = [
+        "",
+        "| tier | execution | n | 90 % interval | coverage on the other half |",
+        "|---|---|---|---|---|",
+    ]
+
+    def add(test: str, execution: str, error: np.ndarray) -> None:
+        n, median, mean, near = summary(error)
+        owed = TARGETS.get((test, execution), "")
+        lines.append(f"| {test} | {execution} | {n} | {median:.1f} | {mean:.1f} | {near:.0f} | {owed} |")
+
+    for fitted in (gpu, cpu):
+        for tier in ("unseen-model", "unseen-family", "unseen-device"):
+            numbers, error = held_out_errors(fitted, tier)
+            frame = fitted.rows.frame.iloc[numbers]
+            ours = frame["source"].eq("timm").to_numpy()
+            for profile in sorted(frame.loc[ours, "profile"].unique()):
+                mine = ours & frame["profile"].eq(profile).to_numpy()
+                if tier == "unseen-device" and profile in ("compile", "train", "train-nhwc"):
+                    continue  # one device only: without it the execution has no data
+                add(tier, profile, error[mine])
+                drawn = one_draw(frame[mine], error[mine])
+                order = np.random.default_rng(3).permutation(len(drawn))
+                half = len(drawn) // 2
+                low, high = conformal_interval(drawn[order[:half]])
+                other = drawn[order[half:]]
+                inside = ((other >= np.log(low)) & (other <= np.log(high))).mean()
+                coverage.append(
+                    f"| {tier} | {profile} | {len(drawn)} | x{low:.2f} to x{high:.2f} | {inside * 100:.0f} % |"
+                )
+            if tier == "unseen-device":
+                for label, names in (("one-anchor", ANCHORS[:1]), ("three-anchors", ANCHORS)):
+                    moved = anchored(frame, error, names)
+                    for profile in ("eager", "eager-nhwc", "cpu-compile"):
+                        mine = ours & frame["profile"].eq(profile).to_numpy() & np.isfinite(moved)
+                        if mine.any():
+                            add(label, profile, moved[mine])
+                if fitted is gpu:
+                    labs = ~ours
+                    add("labs", "all", error[labs])
+                    for execution in ("eager", "eager-1.x", "engine"):
+                        add("labs", execution, error[labs & frame["profile"].eq(execution).to_numpy()])
+                    for kind, rows in frame[labs].groupby("device_class"):
+                        add("labs", f"{kind}", error[labs][frame[labs].index.get_indexer(rows.index)])
+    frame = gpu.rows.frame
+    for name, activations in (("FLOPs / peak", False), ("FLOPs + activations", True)):
+        error = baseline(frame, gpu, activations=activations)
+        for profile in ("eager", "compile"):
+            mine = frame["profile"].eq(profile).to_numpy() & frame["source"].eq("timm").to_numpy()
+            n, median, mean, near = summary(error[mine])
+            lines.append(
+                f"| baseline: {name}, constant fitted | {profile} | {n} | {median:.1f} | {mean:.1f} | {near:.0f} | |"
+            )
+    return lines + coverage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--traces", type=Path, default=TRACES)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    lines = [
+        "# Images per second: accuracy out of sample",
+        "",
+        *tables(*fit_everything(options.data, options.traces)),
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

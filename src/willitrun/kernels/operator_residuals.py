@@ -1,0 +1,121 @@
+"""Learnt residual of the operator roofline: a smooth function of a trace's shape that vanishes away from data.
+
+The residual is a Gaussian-process mean on features of the work (which classes dominate, how large kernels are),
+with a kernel ``exp(-|x - x_i|^2 / (2 l^2))``, plus a constant per model family, both shrunk to zero. It has no
+parameter for a single model or device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork
+
+__all__ = ["FEATURES", "ResidualTable", "resolve_residuals", "work_features"]
+
+Array = NDArray[np.float64]
+
+_KINDS = tuple(dict.fromkeys(name.partition(".")[0] for name in OPERATOR_CLASSES))
+FEATURES = (*_KINDS, "seconds_per_kernel", "intensity", "elements_per_kernel")
+"""Names of the features, in the order of the columns of :func:`work_features`."""
+
+# A nominal accelerator turns work into shares of time; only ratios matter.
+_FLOPS_PER_S = 100e12
+_ELEMENTS_PER_S = 450e9
+_MEMBERSHIP = np.array(
+    [[name.partition(".")[0] == kind for kind in _KINDS] for name in OPERATOR_CLASSES], float
+)
+
+
+def work_features(work: OperatorWork) -> Array:
+    """Describe the shape of work by numbers of comparable scale.
+
+    Returns
+    -------
+    ndarray, shape (rows, ``len(FEATURES)``)
+        Square roots of the shares of nominal time by operator kind (times three), and logarithms of the mean
+        kernel time, of the arithmetic intensity and of the elements per kernel.
+    """
+    seconds = np.maximum(
+        work.padded_flops / _FLOPS_PER_S, (work.act_elements + work.act32_elements) / _ELEMENTS_PER_S
+    )
+    total = np.maximum(seconds.sum(1, keepdims=True), 1e-12)
+    shares = np.sqrt(seconds / total @ _MEMBERSHIP) * 3.0
+    kernels = np.maximum(work.kernels.sum(1), 1.0)
+    elements = np.maximum(work.act_elements.sum(1), 1.0)
+    scale = np.stack(
+        [
+            np.log(total[:, 0] / kernels * 1e9) * 0.5,
+            np.log(np.maximum(work.flops.sum(1), 1.0) / elements) * 0.7,
+            np.log(elements / kernels) * 0.3,
+        ],
+        axis=1,
+    )
+    return np.concatenate([shares, scale], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualTable:
+    """Residuals by execution.
+
+    Attributes
+    ----------
+    points
+        Features of the support points; (points, features).
+    length
+        Length scale of the kernel, in units of the features.
+    weights
+        Weights of the points by execution; (points,) each.
+    families
+        Log ratio by execution and family; families without data are absent and count zero.
+    """
+
+    points: Array
+    length: float
+    weights: Mapping[str, Array]
+    families: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def log_ratio(self, features: Array, families: Sequence[str], execution: str) -> Array:
+        """Return log(measured time / predicted time) of rows of features.
+
+        Executions without weights have no residual.
+        """
+        found = self.weights.get(execution)
+        constants = self.families.get(execution, {})
+        constant = np.array([constants.get(family, 0.0) for family in families])
+        if found is None:
+            return constant
+        distance = (
+            (features * features).sum(1)[:, None]
+            + (self.points * self.points).sum(1)[None, :]
+            - 2.0 * features @ self.points.T
+        )
+        smooth = np.exp(np.maximum(distance, 0.0) / (-2.0 * self.length**2)) @ found
+        return np.asarray(smooth + constant)
+
+
+def resolve_residuals(rows: Sequence[Mapping[str, Any]]) -> ResidualTable:
+    """Lay out the residual rows of a calibration record.
+
+    Parameters
+    ----------
+    rows
+        One row ``{"kind": "points", "length", "features"}``, rows ``{"kind": "weights", "execution", "values"}``
+        and rows ``{"kind": "family", "execution", "family", "log_ratio"}``.
+    """
+    points, length = np.zeros((0, len(FEATURES))), 1.0
+    weights: dict[str, Array] = {}
+    families: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["kind"] == "points":
+            points, length = np.array(row["features"], dtype=float), float(row["length"])
+        elif row["kind"] == "weights":
+            weights[row["execution"]] = np.array(row["values"], dtype=float)
+        else:
+            families.setdefault(row["execution"], {})[row["family"]] = float(row["log_ratio"])
+    return ResidualTable(points, length, weights, families)

@@ -266,12 +266,15 @@ def test_ambiguity_is_mutual_and_can_be_resolved(records: Mapping[str, Accelerat
             other = records[other_id]
             assert record.id in other.ambiguous_with, (record.id, other_id)
             # The A2 and one GPU of the A16 share chip and PCI id; their names differ.
-            told_by_name = not set(record.os_names) & set(other.os_names)
+            told_at_once = not set(record.os_names) & set(other.os_names)
+            told_at_once |= bool(record.pci_ids and other.pci_ids) and not set(record.pci_ids) & set(
+                other.pci_ids
+            )
             reasons = set(record.told_apart_by) & set(other.told_apart_by)
             both_8gb_orins = {record.id, other_id} == {
                 "nvidia-jetson-orin-nano-super-8gb", "nvidia-jetson-orin-nx-8gb"
             }  # fmt: skip
-            assert told_by_name or both_8gb_orins or any(_differ(record, other, by) for by in reasons), (
+            assert told_at_once or both_8gb_orins or any(_differ(record, other, by) for by in reasons), (
                 record.id,
                 other_id,
             )

@@ -136,8 +136,23 @@ KNOWN: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("AMD Instinct MI300X", {"memory_bytes": 192 * GIB}, "amd-instinct-mi300x"),
     ("AMD Radeon(TM) 8060S Graphics", {}, "amd-radeon-8060s"),
     ("AMD Radeon(TM) 780M Graphics", {}, "amd-radeon-780m"),
+    (
+        "AMD Instinct MI60 / MI50",
+        {"pci_id": "1002:66a1", "revision": "02", "memory_bytes": 32 * GIB, "compute_units": 64},
+        "amd-instinct-mi60",
+    ),
+    ("AMD Instinct MI300X", {"memory_bytes": 192 * GIB, "compute_units": 38}, "amd-instinct-mi300x"),
     # Intel
     ("Intel(R) Arc(TM) A770 Graphics", {"memory_bytes": 16225 * MIB}, "intel-arc-a770-16gb"),
+    ("Intel(R) Arc(TM) 140V GPU (16GB)", {}, "intel-arc-140v-core-ultra-200v"),
+    ("Intel(R) Arc(TM) Graphics", {"pci_id": "8086:7d55"}, "intel-arc-graphics-8-core-core-ultra-100h"),
+    ("NVIDIA Jetson AGX Thor Developer Kit", {}, "nvidia-jetson-agx-thor-t5000"),
+    (
+        "NVIDIA Jetson Orin NX Engineering Reference Developer Kit Super",
+        {"memory_bytes": int(15.3 * GIB)},
+        "nvidia-jetson-orin-nx-16gb",
+    ),
+    ("AMD Instinct MI300X OAM", {"memory_bytes": 206141652992}, "amd-instinct-mi300x"),
     ("Intel(R) Arc(TM) B580 Graphics", {}, "intel-arc-b580"),
     ("Intel(R) Data Center GPU Max 1550 Graphics", {}, "intel-data-center-gpu-max-1550"),
 )  # fmt: skip
@@ -185,6 +200,8 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("AMD Radeon Graphics", {"pci_id": "1002:744c"}, "no record"),
     ("AMD Radeon Graphics", {"pci_id": "1002:744c", "revision": "01"}, "no record"),
     ("Intel(R) UHD Graphics", {}, "no record"),
+    ("Intel(R) Arc(TM) Graphics", {}, "4 records fit"),
+    ("NVIDIA L20X", {"memory_bytes": 143771 * MIB}, "no record"),
     ("Virtio GPU", {"pci_id": "1af4:1050"}, "no record"),
     ("", {}, "go by"),
 )
@@ -253,11 +270,16 @@ def test_full_readings_decide(records: Mapping[str, Accelerator], lookup: Identi
     """With everything that a driver can say, a record is found as itself or not at all."""
     found_as_itself = 0
     for record in records.values():
+        pci_id, _, revision = (record.pci_ids or ("",))[0].partition(":")[2].partition(":")
         for name in record.os_names:
             found = lookup(
                 name,
                 vendor=record.vendor,
-                memory_bytes=None if record.unified_memory else record.memory or record.memory_marketed,
+                pci_id=f"{record.pci_ids[0][:4]}:{pci_id}" if pci_id else None,
+                revision=revision or None,
+                memory_bytes=int(0.95 * record.unified_memory_options[-1])
+                if record.unified_memory_options
+                else record.memory or record.memory_marketed,
                 memory_clock_hz=record.memory_clock,
                 compute_units=record.compute_units,
                 form_hint=record.form,

@@ -262,7 +262,7 @@ def _tell_apart(found: list[Accelerator], reading: DeviceReading, matched_by: Ma
         ("form", _form_fits),
     ):
         left = [record for record in found if fits(record, reading)]
-        if not left and what in ("memory", "compute_units"):
+        if not left and (what == "memory" or (what == "compute_units" and _counts_are_firm(found))):
             return Identity(
                 None, None, every, f"{_reading_of(what, reading)} is not what {' or '.join(every)} has."
             )
@@ -312,10 +312,14 @@ def _clock_fits(record: Accelerator, reading: DeviceReading) -> bool:
 
 
 def _units_fit(record: Accelerator, reading: DeviceReading) -> bool:
-    # Intel drivers count execution units, AMD partitions compute units: only these two counts are firm.
-    if reading.compute_units is None or record.compute_units is None:
-        return True
-    return record.vendor not in ("nvidia", "apple") or reading.compute_units == record.compute_units
+    return (
+        None in (reading.compute_units, record.compute_units) or reading.compute_units == record.compute_units
+    )
+
+
+def _counts_are_firm(found: list[Accelerator]) -> bool:
+    """Whether another count denies the records: Intel drivers count execution units, AMD cards are partitioned."""
+    return all(record.vendor in ("nvidia", "apple") for record in found)
 
 
 def _form_fits(record: Accelerator, reading: DeviceReading) -> bool:

@@ -29,7 +29,7 @@ demo: $(VENV)/.demo  ## Verdicts for this machine and for three well-known cases
 	@$(BIN)/python -m willitrun demo
 
 test: $(VENV)/.dev lint types layers  ## Lint, types, layers and tests in random order
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.dev  ## ruff, lint and format
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from willitrun.catalog import Catalog
-from willitrun.errors import CatalogError
+from willitrun.errors import CatalogError, MissingDataError
 from willitrun.intervals import Interval
 from willitrun.records.bases import Record
 from willitrun.records.presentation import format_field
@@ -98,9 +98,15 @@ def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: st
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in functions:
             positional = [_value(argument, functions, text)[0] for argument in args]
             named = {str(word.arg): _value(word.value, functions, text)[0] for word in keywords if word.arg}
-            return functions[name](*positional, **named), ""
+            try:
+                return functions[name](*positional, **named), ""
+            except MissingDataError:
+                return None, ""
         case ast.Attribute(value=inner, attr=name):
             owner, _ = _value(inner, functions, text)
+            if owner is None:
+                # What is not modelled has no fields; the reader is told "unknown".
+                return None, name
             public = isinstance(owner, Record) and name in type(owner).model_fields
             if isinstance(owner, Interval):
                 public = name in ("low", "best", "high")

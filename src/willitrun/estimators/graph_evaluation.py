@@ -23,7 +23,7 @@ from willitrun.estimators.training import evaluate_training
 from willitrun.intervals import Interval
 from willitrun.kernels.graph_block import GraphBlock, GraphMemory, assess_graphs
 from willitrun.kernels.operator_work import OperatorWork
-from willitrun.kernels.operators import (
+from willitrun.kernels.operator_inputs import (
     PROFILES,
     DeviceRates,
     ImageLoad,
@@ -31,6 +31,7 @@ from willitrun.kernels.operators import (
     resolve_coefficients,
 )
 from willitrun.kernels.placement import TIERS
+from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
@@ -67,6 +68,9 @@ class PreparedGraph:
     units: float
     clock_hz: float
     power_w: float
+    cache_bytes: float
+    compute_scale: float
+    memory_scale: float
     host_scale: float
     overhead: tuple[int, int, int]
     allocator_share: float
@@ -133,6 +137,22 @@ def host_class(request: Request) -> str:
     return "board" if form in ("unified-soc", "sbc") else "desktop"
 
 
+def device_class(accelerator: Accelerator) -> str:
+    """Class of a device by which its shares of peak and bandwidth are calibrated.
+
+    The vendor; for NVIDIA its form, and whether it has matrix units at all.
+    """
+    form = accelerator.form
+    if accelerator.vendor != "nvidia":
+        return f"{accelerator.vendor}-integrated" if form in ("igpu", "unified-soc") else accelerator.vendor
+    if accelerator.peaks.fp16_tensor is None:
+        return "nvidia-vector"
+    if form in ("unified-soc", "sbc"):
+        return "nvidia-board"
+    kind = "laptop" if form.startswith("laptop") else "server" if form.startswith(("server", "cloud")) else form
+    return f"nvidia-{kind}"
+
+
 def prepare_graph(request: Request) -> PreparedGraph:
     """Rows of one request.
 
@@ -164,7 +184,8 @@ def prepare_graph(request: Request) -> PreparedGraph:
     scale = 1.0
     if host:
         peaks = (view.row.fp32, view.row.fp32, view.row.fp32)
-        units = clock = power = 0.0
+        units = clock = power = cache = 0.0
+        kind = "cpu"
     else:
         device = next(d for d in machine.accelerators if d.accelerator.id == view.device_ids[0])
         peaks = precision_peaks(device, machine, precision)
@@ -172,6 +193,8 @@ def prepare_graph(request: Request) -> PreparedGraph:
         units = float(accelerator.compute_units or 0)
         clock = float(accelerator.boost_clock or 0.0)
         power = float(device.power_limit_w or accelerator.tdp or 0.0)
+        cache = float(accelerator.l2_cache or 0)
+        kind = device_class(accelerator)
         scale = math.exp(calibration.levels.get("host_scale", {}).get(host_class(request), 0.0))
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
     return PreparedGraph(
@@ -183,6 +206,9 @@ def prepare_graph(request: Request) -> PreparedGraph:
         units=units,
         clock_hz=clock,
         power_w=power,
+        cache_bytes=cache,
+        compute_scale=math.exp(calibration.levels.get("device.compute", {}).get(kind, 0.0)),
+        memory_scale=math.exp(calibration.levels.get("device.memory", {}).get(kind, 0.0)),
         host_scale=scale,
         overhead=runtime_overhead(request, host=host),
         allocator_share=allocator_factors(request)[2] - 1.0,
@@ -222,9 +248,12 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
         gemm_flops_per_s=peaks[:, 1],
         vector_flops_per_s=peaks[:, 2],
         bandwidth_bytes_per_s=np.array([row.view.row.memory_bytes_per_s for row in rows]),
+        cache_bytes=np.array([row.cache_bytes for row in rows]),
         multiprocessors=np.array([row.units for row in rows]),
         clock_hz=np.array([row.clock_hz for row in rows]),
         power_w=np.array([row.power_w for row in rows]),
+        compute_scale=np.array([row.compute_scale for row in rows]),
+        memory_scale=np.array([row.memory_scale for row in rows]),
         host_scale=np.array([row.host_scale for row in rows]),
         link_bytes_per_s=np.full(n, np.inf),
     )

@@ -14,6 +14,7 @@ from willitrun.estimators.inventory_encoders import (
     add_text_encoder,
 )
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
+from willitrun.estimators.inventory_vision import vision_parameters
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
 
@@ -60,8 +61,9 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
         out.vector(None, "output_bias", config.vocab_size)
     for ahead in range(config.num_nextn_predict_layers):
         _add_prediction_layer(out, config, traits, config.num_hidden_layers + ahead)
-    if config.vision is not None and config.vision.parameters:
-        out.matrix(None, "vision", "vision", 1, config.vision.parameters)
+    tower = vision_parameters(config.vision, config.hidden_size) if config.vision else None
+    if tower:
+        out.matrix(None, "vision", "vision", 1, tower)
     return out.groups()
 
 

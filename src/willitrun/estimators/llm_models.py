@@ -250,6 +250,16 @@ def _from_rules(
     )
 
 
+# Roles of a header that stand for themselves, whatever the architecture's inventory calls its parts.
+_TABLE_PARTS = {
+    "token_embd": "embedding",
+    "output": "output",
+    "vision": "vision",
+    "audio": "vision",
+    "prediction": "prediction",
+}
+
+
 def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
     """Bytes as a file's header states them: exact."""
     parts = {group.role: group.part for group in tensor_inventory(config)}
@@ -258,8 +268,8 @@ def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
     largest = 0
     for role, _, tensors, elements, length in table.rows:
         part: str = "experts" if role.endswith("_exps") else parts.get(role, "dense_ffn")
-        if role in ("token_embd", "output"):
-            part = {"token_embd": "embedding", "output": "output"}[role]
+        if role in _TABLE_PARTS:
+            part = _TABLE_PARTS[role]
         size[part] = size.get(part, 0) + length
         count[part] = count.get(part, 0) + elements
         if part == "experts":

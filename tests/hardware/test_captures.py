@@ -14,7 +14,7 @@ import pytest
 from willitrun import load_catalog
 from willitrun.errors import WillItRunError
 from willitrun.hardware.assembly import assemble
-from willitrun.hardware.captures import FORMAT, from_capture, record_capture, to_capture
+from willitrun.hardware.captures import FORMAT, anonymous_readings, from_capture, record_capture, to_capture
 from willitrun.hardware.derivation import is_derived
 from willitrun.hardware.probes import run_probes, standard_probes
 from willitrun.hardware.surroundings import RecordedSurroundings
@@ -146,10 +146,32 @@ def test_this_machine_can_be_recorded_and_replayed() -> None:
     assert len(replayed.accelerators) == len(detected.accelerators)
 
 
+def test_readings_are_made_anonymous() -> None:
+    asked: dict[str, dict[str, Any]] = {
+        "text": {
+            "/proc/version": "Linux version 6.1 (jane@build-host) (gcc 13)",
+            "/proc/cpuinfo": "processor : 0\nSerial : 10000000abcdef\nModel : Pi",
+            "/proc/self/cgroup": "0::/user.slice/user-1001.slice/docker-0123456789abcdef0123.scope",
+            "/sys/fs/cgroup/user.slice/user-1001.slice/memory.max": "max",
+        },
+        "nvml": {"": {"devices": [{"processes": [{"pid": 77, "name": "secret-project", "used": 5}]}]}},
+        "command": {
+            "ioreg -rc AGXAccelerator -d 1": 'IOPlatformSerialNumber = "C02"\n "gpu-core-count" = 40'
+        },
+    }
+    text = json.dumps(anonymous_readings(asked))
+    for secret in ("jane", "build-host", "abcdef", "1001", "secret-project", "C02"):
+        assert secret not in text, secret
+    assert "gpu-core-count" in text
+    assert '"used": 5' in text
+
+
 def test_a_capture_names_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "someone" / "models"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
     text = json.dumps(record_capture())
     assert "someone" not in text
+    assert "8932f937" not in text
     assert str(Path.home()) not in text or str(Path.home()) == "/"
 
 

@@ -8,6 +8,7 @@ from willitrun.hardware.budgets import metal_budget
 from willitrun.hardware.findings import Findings, Sighting
 from willitrun.hardware.readings import believed
 from willitrun.hardware.surroundings import Surroundings
+from willitrun.units import format_bytes
 
 __all__ = ["probe_apple"]
 
@@ -60,7 +61,7 @@ def _budget(surroundings: Surroundings, found: Findings, ram: int) -> int:
     told = metal.get("recommended_max_working_set_bytes") if isinstance(metal, dict) else None
     limit = believed(told, 64 * _MIB, ram)
     if limit is not None:
-        found.report("apple.budget", "ok", f"Metal's recommended working set is {limit} bytes", see)
+        found.report("apple.budget", "ok", f"Metal's recommended working set is {format_bytes(limit)}", see)
         return limit
     wired = believed(_number(surroundings, "iogpu.wired_limit_mb"), 0, 4_000_000)
     budget, how = metal_budget(ram, wired * _MIB if wired else None)

@@ -20,7 +20,7 @@ from willitrun.records.machines import Machine
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog
 
-__all__ = ["FORMAT", "from_capture", "record_capture", "to_capture"]
+__all__ = ["FORMAT", "anonymous_readings", "from_capture", "record_capture", "to_capture"]
 
 FORMAT = "willitrun-capture/1"
 _KEYS = ("format", "about", "readings", "machine")
@@ -28,6 +28,7 @@ _KEYS = ("format", "about", "readings", "machine")
 _CONTAINER = re.compile(r"[0-9a-f]{12,}(?:-[0-9a-f]+)*")
 _ACCOUNT = re.compile(r"\buser(?:@|-)\d+")
 _BUILDER = re.compile(r"\([^()\s]+@[^()\s]+\)")
+_UUID = re.compile(r"\b(GPU|MIG)-[0-9a-fA-F-]+")
 _FOLDERS = ("HF_HUB_CACHE", "HF_HOME", "OLLAMA_MODELS")
 _KEPT_LINES = re.compile(r"gpu-core-count")
 
@@ -67,13 +68,19 @@ def record_capture(*, timeout_s: float = 5.0) -> dict[str, Any]:
     """
     around = LiveSurroundings()
     run_probes(standard_probes(surroundings=around), timeout_s)
+    return {"format": FORMAT, "readings": anonymous_readings(around.asked)}
+
+
+def anonymous_readings(asked: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Answers that probes were given, without what would identify a person or an installation."""
     readings: dict[str, dict[str, Any]] = {}
-    for kind, answers in list(around.asked.items()):
+    # A probe that was left behind may still be asking.
+    for kind, answers in list(asked.items()):
         for thing, answer in list(answers.items()):
-            clean_thing, clean_answer = _anonymous(kind, thing, answer, around.asked)
+            clean_thing, clean_answer = _anonymous(kind, thing, answer, asked)
             if clean_answer is not None:
                 readings.setdefault(kind, {})[clean_thing] = clean_answer
-    return {"format": FORMAT, "readings": readings}
+    return readings
 
 
 def from_capture(data: Mapping[str, Any], *, catalog: Catalog | None = None) -> Machine:
@@ -131,7 +138,9 @@ def _anonymous(kind: str, thing: str, answer: Any, asked: Mapping[str, Mapping[s
     if kind in ("names", "access", "target"):
         return _scrubbed(thing), answer
     if kind == "environment":
-        return thing, f"/moved/{thing.lower()}" if thing in _FOLDERS else answer
+        if thing in _FOLDERS:
+            return thing, f"/moved/{thing.lower()}"
+        return thing, _UUID.sub(r"\1-0", answer) if isinstance(answer, str) else None
     if kind == "disk":
         for name in _FOLDERS:
             folder = asked.get("environment", {}).get(name)

@@ -60,8 +60,8 @@ def probe_cpu(surroundings: Surroundings) -> Findings:
     elif name == "macos":
         _macos(surroundings, found)
     elif name == "windows":
-        environment = surroundings.ask("environment", "PROCESSOR_IDENTIFIER")
-        found.host["cpu"] = environment if isinstance(environment, str) else None
+        cpu = surroundings.ask("registry", "processor")
+        found.host["cpu"] = cpu if isinstance(cpu, str) else None
     affinity = believed(surroundings.ask("affinity"), 1, 65_536)
     quota = read_control_groups(surroundings).cpu_quota
     threads = min((n for n in (logical, affinity) if n is not None), default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from willitrun.hardware.findings import Findings
 from willitrun.hardware.readings import believed
 from willitrun.hardware.surroundings import Surroundings
+from willitrun.units import format_bytes
 
 __all__ = ["probe_disk"]
 
@@ -33,7 +34,7 @@ def probe_disk(surroundings: Surroundings) -> Findings:
         free = believed(surroundings.ask("disk", folder), 0, 1 << 60)
         if free is not None:
             room.append(free)
-            found.report(f"disk.{place}", "ok", f"{free} bytes free")
+            found.report(f"disk.{place}", "ok", f"{format_bytes(free)} free")
     # The Hugging Face cache is where a download of this library's user lands first.
     found.host["disk_free_bytes"] = room[0] if room else None
     if not room:

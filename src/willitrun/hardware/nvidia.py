@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from willitrun.hardware.findings import Findings, Sighting
+from willitrun.hardware.nvidia_presence import report_absence, report_visibility
 from willitrun.hardware.pcie import read_link
 from willitrun.hardware.readings import believed, error_of
 from willitrun.hardware.surroundings import Surroundings
@@ -50,11 +51,11 @@ def probe_nvidia(surroundings: Surroundings) -> Findings:
     found = Findings()
     readings = surroundings.ask("nvml")
     if not isinstance(readings, dict):
-        _without_driver(surroundings, found, "NVML was not asked")
+        report_absence(surroundings, found, "NVML was not asked")
         return found
     status = readings.get("status")
     if status != "ok":
-        _without_driver(surroundings, found, str(status), str(readings.get("message", "")))
+        report_absence(surroundings, found, str(status), str(readings.get("message", "")))
         return found
     driver = readings.get("driver") if isinstance(readings.get("driver"), str) else None
     if driver:
@@ -80,58 +81,8 @@ def probe_nvidia(surroundings: Surroundings) -> Findings:
         )
     else:
         found.report("nvml", "ok", f"{len(found.devices)} device(s)")
-        _visibility(surroundings, found)
+        report_visibility(surroundings, found)
     return found
-
-
-def _visibility(surroundings: Surroundings, found: Findings) -> None:
-    """NVML shows devices that CUDA is told to leave out."""
-    visible = surroundings.ask("environment", "CUDA_VISIBLE_DEVICES")
-    if not isinstance(visible, str):
-        return
-    see = ("troubleshooting:gpu-not-detected",)
-    if visible.strip() in ("", "-1", "NoDevFiles"):
-        found.report(
-            "nvml.visible", "denied", "CUDA_VISIBLE_DEVICES hides every device from CUDA programs", see
-        )
-    elif "MIG-" not in visible and "GPU-" not in visible:
-        found.report(
-            "nvml.visible", "ok", f"CUDA_VISIBLE_DEVICES={visible} limits what CUDA programs see", see
-        )
-
-
-def _without_driver(surroundings: Surroundings, found: Findings, status: str, message: str = "") -> None:
-    see = ("troubleshooting:gpu-not-detected",)
-    present = _cards_on_the_bus(surroundings)
-    if status == "Busy":
-        found.report("nvml", "timeout", message, see)
-    elif present:
-        found.report(
-            "nvml",
-            "failed",
-            f"an NVIDIA device ({', '.join(present)}) is on the PCI bus, but its driver library does not answer "
-            f"({status}): the driver is not installed, not loaded, or not passed into this container",
-            see,
-        )
-    elif status in ("LibraryNotFound", "LibraryNotFoundError", "NVML was not asked"):
-        found.report("nvml", "absent", "no NVIDIA driver library on this machine")
-    else:
-        found.report("nvml", "failed", f"NVML did not start: {status} {message}".strip(), see)
-
-
-def _cards_on_the_bus(surroundings: Surroundings) -> list[str]:
-    bus = "/sys/bus/pci/devices"
-    cards = []
-    for address in surroundings.ask("names", bus) or []:
-        vendor = surroundings.ask("text", f"{bus}/{address}/vendor")
-        if not isinstance(vendor, str) or vendor.strip().lower() != "0x10de":
-            continue
-        kind = surroundings.ask("text", f"{bus}/{address}/class")
-        # Display controllers (03) and processing accelerators (12); not the card's audio and USB functions.
-        if isinstance(kind, str) and kind.strip().lower().startswith(("0x03", "0x12")):
-            device = surroundings.ask("text", f"{bus}/{address}/device")
-            cards.append(f"10de:{str(device).strip().lower().removeprefix('0x')}")
-    return cards
 
 
 def _device(

@@ -6,6 +6,7 @@ from willitrun.hardware.cgroups import read_control_groups
 from willitrun.hardware.findings import Findings
 from willitrun.hardware.readings import believed
 from willitrun.hardware.surroundings import Surroundings
+from willitrun.units import format_bytes
 
 __all__ = ["probe_ram"]
 
@@ -34,7 +35,10 @@ def probe_ram(surroundings: Surroundings) -> Findings:
         available = room if available is None else min(available, room)
         see = ("troubleshooting:container-memory-limit",)
         found.report(
-            "cgroup", "ok", f"a control group (version {groups.version}) caps memory at {limit} bytes", see
+            "cgroup",
+            "ok",
+            f"a control group (version {groups.version}) caps memory at {format_bytes(limit)}",
+            see,
         )
         found.host["memory_limit_bytes"] = limit
     else:

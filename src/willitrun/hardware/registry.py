@@ -1,12 +1,14 @@
-"""Display adapters in the Windows registry, as the drivers wrote them there."""
+"""Display adapters and the processor in the Windows registry, as drivers and firmware wrote them there."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-__all__ = ["read_display_adapters"]
+__all__ = ["read_display_adapters", "read_processor_name"]
 
 _CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
+_PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _ACTIVE = r"HARDWARE\DEVICEMAP\VIDEO"
 _VALUES = (
     "DriverDesc",
@@ -28,8 +30,7 @@ def read_display_adapters() -> list[dict[str, Any]]:
     ----------
     https://learn.microsoft.com/windows-hardware/drivers/display/registering-hardware-information
     """
-    import winreg
-
+    winreg: Any = import_module("winreg")
     active = _active_descriptions(winreg)
     adapters = []
     for name in _subkeys(winreg, _CLASS):
@@ -41,6 +42,16 @@ def read_display_adapters() -> list[dict[str, Any]]:
             values["active"] = description in active if active else None
             adapters.append(values)
     return adapters
+
+
+def read_processor_name() -> str | None:
+    """The processor's marketing name, as the firmware gives it."""
+    winreg: Any = import_module("winreg")
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _PROCESSOR) as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip() or None
+    except OSError:
+        return None
 
 
 def _active_descriptions(winreg: Any) -> set[str]:

@@ -230,12 +230,12 @@ def _nvml(_: str) -> dict[str, Any]:
     return read_nvml()
 
 
-def _registry(_: str) -> list[dict[str, Any]] | None:
+def _registry(thing: str) -> list[dict[str, Any]] | str | None:
     if sys.platform != "win32":
         return None
-    from willitrun.hardware.registry import read_display_adapters
+    from willitrun.hardware.registry import read_display_adapters, read_processor_name
 
-    return read_display_adapters()
+    return read_processor_name() if thing == "processor" else read_display_adapters()
 
 
 def _metal(_: str) -> dict[str, Any] | None:

@@ -1,0 +1,59 @@
+"""Why an NVIDIA device is not seen, or not seen by CUDA: the driver, the container, the environment."""
+
+from __future__ import annotations
+
+from willitrun.hardware.findings import Findings
+from willitrun.hardware.surroundings import Surroundings
+
+__all__ = ["report_absence", "report_visibility"]
+
+
+def report_visibility(surroundings: Surroundings, found: Findings) -> None:
+    """NVML shows devices that CUDA is told to leave out."""
+    visible = surroundings.ask("environment", "CUDA_VISIBLE_DEVICES")
+    if not isinstance(visible, str):
+        return
+    see = ("troubleshooting:gpu-not-detected",)
+    if visible.strip() in ("", "-1", "NoDevFiles"):
+        found.report(
+            "nvml.visible", "denied", "CUDA_VISIBLE_DEVICES hides every device from CUDA programs", see
+        )
+    elif "MIG-" not in visible and "GPU-" not in visible:
+        found.report(
+            "nvml.visible", "ok", f"CUDA_VISIBLE_DEVICES={visible} limits what CUDA programs see", see
+        )
+
+
+def report_absence(surroundings: Surroundings, found: Findings, status: str, message: str = "") -> None:
+    """Why NVML does not answer: no card at all, or one that is on the bus without its driver."""
+    see = ("troubleshooting:gpu-not-detected",)
+    present = _cards_on_the_bus(surroundings)
+    if status == "Busy":
+        found.report("nvml", "timeout", message, see)
+    elif present:
+        found.report(
+            "nvml",
+            "failed",
+            f"an NVIDIA device ({', '.join(present)}) is on the PCI bus, but its driver library does not answer "
+            f"({status}): the driver is not installed, not loaded, or not passed into this container",
+            see,
+        )
+    elif status in ("LibraryNotFound", "LibraryNotFoundError", "NVML was not asked"):
+        found.report("nvml", "absent", "no NVIDIA driver library on this machine")
+    else:
+        found.report("nvml", "failed", f"NVML did not start: {status} {message}".strip(), see)
+
+
+def _cards_on_the_bus(surroundings: Surroundings) -> list[str]:
+    bus = "/sys/bus/pci/devices"
+    cards = []
+    for address in surroundings.ask("names", bus) or []:
+        vendor = surroundings.ask("text", f"{bus}/{address}/vendor")
+        if not isinstance(vendor, str) or vendor.strip().lower() != "0x10de":
+            continue
+        kind = surroundings.ask("text", f"{bus}/{address}/class")
+        # Display controllers (03) and processing accelerators (12); not the card's audio and USB functions.
+        if isinstance(kind, str) and kind.strip().lower().startswith(("0x03", "0x12")):
+            device = surroundings.ask("text", f"{bus}/{address}/device")
+            cards.append(f"10de:{str(device).strip().lower().removeprefix('0x')}")
+    return cards

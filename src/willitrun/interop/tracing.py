@@ -329,7 +329,8 @@ def _modes(ledger: _Ledger) -> tuple[Any, Any]:
             self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
-            if func is not torch.nn.functional.scaled_dot_product_attention or args[0].ndim != 4:
+            fused = func is torch.nn.functional.scaled_dot_product_attention
+            if not fused or (args[0] if args else kwargs["query"]).ndim != 4:
                 return func(*args, **kwargs)  # other ranks have no fused kernel: torch decomposes them
             names = ("query", "key", "value", "attn_mask")
             bound = {

@@ -46,6 +46,18 @@ _SSM = {
     "n_groups": "mamba_n_groups",
     "conv_kernel": "mamba_d_conv",
 }
+_VISION = {
+    "model_type": "model_type",
+    "hidden_size": "hidden_size",
+    "depth": "num_hidden_layers",
+    "num_hidden_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_attention_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "patch_size": "patch_size",
+    "image_size": "image_size",
+    "spatial_merge_size": "spatial_merge_size",
+}
 _KINDS = {"1": "full_attention", "attention": "full_attention", "0": "linear_attention"}
 _LETTERS = {"M": "mamba", "E": "moe", "*": "full_attention", "-": "mlp"}
 
@@ -112,8 +124,9 @@ def config_of(row: dict[str, Any], *, fallback_type: bool = True) -> Transformer
     if layers:
         fields["layer_types"] = layers
     vision = arch.get("vision") or {}
-    if vision.get("parameters"):
-        fields["vision"] = {"parameters": vision["parameters"]}
+    if vision.get("model_type") and vision.get("hidden_size"):
+        tower = {new: vision[old] for old, new in _VISION.items() if vision.get(old)}
+        fields["vision"] = tower
     return TransformerConfig(**fields)
 
 

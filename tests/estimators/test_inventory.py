@@ -104,6 +104,159 @@ def test_parameter_counts(config: TransformerConfig, expected: int | None) -> No
     assert parameters(config) == expected
 
 
+LFM2 = ("conv", "conv", "full_attention") * 3 + ("conv", "full_attention") * 3 + ("conv",)
+
+# Counts as published on the checkpoints.
+PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
+    "t5-small": (
+        {
+            "model_type": "t5",
+            "num_hidden_layers": 6,
+            "encoder_layers": 6,
+            "hidden_size": 512,
+            "intermediate_size": 2048,
+            "num_attention_heads": 8,
+            "num_key_value_heads": None,
+            "head_dim": 64,
+            "vocab_size": 32128,
+            "tie_word_embeddings": True,
+        },
+        60_506_624,
+    ),
+    "falcon-7b": (
+        {
+            "model_type": "falcon",
+            "hidden_size": 4544,
+            "intermediate_size": None,
+            "num_attention_heads": 71,
+            "num_key_value_heads": 1,
+            "head_dim": 64,
+            "vocab_size": 65024,
+        },
+        6_921_720_704,
+    ),
+    "falcon-40b": (
+        {
+            "model_type": "falcon",
+            "num_hidden_layers": 60,
+            "hidden_size": 8192,
+            "intermediate_size": None,
+            "num_attention_heads": 128,
+            "head_dim": 64,
+            "vocab_size": 65024,
+        },
+        41_303_293_952,
+    ),
+    "phi-2": (
+        {
+            "model_type": "phi",
+            "hidden_size": 2560,
+            "intermediate_size": None,
+            "num_key_value_heads": None,
+            "head_dim": 80,
+            "vocab_size": 51200,
+        },
+        2_779_683_840,
+    ),
+    "ling-mini-2.0": (
+        {
+            "model_type": "bailing_moe_v2",
+            "num_hidden_layers": 20,
+            "hidden_size": 2048,
+            "intermediate_size": 5120,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "vocab_size": 157184,
+            "num_experts": 256,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 512,
+            "n_shared_experts": 1,
+            "first_k_dense_replace": 1,
+        },
+        16_255_643_392,
+    ),
+    "mamba-2.8b": (
+        {
+            "model_type": "mamba",
+            "num_hidden_layers": 64,
+            "hidden_size": 2560,
+            "vocab_size": 50280,
+            "mamba_d_inner": 5120,
+            "mamba_d_state": 16,
+            "mamba_d_conv": 4,
+            "mamba_dt_rank": 160,
+            "tie_word_embeddings": True,
+        },
+        2_768_345_600,
+    ),
+    "lfm2-1.2b": (
+        {
+            "model_type": "lfm2",
+            "num_hidden_layers": 16,
+            "hidden_size": 2048,
+            "intermediate_size": 8192,
+            "head_dim": 64,
+            "vocab_size": 65536,
+            "linear_conv_kernel_dim": 3,
+            "layer_types": LFM2,
+        },
+        1_170_340_608,
+    ),
+    "qwen3-vl-8b": (
+        {
+            "model_type": "qwen3_vl_text",
+            "num_hidden_layers": 36,
+            "intermediate_size": 12288,
+            "head_dim": 128,
+            "vocab_size": 151936,
+            "vision": {
+                "model_type": "qwen3_vl",
+                "hidden_size": 1152,
+                "num_hidden_layers": 27,
+                "intermediate_size": 4304,
+                "patch_size": 16,
+                "spatial_merge_size": 2,
+            },
+        },
+        8_767_123_696,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_counts(name: str) -> None:
+    changes, expected = PUBLISHED[name]
+    assert parameters(llama(**changes)) == expected
+
+
+def test_gemma3n_file_has_these_tensors() -> None:
+    # A loader printed f32 422, f16 108, q4_K 281, q6_K 36 and 4.50 GiB for gemma-3n-E4B Q4_K_M.
+    config = llama(
+        model_type="gemma3n_text",
+        num_hidden_layers=35,
+        hidden_size=2048,
+        intermediate_size=16384,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        head_dim=256,
+        vocab_size=262144,
+        hidden_size_per_layer_input=256,
+        vocab_size_per_layer_input=262144,
+        num_kv_shared_layers=15,
+        sliding_window=512,
+        layer_types=("sliding_attention",) * 4 + ("full_attention",),
+    )
+    groups = weight_groups(config, QUANTIZATIONS["q4_k_m"], container="gguf")
+    assert groups.formats == {"f32": 422, "f16": 108, "q4_k": 281, "q6_k": 36}
+    assert round(groups.total_bytes / 2**30, 2) == 4.50
+    # 20 of 35 layers keep a cache: 288 MiB at 32,768 cells, as build 5775 printed.
+    layout = kv_layout(config)
+    assert (layout.full_k + layout.full_v) * 32768 * 2 + (
+        layout.windowed_k + layout.windowed_v
+    ) * 1024 * 2 == 288 * 2**20
+
+
 def test_mixture_counts_by_share() -> None:
     config = TransformerConfig(
         model_type="mixtral",

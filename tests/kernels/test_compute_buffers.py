@@ -37,7 +37,7 @@ def test_reserved_buffers_are_met_within_three_percent_and_mostly_within_one() -
     errors = []
     for row in _reserved():
         if configs[row["config"]].kv_lora_rank:
-            continue  # absorbed latent attention: see the next test
+            continue  # absorbed latent attention is up to 15 % off
         predicted = device_buffer(
             buffer_shape(configs[row["config"]]),
             int(row["cells"]),

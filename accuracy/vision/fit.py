@@ -12,7 +12,7 @@ import argparse
 import datetime
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +47,12 @@ class Fitted:
 
     def log_error(self, rows: Observations, *, learnt: bool = True) -> np.ndarray:
         """Return ``log(measured rate / predicted rate)`` of rows."""
-        error = np.log(predict_seconds(rows, self.free, self.theta) / rows.frame["seconds"].to_numpy(float))
-        return np.asarray(error + (residual_of(self.residuals, rows.frame, rows.work) if learnt else 0.0))
+        if learnt:
+            learned = residual_of(self.residuals, rows.frame, rows.work)
+            rows = replace(rows, load=replace(rows.load, log_residual=learned))
+        return np.asarray(
+            np.log(predict_seconds(rows, self.free, self.theta) / rows.frame["seconds"].to_numpy(float))
+        )
 
 
 def fit_rows(

@@ -196,3 +196,30 @@ def test_resizing_scales_area_and_keeps_weights() -> None:
     np.testing.assert_allclose(resized.flops.sum(), RESNET.flops.sum() * (288 / 224) ** 2)
     np.testing.assert_array_equal(resized.weight_elements, RESNET.weight_elements)
     np.testing.assert_array_equal(resized.kernels, RESNET.kernels)
+
+
+def test_mixed_executions_in_one_block_equal_each_alone() -> None:
+    profiles = ("eager", "compile", "engine", "train")
+    mixed = replace(load(4, batch=16.0), profile=np.array([PROFILES.index(p) for p in profiles]))
+    together = predict_images(RESNET, rates(4), mixed, COEFFICIENTS).seconds
+    for row, profile in enumerate(profiles):
+        alone = predict_images(RESNET, rates(), load(profile=profile, batch=16.0), COEFFICIENTS).seconds[0]
+        np.testing.assert_allclose(together[row], alone, rtol=1e-12)
+
+
+def test_long_sweeps_are_cut_into_blocks_without_seams() -> None:
+    rows = 3000
+    batches = np.arange(1.0, rows + 1)
+    swept = predict_images(RESNET, rates(rows), replace(load(rows), batch=batches), COEFFICIENTS)
+    assert swept.terms.shape == (rows, len(TERMS))
+    alone = predict_images(RESNET, rates(), load(batch=2048.0), COEFFICIENTS)
+    np.testing.assert_allclose(swept.seconds[2047], alone.seconds[0], rtol=1e-12)
+
+
+def test_a_learnt_residual_scales_the_device_and_not_the_host() -> None:
+    plain = predict_images(RESNET, rates(), load(batch=512.0), COEFFICIENTS).seconds[0]
+    slower = predict_images(RESNET, rates(), load(batch=512.0, log_residual=0.2), COEFFICIENTS).seconds[0]
+    assert slower == pytest.approx(plain * np.exp(0.2), rel=1e-3)
+    plain = predict_images(RESNET, rates(host_scale=20.0), load(), COEFFICIENTS).seconds[0]
+    slower = predict_images(RESNET, rates(host_scale=20.0), load(log_residual=0.2), COEFFICIENTS).seconds[0]
+    assert slower == pytest.approx(plain, rel=1e-2)

@@ -84,7 +84,7 @@ class ImageLoad:
     decode_images_per_s
         Rate of the input pipeline; ``inf`` when it is not part of the question.
     log_residual
-        Learnt log ratio measured / predicted time; zero away from data.
+        Learnt log ratio measured / predicted time on the device; zero away from data.
     """
 
     batch: Array

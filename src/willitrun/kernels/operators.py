@@ -143,13 +143,14 @@ def _predict_block(
     device_terms = np.empty((len(load.batch), 3))
     for column, term in enumerate((compute, memory, floor)):
         device_terms[:, column] = np.einsum("ij,ij->i", np.broadcast_to(term, by_class.shape), by_class)
+    # What the residual has learnt is about kernels, so it scales device time and not the host's.
+    device_terms *= np.exp(load.log_residual)[:, None]
     device_s = device_terms.sum(1)
     host_s = coefficients.host_step_s[profile] + kernels * coefficients.host_op_s[profile]
     host_s = host_s * rates.host_scale
     host4 = host_s**4
     both4 = device_s**4 + host4
-    residual = np.exp(load.log_residual)
-    scale = np.sqrt(np.sqrt(both4)) / both4 * residual
+    scale = np.sqrt(np.sqrt(both4)) / both4
     terms = np.empty((len(load.batch), len(TERMS)))
     terms[:, :3] = device_terms * (device_s**3 * scale)[:, None]
     terms[:, 3] = host4 * scale

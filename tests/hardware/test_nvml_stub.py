@@ -248,6 +248,17 @@ def test_a_hung_call_is_reported_in_time(with_stub: Any) -> None:
     assert reports(machine)["nvidia"]["status"] == "timeout"
 
 
+def test_a_slow_driver_gives_what_it_has_time_for(detected: Any) -> None:
+    """Each clock takes two seconds: the cards are reported with their memory, the rest is left and said so."""
+    began = time.monotonic()
+    machine = detected({**driver(card(), card()), "slow": {"nvmlDeviceGetMaxClockInfo": 2}})
+    assert time.monotonic() - began < 12
+    assert [device["memory_total_bytes"] for device in machine["accelerators"]] == [24564 * MIB] * 2
+    assert machine["accelerators"][1]["memory_clock_hz"] is None
+    assert machine["accelerators"][1]["accelerator"]["id"] == "nvidia-geforce-rtx-4090"
+    assert reports(machine)["nvml.device1.slow"]["status"] == "timeout"
+
+
 def test_two_cards_joined_by_nvlink(detected: Any) -> None:
     first = card(pci={"id": "10de:2204", "address": "00000000:01:00.0"}, nvlinks=["00000000:02:00.0"] * 4)
     second = card(pci={"id": "10de:2204", "address": "00000000:02:00.0"}, nvlinks=["00000000:01:00.0"] * 4)

@@ -131,6 +131,9 @@ def _device(
             "not-supported",
             "the driver does not tell bus width and memory clock",
         )
+    if any(error_of(reading) == "Deadline" for reading in device.values()):
+        reason = "the driver answers slowly: there was no time for all of its readings"
+        found.report(f"nvml.device{index}.slow", "timeout", reason, ("troubleshooting:gpu-not-detected",))
     _pcie(surroundings, seen, device)
     _memory(surroundings, found, seen, device)
     if seen.mig_enabled:
@@ -180,7 +183,11 @@ def _memory_of(device: dict[str, Any]) -> tuple[int | None, int | None, int | No
 
 def _slices(found: Findings, parent: Sighting, device: dict[str, Any]) -> None:
     see = ("troubleshooting:gpu-not-detected",)
-    slices = [part for part in device.get("slices") or [] if isinstance(part, dict)]
+    listed = device.get("slices")
+    slices = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+    if error_of(listed) == "Deadline":
+        # Reported as slow already; whether there are slices is open.
+        return
     if not slices:
         found.report(
             f"{parent.probe}.mig",

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 __all__ = ["read_nvml"]
@@ -19,7 +21,10 @@ _WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 _MOST_DEVICES = 64
 _MOST_LINKS = 18
 _MOST_SLICES = 8
+# Less than detect() waits by default, so that a slow driver still gives what it had time for.
+_PATIENCE_SECONDS = 3.5
 _reading = threading.Lock()
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def read_nvml() -> dict[str, Any]:
@@ -53,6 +58,7 @@ def _read() -> dict[str, Any]:
         pynvml.nvmlInit()
     except (pynvml.NVMLError, OSError) as error:
         return {"status": _error_name(error), "message": str(error)}
+    _deadline.set(time.monotonic() + _PATIENCE_SECONDS)
     try:
         found: dict[str, Any] = {
             "status": "ok",
@@ -62,9 +68,21 @@ def _read() -> dict[str, Any]:
         count = _try(pynvml.nvmlDeviceGetCount)
         if not isinstance(count, int):
             return {**found, "count": count, "devices": []}
-        found["devices"] = [_device(pynvml, index) for index in range(min(count, _MOST_DEVICES))]
+        # A slow driver runs out of time: what says which device this is, and what of it may be used, goes first.
+        handles = [
+            _try(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(min(count, _MOST_DEVICES))
+        ]
+        lost = [handle if isinstance(handle, dict) else None for handle in handles]
+        found["devices"] = [
+            {"handle": gone} if gone else _essentials(pynvml, handle)
+            for handle, gone in zip(handles, lost, strict=True)
+        ]
+        for readings, handle, gone in zip(found["devices"], handles, lost, strict=True):
+            if gone is None:
+                readings.update(_details(pynvml, handle, readings))
         return found
     finally:
+        _deadline.set(None)
         _try(pynvml.nvmlShutdown)
 
 
@@ -77,13 +95,18 @@ def _preload(path: str) -> None:
         return
 
 
-def _device(nvml: Any, index: int) -> dict[str, Any]:
-    handle = _try(nvml.nvmlDeviceGetHandleByIndex, index)
-    if isinstance(handle, dict):
-        return {"handle": handle}
-    readings = _handle(nvml, handle)
+def _essentials(nvml: Any, handle: Any) -> dict[str, Any]:
+    return {
+        **_handle(nvml, handle),
+        "pci": _try(lambda: _pci(nvml.nvmlDeviceGetPciInfo_v3(handle))),
+        "mig": _try(lambda: list(nvml.nvmlDeviceGetMigMode(handle))),
+        "virtualization": _try(lambda: nvml.nvmlDeviceGetVirtualizationMode(handle)),
+        "addressing_mode": _try(lambda: nvml.nvmlDeviceGetAddressingMode(handle)),
+    }
+
+
+def _details(nvml: Any, handle: Any, essentials: dict[str, Any]) -> dict[str, Any]:
     calls: dict[str, Callable[[], Any]] = {
-        "pci": lambda: _pci(nvml.nvmlDeviceGetPciInfo_v3(handle)),
         "bus_width_bits": lambda: nvml.nvmlDeviceGetMemoryBusWidth(handle),
         "memory_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
         "sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
@@ -97,19 +120,19 @@ def _device(nvml: Any, index: int) -> dict[str, Any]:
         "power_limit_mw": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle),
         "power_default_mw": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle),
         "ecc": lambda: list(nvml.nvmlDeviceGetEccMode(handle)),
-        "virtualization": lambda: nvml.nvmlDeviceGetVirtualizationMode(handle),
         "display_active": lambda: nvml.nvmlDeviceGetDisplayActive(handle),
-        "addressing_mode": lambda: nvml.nvmlDeviceGetAddressingMode(handle),
         "chip_to_chip": lambda: nvml.nvmlDeviceGetC2cModeInfoV(handle).isC2cEnabled,
         "numa_node": lambda: nvml.nvmlDeviceGetNumaNodeId(handle),
-        "mig": lambda: list(nvml.nvmlDeviceGetMigMode(handle)),
     }
+    mig = essentials["mig"]
+    readings: dict[str, Any] = {}
+    if isinstance(mig, list) and mig[:1] == [1]:
+        # No slice, and no time to look for one, are different things.
+        readings["slices"] = _slices(nvml, handle) or _try(list)
     for name, call in calls.items():
         readings[name] = _try(call)
     readings["processes"] = _processes(nvml, handle)
     readings["nvlinks"] = _nvlinks(nvml, handle)
-    if isinstance(readings["mig"], list) and readings["mig"][:1] == [1]:
-        readings["slices"] = _slices(nvml, handle)
     return readings
 
 
@@ -198,6 +221,9 @@ def _memory(info: Any) -> dict[str, int]:
 
 
 def _try(call: Callable[..., Any], *arguments: Any) -> Any:
+    deadline = _deadline.get()
+    if deadline is not None and time.monotonic() > deadline:
+        return {"error": "Deadline"}
     try:
         return call(*arguments)
     except Exception as error:  # noqa: BLE001 - a driver may answer anything, and one field must not cost the others

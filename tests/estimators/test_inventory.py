@@ -104,6 +104,7 @@ def test_parameter_counts(config: TransformerConfig, expected: int | None) -> No
     assert parameters(config) == expected
 
 
+KIMI_END = ("linear_attention", "linear_attention", "full_attention")
 LFM2 = ("conv", "conv", "full_attention") * 3 + ("conv", "full_attention") * 3 + ("conv",)
 
 # Counts as published on the checkpoints.
@@ -202,6 +203,52 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
             "layer_types": LFM2,
         },
         1_170_340_608,
+    ),
+    "kimi-linear-48b": (
+        {
+            "model_type": "kimi_linear",
+            "num_hidden_layers": 27,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_key_value_heads": None,
+            "vocab_size": 163840,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "num_experts": 256,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 1024,
+            "n_shared_experts": 1,
+            "first_k_dense_replace": 1,
+            "linear_num_value_heads": 32,
+            "linear_num_key_heads": 32,
+            "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128,
+            "linear_conv_kernel_dim": 4,
+            "layer_types": (*((("linear_attention",) * 3 + ("full_attention",)) * 6), *KIMI_END),
+        },
+        49_122_681_728,
+    ),
+    "mimo-v2-flash": (
+        {
+            "model_type": "mimo_v2_flash",
+            "num_hidden_layers": 48,
+            "intermediate_size": 16384,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "num_global_key_value_heads": 4,
+            "head_dim": 192,
+            "v_head_dim": 128,
+            "vocab_size": 152576,
+            "num_experts": 256,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 2048,
+            "first_k_dense_replace": 1,
+            "sliding_window": 128,
+            "layer_types": ("full_attention",) * 9 + ("sliding_attention",) * 39,
+        },
+        308_778_768_832 + 47 * 256,  # the sheet leaves out the vectors that correct expert selection
     ),
     "qwen3-vl-8b": (
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
-from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward, add_recurrence
+from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward
 from willitrun.estimators.inventory_encoders import (
     add_alternating_updates,
     add_audio_encoder,
@@ -13,6 +13,7 @@ from willitrun.estimators.inventory_encoders import (
     add_projections,
     add_text_encoder,
 )
+from willitrun.estimators.inventory_recurrence import add_recurrence
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.estimators.inventory_vision import vision_parameters
 from willitrun.kernels.weights import TensorGroup

@@ -1,4 +1,4 @@
-"""The tensors of one block: attention, feed-forward and recurrent."""
+"""The tensors of one block: attention and feed-forward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from willitrun.estimators.inventory_traits import Traits
 from willitrun.kernels.weights import Part, TensorGroup
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["Collector", "add_attention", "add_feed_forward", "add_recurrence", "head_widths", "required"]
+__all__ = ["Collector", "add_attention", "add_feed_forward", "head_widths", "required"]
 
 _Key = tuple[str, str, int, int, int, bool]
 
@@ -129,7 +129,8 @@ def add_attention(
     elif traits.qk_norm == "full":
         out.norm(layer, "attn_q_norm", heads * key)
         out.norm(layer, "attn_k_norm", kv_heads * key)
-    if traits.sinks:
+    windowed = config.layer_type(layer) == "sliding_attention"
+    if traits.sinks or (traits.window_sinks and windowed):
         out.vector(layer, "attn_sinks", heads)
     if traits.head_gate:
         out.matrix(layer, "attn_gate", "attention", heads, hidden)
@@ -226,78 +227,3 @@ def _add_mlp(
         out.vector(layer, f"ffn_bias{suffix}", width + hidden)
     if traits.activation_norm:
         out.norm(layer, "ffn_sub_norm", width)
-
-
-def add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
-    """The recurrent mixer of one layer."""
-    if traits.recurrence in ("delta", "delta-split"):
-        _add_delta_net(out, config, layer, split=traits.recurrence == "delta-split")
-    elif traits.recurrence == "mamba":
-        _add_mamba(out, config, traits, layer)
-    elif traits.recurrence == "mamba2":
-        _add_mamba2(out, config, traits, layer)
-    elif traits.recurrence == "conv":
-        hidden = config.hidden_size
-        kernel = config.mamba_d_conv or required(config, "linear_conv_kernel_dim")
-        out.matrix(layer, "shortconv_in_proj", "recurrent", 3 * hidden, hidden)
-        out.matrix(layer, "shortconv_conv", "recurrent", hidden, kernel)
-        out.matrix(layer, "shortconv_out_proj", "recurrent", hidden, hidden)
-    else:
-        raise MissingDataError(f"the recurrent block {traits.recurrence} is not described.")
-
-
-def _add_delta_net(out: Collector, config: TransformerConfig, layer: int, *, split: bool) -> None:
-    hidden = config.hidden_size
-    heads = required(config, "linear_num_value_heads")
-    keys = required(config, "linear_num_key_heads") * required(config, "linear_key_head_dim")
-    value_width = required(config, "linear_value_head_dim")
-    values = heads * value_width
-    out.matrix(layer, "attn_qkv", "recurrent", 2 * keys + values, hidden)
-    out.matrix(layer, "attn_gate", "recurrent", values, hidden)
-    if split:
-        out.matrix(layer, "ssm_alpha", "recurrent", heads, hidden)
-        out.matrix(layer, "ssm_beta", "recurrent", heads, hidden)
-    else:
-        out.matrix(layer, "ssm_ba", "recurrent", 2 * heads, hidden)
-    out.matrix(
-        layer, "ssm_conv1d", "recurrent", 2 * keys + values, required(config, "linear_conv_kernel_dim")
-    )
-    out.vector(layer, "ssm_dt_bias", heads, "recurrent")
-    out.vector(layer, "ssm_a", heads, "recurrent")
-    out.norm(layer, "ssm_norm", value_width)
-    out.matrix(layer, "ssm_out", "recurrent", hidden, values)
-
-
-def _add_mamba(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
-    hidden, inner = config.hidden_size, required(config, "mamba_d_inner")
-    state, kernel = required(config, "mamba_d_state"), required(config, "mamba_d_conv")
-    rank = config.mamba_dt_rank or -(-hidden // 16)
-    out.matrix(layer, "ssm_in", "recurrent", 2 * inner, hidden)
-    out.matrix(layer, "ssm_conv1d", "recurrent", inner, kernel)
-    out.vector(layer, "ssm_conv1d_bias", inner, "recurrent")
-    out.matrix(layer, "ssm_x", "recurrent", rank + 2 * state, inner)
-    out.matrix(layer, "ssm_dt", "recurrent", inner, rank)
-    out.vector(layer, "ssm_dt_bias", inner, "recurrent")
-    # A is two-dimensional but stays F32 whatever the mix.
-    out.vector(layer, "ssm_a", inner * state, "recurrent")
-    out.vector(layer, "ssm_d", inner, "recurrent")
-    out.matrix(layer, "ssm_out", "recurrent", hidden, inner)
-    if traits.dt_norms:
-        out.norm(layer, "ssm_dt_norm", rank)
-        out.norm(layer, "ssm_b_norm", state)
-        out.norm(layer, "ssm_c_norm", state)
-
-
-def _add_mamba2(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
-    hidden, inner = config.hidden_size, required(config, "mamba_d_inner")
-    state, kernel = required(config, "mamba_d_state"), required(config, "mamba_d_conv")
-    groups, heads = config.mamba_n_groups or 1, required(config, "mamba_num_heads")
-    convolved = inner + 2 * groups * state
-    out.matrix(layer, "ssm_in", "recurrent", inner + convolved + heads, hidden)
-    out.matrix(layer, "ssm_conv1d", "recurrent", convolved, kernel)
-    out.vector(layer, "ssm_conv1d_bias", convolved, "recurrent")
-    for name in ("ssm_dt_bias", "ssm_a", "ssm_d"):
-        out.vector(layer, name, heads, "recurrent")
-    if traits.recurrent_norm:
-        out.norm(layer, "ssm_norm", inner)
-    out.matrix(layer, "ssm_out", "recurrent", hidden, inner)

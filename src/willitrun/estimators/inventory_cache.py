@@ -147,6 +147,10 @@ def _add_state(sums: _Sums, config: TransformerConfig, traits: Traits) -> None:
         keys = required(config, "linear_num_key_heads") * key_width
         sums.conv_state += (required(config, "linear_conv_kernel_dim") - 1) * (2 * keys + values)
         sums.recurrent_state += values * key_width
+    elif traits.recurrence == "kda":
+        values = required(config, "linear_num_value_heads") * required(config, "linear_value_head_dim")
+        sums.conv_state += (required(config, "linear_conv_kernel_dim") - 1) * 3 * values
+        sums.recurrent_state += values * required(config, "linear_key_head_dim")
     elif traits.recurrence == "conv":
         kernel = config.mamba_d_conv or required(config, "linear_conv_kernel_dim")
         sums.conv_state += (kernel - 1) * config.hidden_size

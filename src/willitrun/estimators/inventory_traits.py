@@ -38,8 +38,8 @@ class Traits:
         The query projection is twice as wide (a gate per head channel).
     head_gate
         A gate per attention head, a matrix of its own.
-    sinks
-        One learnt logit per head.
+    sinks, window_sinks
+        One learnt logit per head: in every layer, or in sliding-window layers.
     gated
         Feed-forward block with gate, up and down; else up and down.
     activation_norm
@@ -78,6 +78,7 @@ class Traits:
     query_gate: bool = False
     head_gate: bool = False
     sinks: bool = False
+    window_sinks: bool = False
     gated: bool = True
     ffn_bias: bool = False
     activation_norm: bool = False
@@ -212,6 +213,8 @@ TRAITS: dict[str, Traits] = {
         replace(LLAMA, fused_qkv=True, qk_norm="head", score_bias=True),
     ),
     "t5": replace(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
+    "kimi_linear": replace(DEEPSEEK, recurrence="kda"),
+    "mimo_v2_flash": replace(LLAMA, score_bias=True, window_sinks=True),
     "minimax_m2": replace(LLAMA, qk_norm="full", score_bias=True),
     "gpt_oss": replace(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
     **dict.fromkeys(("olmo2", "olmo3", "olmoe"), replace(LLAMA, qk_norm="full")),

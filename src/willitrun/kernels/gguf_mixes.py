@@ -186,7 +186,8 @@ def tensor_format(group: TensorGroup, ordinal: int, mix: str, context: MixContex
     'q6_k'
     """
     base = STANDARD_MIXES[mix]
-    if not group.matrix or group.role in _KEPT_F32 or group.part == "norm":
+    kept = group.role in _KEPT_F32 or group.role.startswith("ssm_conv1d")
+    if not group.matrix or kept or group.part == "norm":
         return "f32"
     if group.part == "vision":
         return "f16" if base in BLOCK_LAYOUTS and base != "f32" else "f32"

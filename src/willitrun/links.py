@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.requests import Request
-from willitrun.records.knowledge import TroubleshootingEntry
+from willitrun.records.knowledge import ReasonLinks, TroubleshootingEntry
 from willitrun.records.results import Link, Reason, SpeedEstimate, Tier
 
 __all__ = ["verdict_links"]
@@ -74,14 +75,20 @@ def _dataset_terms(request: Request) -> tuple[str, ...]:
     return _DATASETS_OF_TASKS.get(request.model.task, ())
 
 
+@lru_cache(maxsize=8)
+def _rows_by_code(catalog: Catalog) -> dict[str, list[ReasonLinks]]:
+    found: dict[str, list[ReasonLinks]] = {}
+    for row in catalog.reasons.values():
+        found.setdefault(row.code, []).append(row)
+    return found
+
+
 def _references(request: Request, code: str) -> list[tuple[str, str]]:
     catalog = request.catalog
     task = request.model.task
     found: list[tuple[str, str]] = []
-    rows = [catalog.reasons[name] for name in catalog.reasons if catalog.reasons.raw(name)["code"] == code]
     # A row for this very task speaks before one for all tasks.
-    rows.sort(key=lambda row: task not in row.tasks)
-    for row in rows:
+    for row in sorted(_rows_by_code(catalog).get(code, ()), key=lambda row: task not in row.tasks):
         if row.tasks and task not in row.tasks:
             continue
         for name in row.troubleshooting:

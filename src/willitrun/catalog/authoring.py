@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tomllib
 from importlib.resources.abc import Traversable
-from typing import Any
 
 from willitrun.catalog.layout import Kind
 from willitrun.catalog.locations import catalog_files
+from willitrun.catalog.spellings import RawRecord
 from willitrun.errors import CatalogInvalidError
 
 __all__ = ["read_kind", "read_raw_file"]
-
-RawRecord = dict[str, Any]
 
 
 def read_raw_file(kind: Kind, path: str, file: Traversable) -> list[RawRecord]:
@@ -25,6 +20,11 @@ def read_raw_file(kind: Kind, path: str, file: Traversable) -> list[RawRecord]:
     CatalogInvalidError
         The file is no TOML (or CSV with a header), or its records have no id.
     """
+    # The index serves look-ups; parsers of authored files are loaded when one is read.
+    import csv
+    import io
+    import tomllib
+
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError as error:

@@ -14,38 +14,15 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from willitrun.catalog.authoring import RawRecord, read_kind
-from willitrun.catalog.layout import KINDS, Kind
+from willitrun.catalog.authoring import read_kind
+from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_files
-from willitrun.catalog.names import name_variants, normalise_name
+from willitrun.catalog.names import name_variants
+from willitrun.catalog.spellings import record_id, spellings
 from willitrun.catalog.traces import trace_index
 from willitrun.errors import CatalogInvalidError
 
 __all__ = ["build_index", "index_documents"]
-
-
-def record_id(raw: RawRecord) -> str:
-    """The id of a raw record."""
-    return str(raw.get("id") or raw["code"])
-
-
-def spellings(raw: RawRecord, kind: Kind) -> set[str]:
-    """Every normalised name that leads to a record."""
-    names: list[str] = [record_id(raw), *_listed(raw.get("aliases"))]
-    if kind.name not in ("measurement", "calibration", "source"):
-        names += _listed(raw.get("name"))
-    for label in kind.labels:
-        names += _listed(raw.get(label))
-    found = {normalise_name(name) for name in names if name}
-    if kind.name in ("model", "checkpoint"):
-        found |= {normalise_name(name.rpartition("/")[2]) for name in names if "/" in name}
-    return found
-
-
-def _listed(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
 def catalog_digest(root: Traversable) -> str:
@@ -78,7 +55,7 @@ def index_documents(root: Traversable) -> dict[str, Any]:
             shard = (
                 f"{path.split('/', maxsplit=1)[0]}-{shard}" if kind.name in ("model", "checkpoint") else shard
             )
-            content: dict[str, RawRecord] = {}
+            content: dict[str, Any] = {}
             for raw in records:
                 identifier = record_id(raw)
                 if identifier in ids:

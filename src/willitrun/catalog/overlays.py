@@ -11,8 +11,8 @@ from typing import Any
 from platformdirs import user_data_path
 
 from willitrun.catalog.authoring import read_kind
-from willitrun.catalog.indexing import record_id
 from willitrun.catalog.layout import KINDS
+from willitrun.catalog.spellings import record_id
 from willitrun.errors import CatalogError
 
 __all__ = ["overlay_folders", "read_overlay", "user_records"]

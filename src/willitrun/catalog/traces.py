@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -22,6 +20,9 @@ _PER_PIXEL = ("flops", "padded_flops", "act_elements", "act32_elements", "fused_
 
 
 def _rows(file: Traversable) -> list[dict[str, str]]:
+    import csv
+    import io
+
     return list(csv.DictReader(io.StringIO(file.read_text("utf-8"))))
 
 

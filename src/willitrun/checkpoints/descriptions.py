@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from willitrun.checkpoints.checkpoint_files import model_from_directory, model_from_file
-from willitrun.checkpoints.config_models import model_from_config
 from willitrun.checkpoints.json_reading import check_depth, shown
 from willitrun.errors import CheckpointError, CorruptCheckpointError, UnknownIdError
 from willitrun.records.models import Model
@@ -94,6 +92,9 @@ def _absent(path: str) -> CheckpointError:
 
 
 def _described(path: Path) -> Model:
+    # Names are the common case: the readers of files are loaded when a file is described.
+    from willitrun.checkpoints.checkpoint_files import model_from_directory, model_from_file
+
     try:
         return model_from_directory(path) if path.is_dir() else model_from_file(path)
     except ValidationError as error:
@@ -101,6 +102,8 @@ def _described(path: Path) -> Model:
 
 
 def _from_mapping(config: Mapping[str, object]) -> Model:
+    from willitrun.checkpoints.config_models import model_from_config
+
     check_depth(config, "the mapping", (Mapping, list, tuple))
     if not all(isinstance(key, str) for key in config):
         raise CorruptCheckpointError("the mapping has keys that are not strings.")

@@ -19,10 +19,8 @@ from willitrun.estimators.overheads import allocator_factors, runtime_overhead
 from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, interval_of, support_of
-from willitrun.estimators.training import evaluate_training
 from willitrun.intervals import Interval
 from willitrun.kernels.graph_block import GraphBlock, GraphMemory, assess_graphs
-from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.operator_inputs import (
     PROFILES,
     DeviceRates,
@@ -30,6 +28,7 @@ from willitrun.kernels.operator_inputs import (
     OperatorCoefficients,
     resolve_coefficients,
 )
+from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.placement import TIERS
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import InstalledAccelerator, Machine
@@ -293,6 +292,8 @@ def evaluate_graphs(requests: Sequence[Request]) -> list[Evaluated]:
     members: list[tuple[int, PreparedGraph]] = []
     for number, request in enumerate(requests):
         if request.workload.mode != "inference":
+            from willitrun.estimators.training import evaluate_training
+
             results[number] = evaluate_training(request)
             continue
         try:

@@ -24,7 +24,6 @@ from willitrun.estimators.llm_policies import container_of, runtime_policy
 from willitrun.estimators.overheads import block_buffers
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, support_of
-from willitrun.estimators.training import evaluate_training
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import columns_of
 from willitrun.kernels.llm_block import (
@@ -138,6 +137,8 @@ def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
     groups: dict[BlockKey, list[tuple[int, Prepared]]] = {}
     for number, request in enumerate(requests):
         if request.workload.mode != "inference":
+            from willitrun.estimators.training import evaluate_training
+
             results[number] = evaluate_training(request)
             continue
         try:

@@ -50,13 +50,7 @@ def _identify(seen: Sighting, host: dict[str, Any], catalog: Catalog) -> Identit
     elif seen.looks_shared:
         # A carve-out says nothing about the product.
         memory = None
-    if seen.module is not None:
-        by_board = identify_accelerator(
-            catalog, vendor=seen.vendor, name=_module_name(seen.module), memory_bytes=memory
-        )
-        if by_board.record_id is not None:
-            return by_board
-    return identify_accelerator(
+    found = identify_accelerator(
         catalog,
         vendor=seen.vendor,
         pci_id=seen.pci_id,
@@ -67,13 +61,31 @@ def _identify(seen: Sighting, host: dict[str, Any], catalog: Catalog) -> Identit
         compute_units=units,
         form_hint="laptop" if "laptop" in (name or "").lower() else None,
     )
+    if found.record_id is None and found.candidates and seen.module is not None:
+        return _by_module(found, seen.module, catalog)
+    return found
 
 
-def _module_name(text: str) -> str:
-    """``NVIDIA Jetson AGX Orin Developer Kit`` as the module that it carries."""
-    return re.sub(
-        r"\s+(?:Developer Kit|Engineering Reference.*|Super Developer Kit)\s*$", "", text, flags=re.I
-    )
+def _by_module(found: Identity, module: str, catalog: Catalog) -> Identity:
+    """Tell modules of one chip apart by the board that the device tree names.
+
+    ``NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super`` is an Orin Nano in its Super mode: the words
+    that name a module must be the record's, all of them and no others. NX modules keep their record in that mode.
+    """
+    said = _family(module)
+    records = [catalog.accelerators[identifier] for identifier in found.candidates]
+    for words in (said, said - {"super"}):
+        fitting = [record for record in records if _family(record.name) == words]
+        if len(fitting) == 1:
+            reason = f"matched by name and the board, {module!r}."
+            return Identity(fitting[0].id, "name", found.candidates, reason, ("form",))
+        if fitting:
+            break
+    return found
+
+
+def _family(name: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", name.lower())) & {"agx", "nx", "nano", "super", "industrial"}
 
 
 def _report(seen: Sighting, status: Literal["absent", "not-supported"], reason: str) -> ProbeReport:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from willitrun.catalog.indexing import spellings
 from willitrun.catalog.layout import KINDS, record_class
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
 from willitrun.catalog.names import normalise_name, suggest
+from willitrun.catalog.spellings import spellings
 from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, CatalogInvalidError, UnknownIdError
 from willitrun.records.bases import Record

@@ -76,6 +76,14 @@ AXIS_WIDTH: dict[str, float] = {
     "memory_class": 0.08,
 }
 
+#: Offsets that are not expected to be zero. Serving engines feed matrix units straight from memory (FP8 and FP4 as
+#: they are, asynchronous copies), so a compute unit spends far fewer cycles per weight and per byte than in ggml.
+LEVEL_PRIORS: dict[tuple[str, str, str], float] = {
+    (name, "runtime", runtime): offset
+    for name, offset in (("unpack", -2.5), ("fetch", -1.0))
+    for runtime in ("vllm", "sglang", "tensorrt-llm")
+}
+
 #: Huber threshold on the log ratio: beyond it a row pulls linearly.
 HUBER = 0.15
 
@@ -127,6 +135,7 @@ class Regression:
         strength: float = 1.0,
         level_axes: Mapping[str, tuple[str, ...]] = LEVEL_AXES,
         priors: Mapping[str, tuple[float, float]] = PRIORS,
+        level_priors: Mapping[tuple[str, str, str], float] = LEVEL_PRIORS,
         balance: float = 0.5,
         huber: float = HUBER,
     ) -> None:
@@ -149,7 +158,7 @@ class Regression:
                     if not members.any():
                         continue
                     self.names.append((name, axis, level))
-                    prior.append(0.0)
+                    prior.append(level_priors.get((name, axis, level), 0.0))
                     width.append(axis_width[axis] * (2.0 if name in _WIDE else 1.0))
                     keep = np.zeros(len(observations), dtype=bool)
                     keep[owner[members]] = True

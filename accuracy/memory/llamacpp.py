@@ -127,6 +127,20 @@ def _swa_full(row: Any) -> bool:
     return bool(cells) and cells.get("SWA") == cells.get("non-SWA")
 
 
+def _streamed(row: Any) -> int:
+    """Bytes of the output matrix that builds before 8000 copy over when it lies in host memory."""
+    build = re.match(r"\s*(\d+)", str(row.build))
+    if build and int(build.group(1)) >= 8000:
+        return 0
+    text = str(row.ftype)
+    elements = int(_number(row.n_vocab) * _number(row.n_embd))
+    if "Q8_0" in text:
+        return elements * 34 // 32
+    if text.startswith("F16"):
+        return elements * 2
+    return elements // 256 * 210
+
+
 def _shape(row: Any) -> BufferShape | None:
     vocabulary, hidden = _number(row.n_vocab), _number(row.n_embd)
     if math.isnan(vocabulary) or math.isnan(hidden):
@@ -179,6 +193,8 @@ def _score_row(row: Any) -> Scored | None:
     compute = _on_accelerator(_mapping(row.compute_buffers_mib))
     devices = len(compute)
     cells = int(context) if unified or slots == 1 else int(context) // slots
+    offloaded, of = _number(row.layers_offloaded), _number(row.layers_total_offloadable)
+    streamed = _streamed(row) if offloaded < of else 0
     pipeline = bool(_number(row.pipeline_parallel, 0))
     predicted = [
         device_buffer(
@@ -188,6 +204,7 @@ def _score_row(row: Any) -> Scored | None:
             flash_attention=flash,
             holds_output=index == devices - 1,
             pipeline=pipeline,
+            streamed_bytes=streamed if index == devices - 1 else 0,
             mask_bytes=MASK_BYTES_BEFORE_8200,  # no log in the table is newer
         ).item()
         for index in range(devices)

@@ -91,9 +91,24 @@ def test_monotone_in_cells_and_batch(cells: int, batch: int, flash: bool) -> Non
     size = device_buffer(LLAMA3_8B, cells, n_ubatch=batch, flash_attention=flash)
     assert device_buffer(LLAMA3_8B, cells + 256, n_ubatch=batch, flash_attention=flash) >= size
     assert device_buffer(LLAMA3_8B, cells, n_ubatch=batch + 32, flash_attention=flash) >= size
-    assert (
-        device_buffer(LLAMA3_8B, cells, n_ubatch=batch, flash_attention=flash, streamed_bytes=7) == size + 7
+
+
+@given(st.integers(256, 262144), st.integers(32, 4096), st.booleans(), st.integers(0, 2**33))
+def test_streamed_weights_lie_beside_their_stage(cells: int, batch: int, flash: bool, streamed: int) -> None:
+    size = device_buffer(LLAMA3_8B, cells, n_ubatch=batch, flash_attention=flash)
+    output = device_buffer(LLAMA3_8B, cells, n_ubatch=batch, flash_attention=flash, streamed_bytes=streamed)
+    assert size <= output <= size + streamed
+    layer = device_buffer(
+        LLAMA3_8B, cells, n_ubatch=batch, flash_attention=flash, streamed_layer_bytes=streamed
     )
+    assert size <= layer
+
+
+def test_output_in_host_memory_is_streamed() -> None:
+    # Qwen2.5 32B, 43 of 65 layers offloaded: 916.08 MiB; the Q6_K output matrix is 609.08 of them.
+    shape = BufferShape(152064, 5120, 40, 5120, 27648)
+    size = device_buffer(shape, 2048, flash_attention=False, streamed_bytes=152064 * 5120 // 256 * 210)
+    assert round(size.item() / MIB, 2) == 916.08
 
 
 @given(st.lists(st.integers(256, 262144), min_size=1, max_size=8))

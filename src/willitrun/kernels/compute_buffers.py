@@ -65,6 +65,7 @@ def device_buffer(
     holds_output: ArrayLike = True,
     pipeline: ArrayLike = False,
     streamed_bytes: ArrayLike = 0,
+    streamed_layer_bytes: ArrayLike = 0,
     logits_rows: ArrayLike | None = None,
     mask_bytes: ArrayLike = MASK_BYTES,
     single_buffer: ArrayLike = False,
@@ -91,7 +92,9 @@ def device_buffer(
     pipeline
         Whether several devices work as a pipeline.
     streamed_bytes
-        Largest weight in host memory that a large batch copies over to compute here.
+        Output matrix in host memory that a large batch copies over: it lies beside the logits.
+    streamed_layer_bytes
+        Largest weight of a layer in host memory that is copied over: it lies beside the feed-forward stage.
     logits_rows
         Rows for which logits are computed; ``n_ubatch`` where None.
     mask_bytes
@@ -119,18 +122,20 @@ def device_buffer(
     rows = batch if logits_rows is None else np.minimum(as_int64(logits_rows), batch)
     stream = hidden * batch * FLOAT_BYTES
     mask = count * batch * FLOAT_BYTES
-    logits = (vocabulary + hidden) * rows * FLOAT_BYTES
+    logits = (vocabulary + hidden) * rows * FLOAT_BYTES + as_int64(streamed_bytes)
     with_scores = mask * heads + mask + 4 * np.maximum(hidden, head_total) * batch * FLOAT_BYTES
     without_scores = count * batch * as_int64(mask_bytes) + 4 * stream
     feed_forward = (2 * as_int64(shape.feed_forward) * FLOAT_BYTES) * batch + 3 * stream
+    layer = as_int64(streamed_layer_bytes)
+    feed_forward = np.where(layer > 0, feed_forward + layer, np.where(flash, feed_forward, 0))
     output = np.asarray(holds_output, dtype=bool) & np.asarray(shape.has_output, dtype=bool)
     stage = np.maximum(
-        np.where(flash, np.maximum(without_scores, feed_forward), with_scores),
+        np.maximum(np.where(flash, without_scores, with_scores), feed_forward),
         np.where(output, logits, 0),
     )
     copies = np.where(flash, 2, 3) * mask + 4 * stream
     stage = stage + np.where(np.asarray(single_buffer, dtype=bool), stream, 0)
-    total = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0) + as_int64(streamed_bytes)
+    total = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0)
     return np.asarray(total, dtype=np.int64)
 
 

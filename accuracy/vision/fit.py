@@ -24,11 +24,14 @@ from accuracy.vision.parameters import Parameter, cpu_parameters, gpu_parameters
 from accuracy.vision.record import CalibrationRecord, digest, write_record
 from accuracy.vision.residuals import EXECUTION, learn_residuals, residual_of, residual_rows, support_points
 from accuracy.vision.solve import predict_seconds, row_weights, solve
+from accuracy.vision.totals import totals_intervals
 from willitrun.kernels.operator_residuals import ResidualTable
 
 FOLDS = 5
 MOST_ROWS = 320
 """Rows of one file that enter the solve; the rest only teaches residuals and tests."""
+SWEPT = ("eager", "compile", "train")
+"""Executions with a sweep over models on one machine; other sources are laboratories of their own."""
 TIERS = ("own-device", "unseen-model", "unseen-family", "unseen-device", "unseen-class")
 METHOD = (
     "per-operator-class roofline; Huber on log time, Gaussian prior per parameter, rows weighted by"
@@ -131,10 +134,12 @@ def intervals_of(
                 numbers, values = errors[tier]
             else:
                 continue
-            mine = (executions.to_numpy()[numbers] == execution) & (
-                full.rows.frame["source"].eq("timm").to_numpy()[numbers]
-                | (tier not in ("own-device", "unseen-model", "unseen-family"))
-            )
+            mine = executions.to_numpy()[numbers] == execution
+            devices = full.rows.frame.loc[(executions == execution).to_numpy(), "device_id"].nunique()
+            if devices == 1 and tier in ("unseen-device", "unseen-class"):
+                continue  # without its only device the execution has no data; eager's interval stands in below
+            if execution in SWEPT and tier in ("own-device", "unseen-model", "unseen-family"):
+                mine &= full.rows.frame["source"].eq("timm").to_numpy()[numbers]
             drawn = one_draw(full.rows.frame.iloc[numbers[mine]], values[mine]) if mine.any() else np.zeros(0)
             if len(drawn) >= SMALLEST or wider is None:
                 if not len(drawn):
@@ -146,6 +151,9 @@ def intervals_of(
                 row = {**wider, "n": len(drawn)}
             table[f"{execution}/{tier}"] = row
             wider = row
+    for name in [key for key in table if key.startswith("eager/unseen-")]:
+        for execution in executions.unique():
+            table.setdefault(f"{execution}/{name.partition('/')[2]}", {**table[name], "n": 0})
     return table
 
 
@@ -197,6 +205,8 @@ def main() -> None:
             print(tier, len(values), f"median {np.median(np.abs(np.expm1(values))):.3f}", flush=True)
         intervals |= intervals_of(fitted, errors)
     shared, levels = merge(gpu, cpu)
+    for fitted in (gpu, cpu):
+        intervals |= totals_intervals(fitted.rows, options.data, shared, levels)
     frame = pd.concat([gpu.rows.frame, cpu.rows.frame])
     record = CalibrationRecord(
         id="vision-speed", kind="vision-speed", method=METHOD,

@@ -238,7 +238,7 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
         "precision": workload.precision or "",
     }
     try:
-        return (template.format_map(values).strip(),)
+        command = template.format_map(values).strip()
     except KeyError as error:
         raise CatalogInvalidError(
             f"runtimes/{request.profile.id}.toml",
@@ -246,3 +246,6 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
             f"names {error}, which no verdict fills in",
             hint=f"Known: {', '.join(sorted(values))}.",
         ) from error
+    if placement.cpu_moe_layers and request.profile.cpu_offload == "experts":
+        command += f" --n-cpu-moe {placement.cpu_moe_layers}"
+    return tuple(command.splitlines())

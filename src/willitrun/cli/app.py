@@ -147,9 +147,9 @@ def detect(
     """Show what this machine is, what was not found, and why."""
     machine = willitrun.detect()
     if capture is not None:
-        from willitrun.hardware.captures import to_capture
+        from willitrun.hardware.captures import record_capture
 
-        capture.write_text(json.dumps(to_capture(machine), indent=2) + "\n", "utf-8")
+        capture.write_text(json.dumps(record_capture(), indent=2) + "\n", "utf-8")
     if as_json:
         _print_json(machine)
     else:

@@ -148,4 +148,9 @@ def _unified(
                 numbers={"budget_bytes": budget, "ram_total_bytes": total},
             )
         )
-    return budget if memory == "nameplate" else min(budget, host)
+    if memory == "nameplate":
+        return budget
+    if memory == "free" and device.memory_free_bytes is not None:
+        # A driver that tells what is free knows about carve-outs that RAM does not show.
+        return device.memory_free_bytes
+    return min(budget, host) if budget <= total else budget

@@ -61,6 +61,7 @@ class ModelRow:
     n_kv_layers: int
     latent: int
     encoder_only: bool
+    tied: bool
     weights_low: float
     weights_high: float
     exact: bool
@@ -170,6 +171,7 @@ def _row(
         n_kv_layers=int(layout.n_kv_layers),  # type: ignore[arg-type]
         latent=int(layout.latent),  # type: ignore[arg-type]
         encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
+        tied=is_tied(config),
         weights_low=low / best if not weights.exact else 1.0,
         weights_high=high / best if not weights.exact else 1.0,
         exact=weights.exact,

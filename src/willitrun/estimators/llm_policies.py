@@ -95,6 +95,6 @@ def runtime_policy(request: Request) -> RuntimePolicy:
     )
 
 
-def _era(version: str | None) -> str:
-    """Software era of a version string; what is current where nobody says."""
-    return (classify_era(version) if version is not None else None) or "since-2026"
+def _era(version: str | None) -> str | None:
+    """Software era of a version string; None, which adds nothing, where nobody says or it cannot be read."""
+    return None if version is None else classify_era(version)

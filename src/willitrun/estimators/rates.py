@@ -104,7 +104,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
         fast = max(half, peaks.int8 / 2)
     scale = _power_scale(device, reasons)
     pcie = pcie_bytes_per_s(
-        device.pcie_generation_max or device.pcie_generation or accelerator.pcie_generation,
+        device.pcie_generation or device.pcie_generation_max or accelerator.pcie_generation,
         device.pcie_lanes or accelerator.pcie_lanes,
     )
     link, hop = _link(device, machine, pcie)

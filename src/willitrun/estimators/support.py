@@ -126,7 +126,8 @@ def _nearest(request: Request, device_ids: tuple[str, ...]) -> Nearest:
 
 def _pair(calibration: Calibration, task: str, level: int) -> tuple[float, float]:
     """Factors of a level; without an entry those of the next wider one that has it, then the next narrower."""
-    for name in (*LEVELS[level:], *reversed(LEVELS[:level]), "own-device"):
+    wider = (*LEVELS[level:], *reversed(LEVELS[:level]))
+    for name in ("own-device", *wider) if level == 0 else (*wider, "own-device"):
         factors = calibration.intervals.get(f"{task}/{name}")
         if factors is not None:
             return min(factors["low"], 1.0), max(factors["high"], 1.0)

@@ -215,7 +215,8 @@ def assess_block(
         repeating=models["repeating"],
         experts=models["experts"],
         output=models["output"] + models["vision_bytes"],
-        embedding=models["embedding"],
+        # Where memory is one, a tied matrix is one tensor: no copy serves as output.
+        embedding=np.where(unified & models["tied"], 0, models["embedding"]),
         n_layers=models["n_layers"],
         n_moe_layers=models["n_moe_layers"],
         kv_cache=kv,

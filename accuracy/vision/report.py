@@ -1,6 +1,6 @@
 """Report the accuracy of the images-per-second model against METHOD's targets.
 
-Usage: ``python -m accuracy.vision.report --data ../shared/data [--out docs/accuracy/vision.md]``
+Usage: ``python -m accuracy.vision.report --data ../shared/data [--out accuracy/vision/REPORT.md]``
 
 Every figure is out of sample: the row's model, family or device was not in the fit.
 """
@@ -16,6 +16,7 @@ import pandas as pd
 from accuracy.vision.conformal import conformal_interval, one_draw
 from accuracy.vision.fit import Fitted, fit_everything, held_out_errors
 from accuracy.vision.observations import TRACES
+from willitrun.kernels.operator_residuals import anchor_shift
 from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
 
 TARGETS = {
@@ -39,7 +40,7 @@ def summary(error: np.ndarray) -> tuple[int, float, float, float]:
 
 
 def anchored(frame: pd.DataFrame, error: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Correct rows of a device and execution by measured anchors on it, shrunk by half a row."""
+    """Correct rows of a device and execution by measured anchors on it, shrunk."""
     table = frame.reset_index(drop=True).assign(error=error)
     corrected = np.full(len(table), np.nan)
     for _, rows in table.groupby(
@@ -48,7 +49,7 @@ def anchored(frame: pd.DataFrame, error: np.ndarray, names: tuple[str, ...]) -> 
         found = rows[rows["arch"].isin(names)].drop_duplicates("arch")
         if found.empty:
             continue
-        shift = float(found["error"].sum() / (len(found) + 0.25))
+        shift = anchor_shift(found["error"].tolist())
         rest = rows.index.difference(found.index)
         corrected[rest] = table.loc[rest, "error"] - shift
     return corrected

@@ -212,9 +212,7 @@ class _Ledger:
                 weights += count
             else:
                 moved += count
-                moved32 += (
-                    count if ((value.single or forced) and not half) else 0.0
-                )  # a forced cast came first
+                moved32 += count if (value.single and not half) else 0.0
                 value.consumers += 1
                 value.fusable_consumers += kind in _FUSABLE
         written = sum(t.numel() for t in outputs)

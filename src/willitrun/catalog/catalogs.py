@@ -172,7 +172,8 @@ class Found:
 class Catalog:
     """All records. Immutable: `with_records` gives a new catalog.
 
-    Use `load_catalog`; one default instance is shared by the process.
+    Use `load_catalog`; one default instance is shared by the process. ``hidden`` names kinds of shipped
+    records to leave out, as a score of predictions leaves out the measurements.
     """
 
     accelerators: Table[Accelerator]
@@ -196,15 +197,20 @@ class Catalog:
         self,
         root: Traversable | None = None,
         added: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        *,
+        hidden: tuple[str, ...] = (),
     ) -> None:
         self._root = catalog_root() if root is None else root
+        self._hidden = hidden
         self._added = {kind: dict(records) for kind, records in (added or {}).items()}
         unknown = set(self._added) - set(KINDS)
         if unknown:
             raise CatalogError(f"no kind of record is called {sorted(unknown)[0]!r}.")
         self._index = self._root / INDEX_FOLDER
         self._tables: dict[str, Table[Any]] = {
-            kind.attribute: Table(kind.name, self._index, self._added.get(kind.name, {}))
+            kind.attribute: Table(
+                kind.name, None if kind.name in hidden else self._index, self._added.get(kind.name, {})
+            )
             for kind in KINDS.values()
         }
         self.traces = TraceLibrary(self._root, self._index)
@@ -217,9 +223,9 @@ class Catalog:
 
     def __reduce__(self) -> tuple[object, ...]:
         # The shared default travels as a name; a worker opens its own files.
-        if not self._added and self._root == catalog_root():
+        if not self._added and not self._hidden and self._root == catalog_root():
             return (load_catalog, ())
-        return (Catalog, (None, self._added))
+        return (_restored, (self._added, self._hidden))
 
     @cached_property
     def _header(self) -> dict[str, str]:
@@ -310,10 +316,14 @@ class Catalog:
         merged = {kind: dict(records) for kind, records in self._added.items()}
         for kind, records in added.items():
             merged.setdefault(kind, {}).update(records)
-        return Catalog(self._root, merged)
+        return Catalog(self._root, merged, hidden=self._hidden)
 
     def __repr__(self) -> str:
         return f"<Catalog {self.version} digest {self.digest[:12]}>"
+
+
+def _restored(added: dict[str, dict[str, Any]], hidden: tuple[str, ...]) -> Catalog:
+    return Catalog(None, added, hidden=hidden)
 
 
 _default: Catalog | None = None

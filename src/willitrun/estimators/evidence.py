@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from willitrun.catalog import Catalog
@@ -22,6 +23,18 @@ class Nearest:
 
 
 _TUPLE = ("quantization", "execution", "precision", "layout", "image_size", "batch_size", "concurrency")
+
+
+@lru_cache(maxsize=8)
+def _by_subject(catalog: Catalog) -> dict[tuple[str, str, str], list[str]]:
+    """Measurement ids by (model, accelerator, metric), names resolved as a caller's would be."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for identifier in catalog.measurements:
+        raw = catalog.measurements.raw(identifier)
+        names = catalog.models.named(raw["model"]) or (raw["model"],)
+        for name in names:
+            found.setdefault((name, raw["accelerator"], raw["metric"]), []).append(identifier)
+    return found
 
 
 def nearest_measurement(
@@ -55,11 +68,7 @@ def nearest_measurement(
     if accelerator is None:
         return Nearest("none")
     best: tuple[int, Measurement] | None = None
-    for identifier in catalog.measurements:
-        raw = catalog.measurements.raw(identifier)
-        # Raw rows are compared first: most of a table is about something else.
-        if raw["accelerator"] != accelerator or raw["model"] != model or raw["metric"] != metric:
-            continue
+    for identifier in _by_subject(catalog).get((model, accelerator, metric), ()):
         found = catalog.measurements[identifier]
         if found.accelerator_count != count:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources.abc import Traversable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Table", "load_catalog"]
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 def validated(kind: str, raw: Mapping[str, Any], file: str) -> Record:
@@ -214,6 +215,7 @@ class Catalog:
             for kind in KINDS.values()
         }
         self.traces = TraceLibrary(self._root, self._index)
+        self._derived: dict[Hashable, Any] = {}
 
     def __getattr__(self, name: str) -> Table[Any]:
         tables: dict[str, Table[Any]] = self.__dict__.get("_tables", {})
@@ -317,6 +319,16 @@ class Catalog:
         for kind, records in added.items():
             merged.setdefault(kind, {}).update(records)
         return Catalog(self._root, merged, hidden=self._hidden)
+
+    def remember(self, key: Hashable, derive: Callable[[], T]) -> T:
+        """What follows from this catalog alone, derived once: ``key`` names it, ``derive`` computes it.
+
+        Two threads may both derive it; they get the same value.
+        """
+        if key not in self._derived:
+            self._derived[key] = derive()
+        found: T = self._derived[key]
+        return found
 
     def __repr__(self) -> str:
         return f"<Catalog {self.version} digest {self.digest[:12]}>"

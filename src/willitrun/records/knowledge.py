@@ -162,6 +162,8 @@ class Measurement(Record):
     batch_size: int | None = None
     concurrency: int | None = None
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Tokens in the cache before the prompt (the depth of a llama-bench test)."""
     output_tokens: int | None = None
     context_tokens: int | None = None
     metric: str
@@ -179,6 +181,7 @@ class Measurement(Record):
         "batch_size",
         "concurrency",
         "prompt_tokens",
+        "cached_tokens",
         "output_tokens",
         "context_tokens",
         mode="before",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UnsupportedFormatError,
         WillItRunError,
     )
+    from willitrun.estimators.calibration import calibrate
     from willitrun.estimators.inverse import (
         best_quantization,
         largest_batch,
@@ -85,6 +86,7 @@ _EXPORTS = {
         ("best_quantization", "largest_batch", "largest_concurrency", "largest_context", "smallest_machine"),
         "estimators.inverse",
     ),
+    "calibrate": "estimators.calibration",
     "estimate_memory": "estimators.memory",
     "estimate_speed": "estimators.speed",
     "explain": "explanations",
@@ -141,6 +143,7 @@ __all__ = [
     "__version__",
     "assess",
     "best_quantization",
+    "calibrate",
     "describe_machine",
     "describe_model",
     "detect",

@@ -13,7 +13,7 @@ NAMES = {
     "Diagnosis", "Explanation", "Interval", "InvalidWorkloadError", "Machine", "MemoryEstimate", "MissingDataError",
     "MissingExtraError", "Model", "Placement", "PlanTable", "Reason", "Runtime", "SpeedEstimate", "Term", "UnitError",
     "UnknownIdError", "UnsupportedArchitectureError", "UnsupportedFormatError", "Verdict", "WillItRunError", "Workload",
-    "__version__", "assess", "best_quantization", "describe_machine", "describe_model", "detect", "diagnose", "doctor",
+    "__version__", "assess", "best_quantization", "calibrate", "describe_machine", "describe_model", "detect", "diagnose", "doctor",
     "estimate_memory", "estimate_speed", "explain", "largest_batch", "largest_concurrency", "largest_context",
     "load_catalog", "plan", "plan_rows", "show_versions", "smallest_machine",
 }  # fmt: skip
@@ -22,6 +22,7 @@ SIGNATURES = {
     "assess": ("model machine workload", "quantization runtime placement memory catalog"),
     "estimate_memory": ("model machine workload", "quantization runtime placement catalog"),
     "estimate_speed": ("model machine workload", "quantization runtime placement catalog"),
+    "calibrate": ("measurements", "catalog"),
     "describe_machine": ("spec", "catalog"),
     "describe_model": ("ref", "catalog"),
     "detect": ("", "probes timeout_s"),

@@ -1,7 +1,8 @@
-"""Measurements near a fit tuple: found, gated by physics, and cited."""
+"""Measurements near a fit tuple: found among those that passed the physics gate, and cited."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -45,6 +46,7 @@ def nearest_measurement(
     metric: str,
     count: int = 1,
     runtime: str | None = None,
+    admitted: Container[str] | None = None,
     **fields: object,
 ) -> Nearest:
     """The catalogued measurement that lies nearest to a fit tuple.
@@ -57,6 +59,8 @@ def nearest_measurement(
         Catalog ids.
     metric
         ``decode_tokens_per_s``, ``prefill_tokens_per_s``, ``images_per_s``, ...
+    admitted
+        Ids of measurements that may carry a verdict; None asks for any.
     fields
         Further fields of the tuple (`quantization`, `precision`, `batch_size`, ...); None means "any".
 
@@ -69,6 +73,8 @@ def nearest_measurement(
         return Nearest("none")
     best: tuple[int, Measurement] | None = None
     for identifier in _by_subject(catalog).get((model, accelerator, metric), ()):
+        if admitted is not None and identifier not in admitted:
+            continue
         found = catalog.measurements[identifier]
         if found.accelerator_count != count:
             continue

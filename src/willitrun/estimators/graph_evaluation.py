@@ -374,7 +374,10 @@ class EvaluatedGraph:
         """Images per second."""
         calibration = self.request.catalog.calibrations[CALIBRATION]
         best = float(self.block.speed.images_per_s[self.place])
-        return "images_per_s", interval_of(calibration, self.interval_task(), self.support.level, best)
+        shift = self.support.shift("images")
+        return "images_per_s", interval_of(
+            calibration, self.interval_task(), self.support.level, best, shift=shift
+        )
 
     @cached_property
     def _memory(self) -> MemoryEstimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.intervals import Interval
 from willitrun.kernels.operators import BOUNDS, TERMS
 from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
@@ -109,17 +110,20 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
         "memory_bytes_per_s": row.view.row.memory_bytes_per_s,
         "tensor_peak_flop_per_s": row.peaks[0],
     }
-    terms = tuple(
-        Term.model_construct(
-            name=name,
-            value=float(speed.terms[place, i]),
-            unit="s",
-            equation=_EQUATIONS[name],
-            inputs=inputs if i == 0 else {},
-            cites=("vision-speed", *row.view.cites) if i == 0 else ("vision-speed",),
-            evidence="calibrated",
-        )
-        for i, name in enumerate(TERMS)
+    terms = with_anchor_term(
+        tuple(
+            Term.model_construct(
+                name=name,
+                value=float(speed.terms[place, i]),
+                unit="s",
+                equation=_EQUATIONS[name],
+                inputs=inputs if i == 0 else {},
+                cites=("vision-speed", *row.view.cites) if i == 0 else ("vision-speed",),
+                evidence="calibrated",
+            )
+            for i, name in enumerate(TERMS)
+        ),
+        found.support.shift("images"),
     )
     return SpeedEstimate.model_construct(
         images_per_s=rate,
@@ -154,7 +158,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     if tier < 2:
         return reasons
     bound = BOUNDS[int(found.block.speed.bound[place])]
-    step = float(found.block.speed.seconds[place])
+    step = float(found.block.speed.seconds[place]) / found.support.shift("images").factor
     batch = found.request.workload.batch_size or 1
     text = {
         "launch": f"Each pass starts about {row.trace.operators} kernels; at batch {batch} the host needs longer to start "

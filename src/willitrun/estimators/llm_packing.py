@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from willitrun.estimators.support import interval_of
+from willitrun.estimators.calibration_anchors import with_anchor_term
+from willitrun.estimators.calibration_rows import phase_of
+from willitrun.estimators.support import headline_phase, interval_of
 from willitrun.intervals import Interval
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
@@ -181,12 +183,13 @@ def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
     """Decode speed of one sequence, or prefill speed of an encoder."""
     calibration = found.request.catalog.calibrations["llm-speed"]
     speed, place, level = found.block.speed, found.place, found.support.level
+    shift = found.support.shift(headline_phase(found.request))
     if found.prepared.model.encoder_only:
         return "prefill_tokens_per_s", interval_of(
-            calibration, "prefill", level, float(speed.prefill_tokens_per_s[place])
+            calibration, "prefill", level, float(speed.prefill_tokens_per_s[place]), shift=shift
         )
     return "decode_tokens_per_s", interval_of(
-        calibration, _task(found), level, float(speed.decode_tokens_per_s[place])
+        calibration, _task(found), level, float(speed.decode_tokens_per_s[place]), shift=shift
     )
 
 
@@ -196,8 +199,12 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     calibration = found.request.catalog.calibrations["llm-speed"]
     notes: list[Reason] = []
 
+    of_prefill = found.support.shift("prefill")
+    of_output = found.support.shift(phase_of("decode_tokens_per_s", found.prepared.load.concurrency))
+
     def rate(values: object, task: str) -> Interval:
-        return interval_of(calibration, task, level, float(values[place]))  # type: ignore[index]
+        shift = of_prefill if task == "prefill" else of_output
+        return interval_of(calibration, task, level, float(values[place]), shift=shift)  # type: ignore[index]
 
     task = _task(found)
     encoder = found.prepared.model.encoder_only
@@ -214,7 +221,6 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
             )
         )
     prefill = rate(speed.prefill_tokens_per_s, "prefill")
-    throughput = float(speed.throughput_tokens_per_s[place])
     texts = found.request.workload.batch_size or 1
     terms = speed.prefill_terms if encoder else speed.terms
     row = found.prepared
@@ -229,27 +235,30 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
         decode_tokens_per_s=None if encoder else rate(speed.decode_tokens_per_s, task),
         time_per_output_token_s=None
         if encoder
-        else interval_of(calibration, task, level, token_s, inverse=True),
-        throughput_tokens_per_s=None if encoder else interval_of(calibration, task, level, throughput),
+        else interval_of(calibration, task, level, token_s, inverse=True, shift=of_output),
+        throughput_tokens_per_s=None if encoder else rate(speed.throughput_tokens_per_s, task),
         prefill_tokens_per_s=prefill,
         time_to_first_token_s=None
         if encoder or math.isnan(loaded)
-        else interval_of(calibration, "ttft", level, loaded, inverse=True),
+        else interval_of(calibration, "ttft", level, loaded, inverse=True, shift=of_prefill),
         samples_per_s=prefill.scale(texts / (texts * row.load.prompt_tokens)) if encoder else None,
         bound=bound,
         evidence=found.support.evidence,
         support=f"{task}/{level}",
-        terms=tuple(
-            Term.model_construct(
-                name=name,
-                value=float(values[place if len(values) > 1 else 0]),
-                unit="s",
-                equation=_EQUATIONS.get(name, ""),
-                inputs=inputs if name == "dense-weights" else {},
-                cites=cites if name == "dense-weights" else ("llm-speed",),
-                evidence="calibrated",
-            )
-            for name, values in terms
+        terms=with_anchor_term(
+            tuple(
+                Term.model_construct(
+                    name=name,
+                    value=float(values[place if len(values) > 1 else 0]),
+                    unit="s",
+                    equation=_EQUATIONS.get(name, ""),
+                    inputs=inputs if name == "dense-weights" else {},
+                    cites=cites if name == "dense-weights" else ("llm-speed",),
+                    evidence="calibrated",
+                )
+                for name, values in terms
+            ),
+            of_prefill if encoder else of_output,
         ),
         notes=tuple(notes),
     )
@@ -273,11 +282,19 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
     dominance = DOMINANCE_REASONS[int(block.dominance[place])]
     if dominance == "kv-cache-dominates":
         kv = float(layout.kv_cache[place].sum())
+        # What the model costs as a whole, wherever it lies.
+        weights, cache = float(found.prepared.model.total_bytes), float(block.kv_cache[place])
         reasons.append(
             Reason(
                 code=dominance,
-                message=f"The KV cache takes {format_bytes(kv)} of {format_bytes(total.best)}: context and concurrency decide.",
-                numbers={"kv_cache_bytes": kv},
+                message=f"The KV cache takes {format_bytes(kv)} of {format_bytes(total.best)}: context and concurrency "
+                f"decide. All of the weights and the whole cache of {format_bytes(cache, digits=4)} come to "
+                f"{format_bytes(weights + cache, digits=4)}.",
+                numbers={
+                    "kv_cache_bytes": kv,
+                    "whole_kv_cache_bytes": cache,
+                    "weights_and_kv_cache_bytes": weights + cache,
+                },
             )
         )
     elif dominance:

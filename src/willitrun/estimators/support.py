@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
+from willitrun.estimators.calibration_anchors import NO_SHIFT, DeviceAnchors, Shift, device_anchors
+from willitrun.estimators.calibration_rows import AnchorKeys, configuration_of, phase_of
 from willitrun.estimators.evidence import Nearest, nearest_measurement
 from willitrun.estimators.requests import Request
+from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.intervals import Interval
 from willitrun.records.knowledge import Calibration
 from willitrun.records.results import Evidence, Reason
@@ -29,6 +32,14 @@ class Support:
     cites: tuple[str, ...]
     nearest: Nearest
     reasons: tuple[Reason, ...] = ()
+    anchors: DeviceAnchors | None = None
+    keys: AnchorKeys | None = None
+
+    def shift(self, phase: str) -> Shift:
+        """How measurements near by move the predictions of a phase, and how far they narrow the interval."""
+        if self.anchors is None or self.keys is None:
+            return NO_SHIFT
+        return self.anchors.shift(phase, self.keys)
 
 
 def support_level(
@@ -65,14 +76,33 @@ def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) 
     )
     if reasons:
         level = "unseen-class"
-    nearest = _nearest(request, device_ids)
+    anchors = keys = None
+    if len(set(device_ids)) == 1 and request.model.task in LLM_TASKS | ENCODER_TASKS | GRAPH_TASKS:
+        anchors = device_anchors(catalog, device_ids[0], len(device_ids))
+    nearest = Nearest("none")
+    if anchors is not None:
+        keys = configuration_of(request, device_ids[0], len(device_ids))
+        nearest = _nearest(request, device_ids, anchors)
     evidence: Evidence = "estimated" if level == "unseen-class" else "calibrated"
     if nearest.level == "exact":
         evidence = "measured"
     elif nearest.level == "device-and-model":
         evidence = "measured-near"
     cites = (nearest.measurement.source_url,) if nearest.measurement is not None else ()
-    return Support(level, evidence, cites, nearest, reasons)
+    found = Support(level, evidence, cites, nearest, reasons, anchors, keys)
+    shift = found.shift(headline_phase(request))
+    return replace(found, cites=tuple(dict.fromkeys((*cites, *shift.cites))))
+
+
+def headline_phase(request: Request) -> str:
+    """The phase of the speed that answers "how fast" for a request."""
+    return phase_of(_headline_metric(request), request.workload.concurrency)
+
+
+def _headline_metric(request: Request) -> str:
+    if request.quantization is None:
+        return "images_per_s"
+    return "prefill_tokens_per_s" if request.model.task in ENCODER_TASKS else "decode_tokens_per_s"
 
 
 def device_classes(request: Request, device_ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -103,18 +133,17 @@ def model_family(request: Request) -> str:
     return request.model.family
 
 
-def _nearest(request: Request, device_ids: tuple[str, ...]) -> Nearest:
+def _nearest(request: Request, device_ids: tuple[str, ...], anchors: DeviceAnchors) -> Nearest:
     workload = request.workload
-    if len(set(device_ids)) != 1:
-        return Nearest("none")
     graph = request.quantization is None
     return nearest_measurement(
         request.catalog,
         model=request.model.id,
         accelerator=device_ids[0],
         count=len(device_ids),
-        metric="images_per_s" if graph else "decode_tokens_per_s",
+        metric=_headline_metric(request),
         runtime=request.runtime.name,
+        admitted=anchors.admitted,
         quantization=None if graph else request.quantization.id,  # type: ignore[union-attr]
         execution=workload.execution if graph else None,
         precision=workload.precision if graph else None,
@@ -140,13 +169,21 @@ def interval_factors(calibration: Calibration, task: str) -> NDArray[np.float64]
 
 
 def interval_of(
-    calibration: Calibration, task: str, level: str, best: float, *, inverse: bool = False
+    calibration: Calibration,
+    task: str,
+    level: str,
+    best: float,
+    *,
+    inverse: bool = False,
+    shift: Shift = NO_SHIFT,
 ) -> Interval:
     """Best estimate of a rate with the calibrated factors of its task and support level.
 
-    ``inverse`` is for a time: the factors are those of the rate.
+    ``inverse`` is for a time: the factors are those of the rate. ``shift`` is what measurements near by say:
+    ``best x exp(shift)`` within ``factors ^ narrowing``.
     """
-    low, high = _pair(calibration, task, LEVELS.index(level))
+    low, high = (factor**shift.narrowing for factor in _pair(calibration, task, LEVELS.index(level)))
+    best = best / shift.factor if inverse else best * shift.factor
     if inverse:
         return Interval(best / high, best, best / low)
     return Interval(best * low, best, best * high)

@@ -40,6 +40,8 @@ class Slot:
     evidence: str
     blocked: str
     """Reason code of what stands in the way whatever memory says; empty if nothing does."""
+    anchored: bool = False
+    """Whether measurements on these very devices have a say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,15 @@ def _slot(request: Request, machine: int, views: dict[tuple[Any, ...], MachineVi
     ranks = prepared.parallelism[0]
     if heads is not None and ranks > 1 and heads % ranks:
         blockers.insert(0, "tensor-parallel-does-not-divide")
-    return Slot(request, prepared, None, support.level, support.evidence, blockers[0] if blockers else "")
+    return Slot(
+        request,
+        prepared,
+        None,
+        support.level,
+        support.evidence,
+        blockers[0] if blockers else "",
+        support.anchors is not None,
+    )
 
 
 def available_matrix(slots: Sequence[Prepared]) -> np.ndarray:

@@ -18,12 +18,12 @@ from willitrun.kernels.llm_block import LlmBlock, Parallelism, assess_block, cac
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
+from willitrun.planning.anchors import EVIDENCE, AnchorColumns, anchor_columns
 from willitrun.planning.axes import Axes, Unit, available_matrix
 
 __all__ = ["BLOCK_ROWS", "run_sweep"]
 
 BLOCK_ROWS = 8192
-EVIDENCE = ("estimated", "calibrated", "measured-near", "measured")
 ALL_BOUNDS = ("", *BOUNDS, "input", "disk")
 BYTES = ("weights_bytes", "kv_cache_bytes", "state_bytes", "activation_bytes", "overhead_bytes", "total_bytes",
          "total_bytes_low", "total_bytes_high", "host_bytes", "available_bytes")  # fmt: skip
@@ -136,7 +136,7 @@ def _group_rows(
     gpu_layers = np.array([-1 if p.gpu_layers is None else p.gpu_layers for p in places], dtype=np.int64)
     cpu_moe = np.array([-1 if p.cpu_moe_layers is None else p.cpu_moe_layers for p in places], dtype=np.int64)
     levels = np.array([LEVELS.index(slot.level) for slot in chosen])
-    evidence = np.array([EVIDENCE.index(slot.evidence) for slot in chosen], dtype=np.int8)
+    anchors = anchor_columns(unit, chosen)
     obstacles = np.array([blocked.index(slot.blocked) for slot in chosen], dtype=np.int16)
     factors = {task: interval_factors(calibration, task) for task in ("decode", "tpot", "prefill", "ttft")}
     transformer = unit.request.model.transformer
@@ -170,9 +170,10 @@ def _group_rows(
             obstacles[slot],
             np.where(too_long, blocked.index("context-above-trained-maximum"), 0),
         )
-        _store(out, place, block, room, stops, evidence[slot])
+        near = anchors.take(slot, load)
+        _store(out, place, block, room, stops, near.evidence)
         task = np.where(first.policy.interference & (asked["concurrency"] > 1), 1, 0)
-        _store_rates(out, place, block, levels[slot], task, factors, first.model.encoder_only)
+        _store_rates(out, place, block, levels[slot], task, factors, first.model.encoder_only, near)
         if progress is not None:
             progress(len(rows))
 
@@ -215,17 +216,20 @@ def _store_rates(
     task: NDArray[Any],
     factors: dict[str, NDArray[np.float64]],
     encoder: bool,
+    near: AnchorColumns,
 ) -> None:
     speed = block.speed
-    either = np.stack([factors["decode"], factors["tpot"]])[task, level]
-    plain = {"prefill_tokens_per_s": (speed.prefill_tokens_per_s, factors["prefill"][level])}
+    either = np.stack([factors["decode"], factors["tpot"]])[task, level] ** near.output_narrowing
+    bounds = factors["prefill"][level] ** near.prefill_narrowing
+    plain = {"prefill_tokens_per_s": (speed.prefill_tokens_per_s * near.prefill_factor, bounds)}
     if not encoder:
         plain |= {
-            "decode_tokens_per_s": (speed.decode_tokens_per_s, either),
-            "throughput_tokens_per_s": (speed.throughput_tokens_per_s, either),
+            "decode_tokens_per_s": (speed.decode_tokens_per_s * near.output_factor, either),
+            "throughput_tokens_per_s": (speed.throughput_tokens_per_s * near.output_factor, either),
         }
-        wait = np.where(out["tier"][place] == WILL_NOT_RUN, np.nan, speed.loaded_time_to_first_token_s)
-        bounds = factors["ttft"][level]
+        wait = speed.loaded_time_to_first_token_s / near.prefill_factor
+        wait = np.where(out["tier"][place] == WILL_NOT_RUN, np.nan, wait)
+        bounds = factors["ttft"][level] ** near.prefill_narrowing
         out["time_to_first_token_s"][place] = wait
         out["time_to_first_token_s_low"][place] = wait / bounds[:, 1]
         out["time_to_first_token_s_high"][place] = wait / bounds[:, 0]

@@ -7,7 +7,12 @@ import importlib
 import sys
 from pathlib import Path
 
-REPORTS = ("accuracy.memory.report", "accuracy.speed.report", "accuracy.speed.landed", "accuracy.vision.report")
+REPORTS = (
+    "accuracy.memory.report",
+    "accuracy.speed.report",
+    "accuracy.speed.landed",
+    "accuracy.vision.report",
+)
 
 
 def main() -> None:

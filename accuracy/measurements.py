@@ -10,7 +10,13 @@ from willitrun import Runtime, WillItRunError, Workload, estimate_speed, load_ca
 from willitrun.catalog import Catalog
 from willitrun.records.knowledge import Measurement
 
-METRICS = ("images_per_s", "decode_tokens_per_s", "prefill_tokens_per_s", "samples_per_s", "seconds_per_image")
+METRICS = (
+    "images_per_s",
+    "decode_tokens_per_s",
+    "prefill_tokens_per_s",
+    "samples_per_s",
+    "seconds_per_image",
+)
 
 
 def without_measurements(catalog: Catalog) -> Catalog:

@@ -58,7 +58,12 @@ def sweep_rows_per_s() -> dict[str, float]:
         contexts=[4096, 8192, 16384, 32768, 65536, 131072], concurrencies=list(range(1, 257))
     )
     models = ["llama-3.1-8b", "qwen3-30b-a3b", "llama-3.3-70b"]
-    arguments = {"models": models, "machines": machines, "workloads": workloads, "quantizations": ["q4_k_m", "q8_0"]}
+    arguments = {
+        "models": models,
+        "machines": machines,
+        "workloads": workloads,
+        "quantizations": ["q4_k_m", "q8_0"],
+    }
     plan(**arguments)  # type: ignore[arg-type]
     best = 0.0
     for _ in range(3):

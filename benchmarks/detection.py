@@ -18,7 +18,9 @@ def main() -> None:
         machine = detect()
         spent.append(time.perf_counter() - began)
     print(f"detect(), first call with its imports: {first * 1e3:.0f} ms")
-    print(f"detect(), warm: median {statistics.median(spent) * 1e3:.1f} ms, slowest of 20 {max(spent) * 1e3:.1f} ms")
+    print(
+        f"detect(), warm: median {statistics.median(spent) * 1e3:.1f} ms, slowest of 20 {max(spent) * 1e3:.1f} ms"
+    )
     slowest = sorted(machine.probes, key=lambda report: -report.duration_s)[:3]
     for report in slowest:
         print(f"  {report.probe}: {report.duration_s * 1e3:.1f} ms ({report.status})")

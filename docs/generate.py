@@ -38,7 +38,11 @@ def table(head: list[str], rows: Iterable[list[object]]) -> list[str]:
 def sources(record: Any) -> str:
     """Links to the sources of a record."""
     names = dict.fromkeys(citation.source for citations in record.cite.values() for citation in citations)
-    return ", ".join(f"[{CATALOG.sources[name].title}]({CATALOG.sources[name].url})" for name in names if name in CATALOG.sources)
+    return ", ".join(
+        f"[{CATALOG.sources[name].title}]({CATALOG.sources[name].url})"
+        for name in names
+        if name in CATALOG.sources
+    )
 
 
 def glossary() -> None:
@@ -49,7 +53,13 @@ def glossary() -> None:
     for category, entries in groups.items():
         lines = [f"# {category.replace('-', ' ').capitalize()}", ""]
         for entry in sorted(entries, key=lambda item: item.name.lower()):
-            lines += [f"(glossary-{entry.id})=", f"## {entry.name}", "", render_text(entry.definition, CATALOG), ""]
+            lines += [
+                f"(glossary-{entry.id})=",
+                f"## {entry.name}",
+                "",
+                render_text(entry.definition, CATALOG),
+                "",
+            ]
             lines += [render_text(entry.explanation, CATALOG), ""]
             if entry.example:
                 lines += [f"**Example.** {render_text(entry.example, CATALOG)}", ""]
@@ -58,9 +68,15 @@ def glossary() -> None:
             if entry.fields:
                 lines += ["Carried by: " + ", ".join(f"`{field}`" for field in entry.fields), ""]
             if entry.related:
-                lines += ["Related: " + ", ".join(f"[{CATALOG.glossary[i].name}](#glossary-{i})" for i in entry.related), ""]
+                lines += [
+                    "Related: "
+                    + ", ".join(f"[{CATALOG.glossary[i].name}](#glossary-{i})" for i in entry.related),
+                    "",
+                ]
             if entry.goes_wrong:
-                links = ", ".join(f"[{CATALOG.troubleshooting[i].name}](#troubleshooting-{i})" for i in entry.goes_wrong)
+                links = ", ".join(
+                    f"[{CATALOG.troubleshooting[i].name}](#troubleshooting-{i})" for i in entry.goes_wrong
+                )
                 lines += [f"What goes wrong: {links}", ""]
             lines += [f"Sources: {sources(entry)}", ""]
         write(f"glossary/{category}.md", lines)
@@ -77,7 +93,13 @@ def troubleshooting() -> None:
     for category, entries in groups.items():
         lines = [f"# {category.replace('-', ' ').capitalize()}", ""]
         for entry in sorted(entries, key=lambda item: item.name.lower()):
-            lines += [f"(troubleshooting-{entry.id})=", f"## {entry.name}", "", f"*{entry.severity}.* {render_text(entry.summary, CATALOG)}", ""]
+            lines += [
+                f"(troubleshooting-{entry.id})=",
+                f"## {entry.name}",
+                "",
+                f"*{entry.severity}.* {render_text(entry.summary, CATALOG)}",
+                "",
+            ]
             for cause in entry.causes:
                 check = f" Check: {cause.check}" if cause.check else ""
                 command = f" `{cause.command}`" if cause.command else ""
@@ -99,7 +121,16 @@ def hardware() -> None:
     groups: defaultdict[str, list[Any]] = defaultdict(list)
     for record in CATALOG.accelerators.values():
         groups[record.vendor].append(record)
-    head = ["device", "memory", "bandwidth", "FP16 tensor (FP32 acc.)", "INT8", "power", "basis of bandwidth", "id"]
+    head = [
+        "device",
+        "memory",
+        "bandwidth",
+        "FP16 tensor (FP32 acc.)",
+        "INT8",
+        "power",
+        "basis of bandwidth",
+        "id",
+    ]
     for vendor, records in groups.items():
         rows: list[list[object]] = []
         for record in records:
@@ -114,8 +145,14 @@ def hardware() -> None:
                 basis[0].basis if basis and record.memory_bandwidth else "",
                 f"`{record.id}`",
             ])  # fmt: skip
-        write(f"hardware/{vendor}.md", [f"# {vendor.upper() if len(vendor) <= 3 else vendor.capitalize()}", "", *table(head, rows)])
-    hosts = [[h.name, format_rate(h.memory_bandwidth, "B/s") if h.memory_bandwidth else "", f"`{h.id}`"] for h in CATALOG.hosts.values()]
+        write(
+            f"hardware/{vendor}.md",
+            [f"# {vendor.upper() if len(vendor) <= 3 else vendor.capitalize()}", "", *table(head, rows)],
+        )
+    hosts = [
+        [h.name, format_rate(h.memory_bandwidth, "B/s") if h.memory_bandwidth else "", f"`{h.id}`"]
+        for h in CATALOG.hosts.values()
+    ]
     write("hardware/hosts.md", ["# Hosts", "", *table(["platform", "memory bandwidth", "id"], hosts)])
     write("hardware/index.md", ["# Hardware", "", f"{len(CATALOG.accelerators)} accelerators, {len(CATALOG.hosts)} host platforms.", "",
                                 "```{toctree}", ":maxdepth: 1", "", *sorted(groups), "hosts", "```"])  # fmt: skip
@@ -132,14 +169,32 @@ def models() -> None:
                 record.name,
                 format_count(record.parameters) if record.parameters else "",
                 format_count(record.active_parameters) if record.active_parameters else "",
-                f"{record.transformer.max_position_embeddings:,}" if record.transformer and record.transformer.max_position_embeddings else "",
+                f"{record.transformer.max_position_embeddings:,}"
+                if record.transformer and record.transformer.max_position_embeddings
+                else "",
                 record.licence or "",
                 f"`{record.id}`",
             ]
             for record in sorted(records, key=lambda item: (item.family, item.name))
         ]
-        write(f"models/{task}.md", [f"# {task}", "", *table(["model", "parameters", "active", "context", "licence", "id"], rows)])
-    write("models/index.md", ["# Models", "", f"{len(CATALOG.models)} architectures.", "", "```{toctree}", ":maxdepth: 1", "", *sorted(groups), "```"])
+        write(
+            f"models/{task}.md",
+            [f"# {task}", "", *table(["model", "parameters", "active", "context", "licence", "id"], rows)],
+        )
+    write(
+        "models/index.md",
+        [
+            "# Models",
+            "",
+            f"{len(CATALOG.models)} architectures.",
+            "",
+            "```{toctree}",
+            ":maxdepth: 1",
+            "",
+            *sorted(groups),
+            "```",
+        ],
+    )
 
 
 def small_pages() -> None:

@@ -36,7 +36,20 @@ def test_bytes(text: object, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["24", "24 gib", "GiB", "", "24 GHz", "nan GiB", -1, True, None, {"value": 1}, {"value": "x", "unit": "GiB"}]
+    "bad",
+    [
+        "24",
+        "24 gib",
+        "GiB",
+        "",
+        "24 GHz",
+        "nan GiB",
+        -1,
+        True,
+        None,
+        {"value": 1},
+        {"value": "x", "unit": "GiB"},
+    ],
 )
 def test_refusals(bad: object) -> None:
     with pytest.raises((UnitError, ValueError)) as caught:

@@ -50,7 +50,9 @@ def score(data: Path, *, limit: int | None = None) -> pd.DataFrame:
     """Predicted and measured rate of every row that can be asked; the rest is counted by reason."""
     catalog = load_catalog()
     table = pd.read_csv(data / "llm_speed.csv", low_memory=False)
-    table = table[(table["core_subset"] == 1) & table["qc_flag"].isna() & table["phase"].isin(["decode", "prefill"])]
+    table = table[
+        (table["core_subset"] == 1) & table["qc_flag"].isna() & table["phase"].isin(["decode", "prefill"])
+    ]
     table = table[table["model_norm"].notna() & table["hardware_id"].notna()]
     lost: Counter[str] = Counter()
     rows = []

@@ -19,7 +19,9 @@ def test_import_loads_nothing_third_party() -> None:
 
 
 def test_dir_does_not_load_either() -> None:
-    done = run(f"import sys, willitrun; dir(willitrun); print(any(name in sys.modules for name in {HEAVY!r}))")
+    done = run(
+        f"import sys, willitrun; dir(willitrun); print(any(name in sys.modules for name in {HEAVY!r}))"
+    )
     assert done.stdout.strip() == "False"
 
 

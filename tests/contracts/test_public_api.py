@@ -60,7 +60,9 @@ def test_documented(name: str) -> None:
 def test_no_public_function_is_called_like_a_module() -> None:
     from pathlib import Path
 
-    modules = {path.stem for path in Path(willitrun.__path__[0]).iterdir() if path.suffix == ".py" or path.is_dir()}
+    modules = {
+        path.stem for path in Path(willitrun.__path__[0]).iterdir() if path.suffix == ".py" or path.is_dir()
+    }
     assert not modules & NAMES
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from willitrun import InvalidWorkloadError, Workload, assess, describe_machine, estimate_memory, plan
+from willitrun import InvalidWorkloadError, Workload, assess, estimate_memory, plan
 from willitrun.kernels.placement import TIERS
 
 MODELS = ["llama-3.1-8b", "llama-3.3-70b", "qwen3-30b-a3b", "gemma-3-27b"]
@@ -42,10 +42,18 @@ def card(**changes: object) -> dict[str, object]:
 
 
 @given(models, formats, contexts, concurrencies)
-def test_longer_contexts_and_more_sequences_never_need_less(model: str, quant: str, context: int, many: int) -> None:
-    base = estimate_memory(model, card(), Workload(context_tokens=context, concurrency=many), quantization=quant)
-    longer = estimate_memory(model, card(), Workload(context_tokens=2 * context, concurrency=many), quantization=quant)
-    more = estimate_memory(model, card(), Workload(context_tokens=context, concurrency=many + 1), quantization=quant)
+def test_longer_contexts_and_more_sequences_never_need_less(
+    model: str, quant: str, context: int, many: int
+) -> None:
+    base = estimate_memory(
+        model, card(), Workload(context_tokens=context, concurrency=many), quantization=quant
+    )
+    longer = estimate_memory(
+        model, card(), Workload(context_tokens=2 * context, concurrency=many), quantization=quant
+    )
+    more = estimate_memory(
+        model, card(), Workload(context_tokens=context, concurrency=many + 1), quantization=quant
+    )
     for other in (longer, more):
         assert other.total_bytes.best + other.host_bytes.best >= base.total_bytes.best + base.host_bytes.best
 
@@ -57,7 +65,9 @@ def test_more_bits_never_take_less(model: str, context: int, index: int) -> None
     assert large.weights_bytes.best >= small.weights_bytes.best
 
 
-@given(models, formats, contexts, st.integers(min_value=4, max_value=96), st.integers(min_value=1, max_value=64))
+@given(
+    models, formats, contexts, st.integers(min_value=4, max_value=96), st.integers(min_value=1, max_value=64)
+)
 def test_more_memory_is_never_worse(model: str, quant: str, context: int, gib: int, more: int) -> None:
     load = Workload(context_tokens=context)
     tight = assess(model, card(memory=f"{gib} GiB"), load, quantization=quant)
@@ -65,7 +75,12 @@ def test_more_memory_is_never_worse(model: str, quant: str, context: int, gib: i
     assert ORDER[roomy.tier] >= ORDER[tight.tier]
 
 
-@given(models, formats, st.floats(min_value=1.05, max_value=4.0), st.sampled_from(["memory_bandwidth", "peaks", "host"]))
+@given(
+    models,
+    formats,
+    st.floats(min_value=1.05, max_value=4.0),
+    st.sampled_from(["memory_bandwidth", "peaks", "host"]),
+)
 def test_faster_parts_are_never_slower(model: str, quant: str, factor: float, part: str) -> None:
     slow = card()
     fast = card()
@@ -139,7 +154,12 @@ def test_a_sweep_says_what_assess_says(cases: list[tuple[str, str, int, int]]) -
                 continue
             assert found["bound"] == (verdict.speed.bound if verdict.tier != "will-not-run" else "")
             assert found["evidence"] == verdict.speed.evidence
-            for name in ("decode_tokens_per_s", "prefill_tokens_per_s", "time_to_first_token_s", "throughput_tokens_per_s"):
+            for name in (
+                "decode_tokens_per_s",
+                "prefill_tokens_per_s",
+                "time_to_first_token_s",
+                "throughput_tokens_per_s",
+            ):
                 interval = getattr(verdict.speed, name)
                 for suffix, bound in (("", "best"), ("_low", "low"), ("_high", "high")):
                     assert found[name + suffix] == pytest.approx(getattr(interval, bound), rel=1e-9)

@@ -28,7 +28,12 @@ print(json.dumps({"where": willitrun.__file__, "verdicts": [json.loads(case.mode
 
 def run(python: Path, *arguments: str, where: Path, **options: object) -> str:
     done = subprocess.run(
-        [str(python), *arguments], cwd=where, capture_output=True, text=True, check=False, **options  # type: ignore[call-overload]
+        [str(python), *arguments],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,  # type: ignore[call-overload]
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)[:200]} failed:\n{done.stdout}\n{done.stderr}")
@@ -60,7 +65,9 @@ def main() -> None:
                 if "__pycache__" not in file.parts:
                     bundle.write(file, file.relative_to(site))
         shutil.rmtree(site / "willitrun")
-        zipped = json.loads(run(python, "-c", f"import sys; sys.path.insert(0, {str(archive)!r})\n{PROBE}", where=folder))
+        zipped = json.loads(
+            run(python, "-c", f"import sys; sys.path.insert(0, {str(archive)!r})\n{PROBE}", where=folder)
+        )
         assert "bundle.zip" in zipped["where"], zipped["where"]
         assert zipped["verdicts"] == expected, "the zip judges differently"
     print(f"{wheel.name}: installed and from a zip, {len(expected)} verdicts are the same")

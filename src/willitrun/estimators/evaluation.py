@@ -120,6 +120,10 @@ def evaluate(requests: Sequence[Request]) -> list[Evaluated]:
     if not requests:
         return []
     task = requests[0].model.task
+    if task == "text-to-speech" and requests[0].model.transformer is None:
+        from willitrun.estimators.speech_evaluation import evaluate_speech
+
+        return evaluate_speech(requests)
     if task in LLM_TASKS or task in ENCODER_TASKS:
         from willitrun.estimators.llm_evaluation import evaluate_llm
 

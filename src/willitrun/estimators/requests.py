@@ -110,6 +110,7 @@ def complete_request(
     described = describe_model(model, catalog=catalog)
     place = _machine(machine, catalog, without_machine)
     task_workload, filled = complete_workload(described, workload)
+    _refuse_foreign_dataset(described, task_workload, catalog)
     defaulted = [f"workload.{name}" for name in filled]
     notes: list[Reason] = []
     if place is not None:
@@ -129,11 +130,11 @@ def complete_request(
         training = task_workload.mode != "inference" and described.task not in GRAPH_TASKS
         suits = "transformers" if training else _default_runtime(described, record, place, catalog)
         asked_runtime = Runtime(name=suits)
+        what = described.task if record is None else "GGUF formats" if format_open else record.id
         notes.append(
             Reason(
                 code="assumed-runtime",
-                message=f"Nobody named a runtime; {asked_runtime.name} suits "
-                f"{record.id if record else described.task}.",
+                message=f"Nobody named a runtime; {asked_runtime.name} suits {what}.",
                 numbers={"runtime": asked_runtime.name},
             )
         )
@@ -156,6 +157,20 @@ def complete_request(
         blockers=_blockers(described, place, task_workload, record, asked_runtime, profile),
         quantization_open=format_open,
     )
+
+
+def _refuse_foreign_dataset(model: Model, workload: Workload, catalog: Catalog) -> None:
+    """A dataset of pictures says nothing about a chat model."""
+    if workload.dataset is None:
+        if workload.split is not None:
+            raise InvalidWorkloadError("split names a part of a dataset, and no dataset is named.")
+        return
+    dataset = catalog.resolve("dataset", workload.dataset)
+    if dataset.task != model.task and not {dataset.task, model.task} <= GRAPH_TASKS:
+        raise InvalidWorkloadError(
+            f"{model.name} does {model.task}, {dataset.name} is for {dataset.task}.",
+            hint="Leave dataset out, or choose another model.",
+        )
 
 
 def _host_note(machine: Machine) -> list[Reason]:
@@ -240,11 +255,9 @@ def _default_runtime(
     if model.task in DIFFUSION_TASKS:
         return "diffusers"
     if model.task in ASR_TASKS or model.task in ENCODER_TASKS or model.task == "text-to-speech":
-        return (
-            "llama.cpp"
-            if quantization is not None and quantization.container == ("gguf",)
-            else "transformers"
-        )
+        if quantization is not None and quantization.container == ("gguf",):
+            return "whisper.cpp" if model.task in ASR_TASKS else "llama.cpp"
+        return "transformers"
     if quantization is None:
         return "transformers"
     if "gguf" in quantization.container and quantization.kind in ("gguf-type", "gguf-mix"):

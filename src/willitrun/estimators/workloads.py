@@ -62,6 +62,8 @@ _INSTEAD = {
 DEFAULT_CONTEXT_TOKENS = 8192
 DEFAULT_PROMPT_TOKENS = 512
 DEFAULT_OUTPUT_TOKENS = 128
+SPEECH_TOKENS_PER_S = 3.25
+"""Tokens that a second of speech becomes: 150 words a minute at 1.3 tokens a word, an assumption."""
 
 
 def trained_context(model: Model) -> int | None:
@@ -110,7 +112,9 @@ def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload
         default("batch_size", 1)
     elif task in ASR_TASKS:
         default("batch_size", 1)
-        default("audio_s", 30.0)
+        window = (model.speech.window_s if model.speech is not None else None) or 30.0
+        default("audio_s", window * (given.batch_size or 1))
+        default("output_tokens", round(SPEECH_TOKENS_PER_S * window))
     elif task in DIFFUSION_TASKS:
         default("batch_size", 1)
         if model.diffusion is not None:

@@ -129,10 +129,15 @@ def _check_names(report: CatalogReport, records: dict[str, dict[str, Record]]) -
 
 
 def _check_index(report: CatalogReport, catalog: Catalog) -> None:
-    if not isinstance(catalog.root, Path) or report.problems:
+    if not isinstance(catalog.root, Path):
+        return
+    try:
+        documents = index_documents(catalog.root)
+    except CatalogInvalidError:
+        # Unreadable files and ids that occur twice are among the problems already.
         return
     folder = catalog.root / INDEX_FOLDER
-    for name, document in index_documents(catalog.root).items():
+    for name, document in documents.items():
         file = folder / name
         if not file.is_file() or file.read_text("utf-8") != render(document):
             report.problems.append(f"{INDEX_FOLDER}/{name}: is stale; run 'willitrun catalog build'")

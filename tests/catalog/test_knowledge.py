@@ -49,6 +49,7 @@ REASON_CODES = [
 ]  # fmt: skip
 PLACEHOLDERS = {
     "model", "file", "context", "gpu_layers", "parallel", "kv_k", "kv_v", "tp", "utilization", "batch",
+    "context_per_sequence", "image_size", "precision_flag", "execution_flag", "layout_flag", "backend_flag",
 }  # fmt: skip
 EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 

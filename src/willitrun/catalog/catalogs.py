@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from willitrun.catalog.layout import KINDS, record_class
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
-from willitrun.catalog.names import normalise_name, suggest
+from willitrun.catalog.names import names_without_format, normalise_name, suggest
 from willitrun.catalog.spellings import spellings
 from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, CatalogInvalidError, UnknownIdError
@@ -134,7 +134,7 @@ class Table(Mapping[str, R], Generic[R]):
         if spelling in self._names:
             return tuple(self._names[spelling])
         if "/" in name:
-            return tuple(self._names.get(normalise_name(name.rpartition("/")[2]), ()))
+            return self.named(name.rpartition("/")[2])
         return ()
 
     def variants(self, name: str) -> tuple[str, ...]:
@@ -261,6 +261,9 @@ class Catalog:
     def resolve(self, kind: str, name: str) -> Any:
         """The record of a kind that goes by an id, an alias, a repository id or an OS-reported name.
 
+        The name of a model may end in a weight format (``Qwen3-8B-AWQ``, ``llama3.1:8b-instruct-q4_K_M``):
+        where the rest names a model, that model is given with this format.
+
         Raises
         ------
         UnknownIdError
@@ -270,12 +273,24 @@ class Catalog:
         """
         if kind != "model":
             return self.table(kind).resolve(name)
+        if (model := self._model(name)) is not None:
+            return model
+        for shorter, stated in names_without_format(name):
+            weights = self.quantizations.named(stated) if stated else ()
+            if stated and len(weights) != 1:
+                continue
+            if (model := self._model(shorter)) is not None:
+                return model.model_copy(update={"quantization": weights[0]}) if weights else model
+        raise UnknownIdError("model", name, self.models.suggestions(name))
+
+    def _model(self, name: str) -> Model | None:
+        """The model of an id, an alias or a checkpoint's repository; None where nothing goes by that name."""
         if self.models.named(name):
             return self.models.resolve(name)
         checkpoints = [self.checkpoints[found] for found in self.checkpoints.named(name)]
         owners = sorted({checkpoint.model for checkpoint in checkpoints})
         if not owners:
-            raise UnknownIdError("model", name, self.models.suggestions(name))
+            return None
         if len(owners) > 1:
             raise AmbiguousNameError("model", name, tuple(owners))
         model = self.models[owners[0]]

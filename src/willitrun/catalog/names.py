@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 
-__all__ = ["name_variants", "normalise_name", "suggest"]
+__all__ = ["name_variants", "names_without_format", "normalise_name", "suggest"]
 
 _SEPARATORS = re.compile(r"[\s_\-()\[\],:®™]+")
 _VENDOR = re.compile(
@@ -13,6 +13,31 @@ _VENDOR = re.compile(
 )
 _MEMORY = re.compile(r"-\d+gb$")
 _FORM = re.compile(r"-(?:sxm\d?|pcie|nvl|oam|\d+gpu|hbm\d?e?|per-gpu)$")
+# What publishers append to the name of a model whose weights they store in another format, and that format;
+# "" where the suffix names only a container. Seen on the Hub: bartowski, unsloth, RedHatAI, nvidia, amd,
+# mlx-community, turboderp; q4_K_M after a colon in tags of Ollama and of `llama.cpp -hf`.
+_FORMAT_SUFFIXES = tuple(
+    (re.compile(f"[-_.:]{pattern}$", re.IGNORECASE), stated)
+    for pattern, stated in (
+        (r"(?:i1[-_])?gguf", ""),
+        (r"((?:ud[-_])?(?:i?q|tq)\d(?:[-_](?:k|nl|xxs|xs|s|m|l|xl|0|1))+)", r"\1"),
+        (r"(\d(?:\.\d+)?)bpw(?:[-_]h\d)?[-_](exl[23])", r"\2-\1"),
+        (r"(?:int4[-_])?awq(?:[-_](?:int4|4bit|w4a16))?", "awq-int4"),
+        (r"gptq[-_](?:int8|8bit)", "gptq-int8"),
+        (r"gptq(?:[-_](?:int4|4bit))?(?:[-_](?:\d+g|g\d+))?", "gptq-int4"),
+        (r"fp8(?:[-_](?:dynamic|block|static|kv|e4m3))*", "fp8"),
+        (r"(?:unsloth[-_])?bnb[-_]4bit", "nf4"),
+        (r"(?:unsloth[-_])?bnb[-_]8bit", "int8"),
+        (r"(?:mlx[-_])?([34568])bit", r"mlx-\1bit"),
+        (r"mlx", ""),
+        (r"(?:quantized\.)?w4a16", "gptq-int4"),
+        (r"(?:quantized\.)?w8a16", "gptq-int8"),
+        (r"(?:quantized\.)?w8a8", "int8"),
+        (r"(nvfp4|mxfp4|bf16|fp16|f16)", r"\1"),
+        (r"fp4", "nvfp4"),
+    )
+)
+_TAG_VARIANT = re.compile(r"-(?:instruct|chat|it)$", re.IGNORECASE)
 
 
 def normalise_name(name: str) -> str:
@@ -42,6 +67,38 @@ def name_variants(identifier: str) -> set[str]:
                 found.add(shorter)
                 queue.append(shorter)
     return found
+
+
+def names_without_format(name: str) -> tuple[tuple[str, str], ...]:
+    """Shorter names of a model without the weight format appended to it, each with that format.
+
+    The longest comes first; the format is ``""`` where only a container is named. In a tag of Ollama the
+    word of the tuned variant, which its plain tag stands for, is left out too.
+
+    >>> names_without_format("unsloth/Qwen3-8B-GGUF")
+    (('unsloth/Qwen3-8B', ''),)
+    >>> names_without_format("llama3.1:8b-instruct-q4_K_M")
+    (('llama3.1:8b-instruct', 'q4-k-m'), ('llama3.1:8b', 'q4-k-m'))
+    >>> names_without_format("gpt-oss-20b")
+    ()
+    """
+    found: list[tuple[str, str]] = []
+    weights = ""
+    while hit := _strip_format(name):
+        name, stated = hit
+        weights = weights or stated
+        found.append((name, weights))
+        if ":" in name and (plain := _TAG_VARIANT.sub("", name)) != name:
+            found.append((plain, weights))
+    return tuple(found)
+
+
+def _strip_format(name: str) -> tuple[str, str] | None:
+    for pattern, stated in _FORMAT_SUFFIXES:
+        match = pattern.search(name)
+        if match and match.start():
+            return name[: match.start()], normalise_name(match.expand(stated))
+    return None
 
 
 def suggest(name: str, known: list[str], most: int = 5) -> tuple[str, ...]:

@@ -80,6 +80,14 @@ class TraceLibrary:
         base = name.partition(".")[0] if name not in self._index["files"] else name
         return self._index["aliases"].get(base, base)
 
+    def family(self, architecture: str) -> str | None:
+        """The family (timm's module) of an architecture, None if it was never traced."""
+        return self._families.get(self._canonical(architecture))
+
+    @cached_property
+    def _families(self) -> dict[str, str]:
+        return {arch: row.get("family", "") for (arch, _), row in self._models.items()}
+
     def find(self, architecture: str, image_size: int) -> OperatorTrace | None:
         """The trace of an architecture at an image size [pixels], None if it was never traced.
 

@@ -1,0 +1,89 @@
+"""Names of models as publishers, Ollama and quantizers write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from willitrun import UnknownIdError, load_catalog
+from willitrun.catalog.names import names_without_format, normalise_name
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "quantization"),
+    [
+        ("unsloth/Qwen3-8B-GGUF", "qwen3-8b", "bf16"),
+        ("mradermacher/Qwen3-8B-i1-GGUF", "qwen3-8b", "bf16"),
+        ("Qwen/Qwen3-8B-AWQ", "qwen3-8b", "awq-int4"),
+        ("someone/Qwen3-8B-GPTQ", "qwen3-8b", "gptq-int4"),
+        ("JunHowie/Qwen3-8B-GPTQ-Int4", "qwen3-8b", "gptq-int4"),
+        ("JunHowie/Qwen3-8B-GPTQ-Int8", "qwen3-8b", "gptq-int8"),
+        ("Qwen/Qwen3-8B-FP8", "qwen3-8b", "fp8"),
+        ("RedHatAI/Qwen3-8B-FP8-dynamic", "qwen3-8b", "fp8"),
+        ("unsloth/Qwen3-8B-bnb-4bit", "qwen3-8b", "nf4"),
+        ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "qwen3-8b", "nf4"),
+        ("lmstudio-community/Qwen3-8B-MLX-4bit", "qwen3-8b", "mlx-4bit"),
+        ("mlx-community/Qwen3-8B-8bit", "qwen3-8b", "mlx-8bit"),
+        ("RedHatAI/Qwen3-8B-quantized.w4a16", "qwen3-8b", "gptq-int4"),
+        ("RedHatAI/Qwen3-8B-quantized.w8a8", "qwen3-8b", "int8"),
+        ("nvidia/Qwen3-8B-NVFP4", "qwen3-8b", "nvfp4"),
+        ("nvidia/Qwen3-8B-FP4", "qwen3-8b", "nvfp4"),
+        ("amd/Qwen3-8B-mxfp4", "qwen3-8b", "mxfp4"),
+        ("turboderp/Qwen3-8B-4.0bpw-exl2", "qwen3-8b", "exl2-4.0"),
+        ("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF", "llama-3.1-8b", "bf16"),
+        ("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q6_K", "llama-3.1-8b", "q6_k"),
+        ("Qwen3-8B-Q4_K_M-GGUF", "qwen3-8b", "q4_k_m"),
+        ("unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "qwen3-8b", "ud-q4_k_xl"),
+        ("llama3.1:8b-instruct-q4_K_M", "llama-3.1-8b", "q4_k_m"),
+        ("llama3.1:8b-instruct-q8_0", "llama-3.1-8b", "q8_0"),
+        ("llama3.1:8b-instruct-fp16", "llama-3.1-8b", "f16"),
+        ("qwen3:8b-q4_K_M", "qwen3-8b", "q4_k_m"),
+        ("unsloth/gpt-oss-20b-GGUF", "gpt-oss-20b", "mxfp4"),
+    ],
+)
+def test_formats_in_names(name: str, model: str, quantization: str) -> None:
+    found = load_catalog().resolve("model", name)
+    assert (found.id, found.quantization) == (model, quantization)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "acme/Nonesuch-8B-GGUF",
+        "nonesuch:8b-instruct-q4_K_M",
+        "Qwen3-8B-9.9bpw-exl2",  # a format that the catalog does not have
+        "Qwen3-8B-GGUF-fix",
+        "gguf",
+        "-AWQ",
+        "",
+    ],
+)
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(UnknownIdError):
+        load_catalog().resolve("model", name)
+
+
+def test_suggestions_survive_the_suffix() -> None:
+    with pytest.raises(UnknownIdError) as unknown:
+        load_catalog().resolve("model", "Qwen3-88B-AWQ")
+    assert unknown.value.suggestions
+
+
+def test_a_listed_checkpoint_comes_before_its_suffix() -> None:
+    catalog = load_catalog()
+    for checkpoint in list(catalog.checkpoints.values())[:400]:
+        if checkpoint.repository and len(catalog.checkpoints.named(checkpoint.repository)) == 1:
+            assert catalog.resolve("model", checkpoint.repository).id == checkpoint.model or (
+                catalog.models.named(checkpoint.repository)
+            )
+
+
+def test_every_shipped_name_still_leads_to_its_model() -> None:
+    catalog = load_catalog()
+    for identifier in catalog.models:
+        assert catalog.resolve("model", identifier).id == identifier
+
+
+def test_suffixes_are_taken_from_the_end_only() -> None:
+    assert names_without_format("fp8-of-something") == ()
+    assert names_without_format("a/B-7B-Q8_0-GGUF") == (("a/B-7B-Q8_0", ""), ("a/B-7B", "q8-0"))
+    assert normalise_name("q4_K_M") == "q4-k-m"

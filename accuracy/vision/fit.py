@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.conformal import SMALLEST, conformal_interval, one_draw
+from accuracy.vision.devices import load_hardware
 from accuracy.vision.observations import TRACES, Observations, load_observations
 from accuracy.vision.parameters import Parameter, cpu_parameters, gpu_parameters, unpack
-from accuracy.vision.record import CalibrationRecord, digest, write_record
+from accuracy.vision.record import CalibrationRecord, digest, support_of, write_record
 from accuracy.vision.residuals import EXECUTION, learn_residuals, residual_of, residual_rows, support_points
 from accuracy.vision.solve import predict_seconds, row_weights, solve
 from accuracy.vision.totals import totals_intervals
@@ -213,6 +214,7 @@ def main() -> None:
         data_digest=digest(options.data / "timm_speed.csv", options.data / "vision_speed.csv", options.data / "hardware.csv"),
         n_rows=len(frame), n_configurations=int(frame.groupby(["arch", "size", "device_id", "profile"]).ngroups),
         coefficients=shared, levels=levels, intervals=intervals, residuals=residual_rows(gpu.residuals, cpu.residuals),
+        support=support_of(frame, load_hardware(options.data)),
     )  # fmt: skip
     fitted_on = datetime.date.fromisoformat(os.environ.get("FIT_DATE", datetime.date.today().isoformat()))
     write_record(record, options.out, fitted=fitted_on)

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from willitrun.kernels.llm_levels import classify_memory
+
 
 @dataclass
 class CalibrationRecord:
@@ -24,6 +28,7 @@ class CalibrationRecord:
     levels: dict[str, dict[str, float]]
     intervals: dict[str, dict[str, float]]
     residuals: list[dict[str, Any]] = field(default_factory=list)
+    support: dict[str, list[str]] = field(default_factory=dict)
 
 
 def digest(*paths: Path) -> str:
@@ -57,7 +62,28 @@ def write_record(record: CalibrationRecord, path: Path, *, fitted: datetime.date
             if f"[{name}]" not in lines:
                 lines += ["", f"[{name}]"]
             lines.append(f"{json.dumps(key)} = {{ {inner} }}")
+    if record.support:
+        lines += ["", "[support]", *(f"{key} = {json.dumps(names)}" for key, names in record.support.items())]
     for row in record.residuals:
         lines += ["", "[[residuals]]", *(f"{k} = {_value(v)}" for k, v in row.items())]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def support_of(frame: pd.DataFrame, hardware: pd.DataFrame) -> dict[str, list[str]]:
+    """What the fit has seen: devices and families of the dense tables, classes of every device with 20 rows.
+
+    Only devices that were swept over whole families count as seen: a dozen rows of a lab say little of a device.
+    """
+    swept = frame[frame["source"] == "timm"]
+    counts = frame["device_id"].value_counts()
+    known = [name for name in counts.index if counts[name] >= 20 and name in hardware.index]
+    classes = {
+        f"{str(hardware.loc[name, 'vendor']).lower()}/{classify_memory(str(hardware.loc[name, 'mem_type']))}"
+        for name in known
+    }
+    return {
+        "devices": sorted(name for name in swept["device_id"].unique() if name in hardware.index),
+        "families": sorted(str(name) for name in swept["family"].dropna().unique()),
+        "classes": sorted(classes | {"cpu/ddr"}),
+    }

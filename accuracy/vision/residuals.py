@@ -8,14 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from willitrun.kernels.operator_residuals import ResidualTable, work_features
+from willitrun.kernels.operator_residuals import RESIDUAL_OF_PROFILE, ResidualTable, work_features
 from willitrun.kernels.operator_work import OperatorWork
 
-EXECUTION = {
-    "eager": "eager", "eager-nhwc": "eager-nhwc", "eager-1.x": "eager", "compile": "compile",
-    "compile-nhwc": "compile", "engine": "engine", "cpu": "cpu", "cpu-compile": "cpu", "cpu-engine": "cpu",
-    "train": "train", "train-nhwc": "train-nhwc",
-}  # fmt: skip
+EXECUTION = RESIDUAL_OF_PROFILE
 LENGTH = 0.8
 FAMILY_VARIANCE = 0.5
 NOISE = 0.2

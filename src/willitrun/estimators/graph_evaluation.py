@@ -28,6 +28,12 @@ from willitrun.kernels.operator_inputs import (
     OperatorCoefficients,
     resolve_coefficients,
 )
+from willitrun.kernels.operator_residuals import (
+    RESIDUAL_OF_PROFILE,
+    ResidualTable,
+    resolve_residuals,
+    work_features,
+)
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.placement import TIERS
 from willitrun.records.accelerators import Accelerator
@@ -90,6 +96,19 @@ def _work(trace_key: tuple[str, int], catalog: Catalog) -> OperatorWork:
     return OperatorWork.from_summary(trace.classes)
 
 
+@lru_cache(maxsize=8)
+def _residuals(catalog: Catalog) -> ResidualTable:
+    return resolve_residuals(catalog.calibrations[CALIBRATION].residuals)
+
+
+@lru_cache(maxsize=4096)
+def log_residual(catalog: Catalog, architecture: str, image_size: int, profile: str) -> float:
+    """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
+    features = work_features(_work((architecture, image_size), catalog))
+    family = catalog.traces.family(architecture) or ""
+    return float(_residuals(catalog).log_ratio(features, [family], RESIDUAL_OF_PROFILE[profile])[0])
+
+
 def profile_of(execution: str, layout: str, *, host: bool) -> str:
     """Name of the execution profile that the kernel's coefficients are keyed by."""
     if host:
@@ -148,7 +167,9 @@ def device_class(accelerator: Accelerator) -> str:
         return "nvidia-vector"
     if form in ("unified-soc", "sbc"):
         return "nvidia-board"
-    kind = "laptop" if form.startswith("laptop") else "server" if form.startswith(("server", "cloud")) else form
+    kind = (
+        "laptop" if form.startswith("laptop") else "server" if form.startswith(("server", "cloud")) else form
+    )
     return f"nvidia-{kind}"
 
 
@@ -269,7 +290,12 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
             [3.0 * row.trace.image_size**2 * size[1] for row, size in zip(rows, sizes, strict=True)]
         ),
         decode_images_per_s=np.array([row.decode_per_s for row in rows]),
-        log_residual=np.zeros(n),
+        log_residual=np.array(
+            [
+                log_residual(catalog, row.trace.architecture, row.trace.image_size, PROFILES[row.profile])
+                for row in rows
+            ]
+        ),
     )
     work = OperatorWork.stack(
         [_work((row.trace.architecture, row.trace.image_size), catalog) for row in rows]

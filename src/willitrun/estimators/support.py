@@ -129,7 +129,7 @@ def model_family(request: Request) -> str:
         return transformer.model_type
     vision = request.model.vision
     if vision is not None and vision.architecture is not None:
-        return vision.architecture
+        return request.catalog.traces.family(vision.architecture) or vision.architecture
     return request.model.family
 
 

@@ -16,13 +16,27 @@ from numpy.typing import NDArray
 
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork
 
-__all__ = ["FEATURES", "ResidualTable", "anchor_shift", "resolve_residuals", "work_features"]
+__all__ = [
+    "FEATURES",
+    "RESIDUAL_OF_PROFILE",
+    "ResidualTable",
+    "anchor_shift",
+    "resolve_residuals",
+    "work_features",
+]
 
 Array = NDArray[np.float64]
 
 _KINDS = tuple(dict.fromkeys(name.partition(".")[0] for name in OPERATOR_CLASSES))
 FEATURES = (*_KINDS, "seconds_per_kernel", "intensity", "elements_per_kernel")
 """Names of the features, in the order of the columns of :func:`work_features`."""
+
+RESIDUAL_OF_PROFILE = {
+    "eager": "eager", "eager-nhwc": "eager-nhwc", "eager-1.x": "eager", "compile": "compile",
+    "compile-nhwc": "compile", "engine": "engine", "cpu": "cpu", "cpu-compile": "cpu", "cpu-engine": "cpu",
+    "train": "train", "train-nhwc": "train-nhwc",
+}  # fmt: skip
+"""Which execution's residual a profile takes."""
 
 # A nominal accelerator turns work into shares of time; only ratios matter.
 _FLOPS_PER_S = 100e12

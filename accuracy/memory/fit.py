@@ -1,7 +1,8 @@
 """Fit what has no rule and write ``catalogs/calibrations/memory.toml``.
 
-Run ``python -m accuracy.memory.fit --data ../shared/data``. Ranges are 5 % and 95 % quantiles over one value per
-configuration (median of its rows), asymmetric, widened to the next class where fewer than eight exist.
+Run ``python -m accuracy.memory.fit --data ../shared/data``. Ranges are 5 % and 95 % quantiles over
+configurations with the finite-sample correction of conformal prediction, asymmetric: the lowest and the highest
+row of a configuration count for the ends, its median for the best estimate.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from accuracy.memory.formats import ROOT
 __all__ = ["fit", "main"]
 
 MIB, GIB = 2**20, 2**30
-FEWEST = 8
 
 # Read off start-up logs and maintainers' statements collected in mem_overhead.csv and the load logs: bytes.
 CONTEXTS: dict[str, tuple[float, float, float, int]] = {
@@ -35,18 +35,34 @@ CONTEXTS: dict[str, tuple[float, float, float, int]] = {
 }
 
 
-def _range(values: Iterable[float]) -> dict[str, float]:
+def _quantile(values: Iterable[float], level: float) -> float:
+    """Conformal quantile: the finite-sample rank, outwards; the extreme value where the sample is small."""
     array = np.asarray(sorted(values), dtype=np.float64)
-    low, best, high = (float(np.quantile(array, at)) for at in (0.05, 0.5, 0.95))
-    inside = float(np.mean((array >= low) & (array <= high)))
-    return {"low": low, "best": best, "high": high, "n": len(array), "coverage": inside}
+    count = len(array)
+    rank = np.ceil((count + 1) * level) if level > 0.5 else np.floor((count + 1) * level)
+    return float(array[int(np.clip(rank, 1, count)) - 1])
 
 
-def _medians(pairs: Iterable[tuple[object, float]]) -> list[float]:
+def _range(values: Iterable[float]) -> dict[str, float]:
+    return _spread((number, value) for number, value in enumerate(values))
+
+
+def _spread(pairs: Iterable[tuple[object, float]]) -> dict[str, float]:
+    """Range of one value per configuration: its median for the best, its extremes for the ends."""
     groups: dict[object, list[float]] = defaultdict(list)
     for key, value in pairs:
-        groups[key].append(value)
-    return [float(np.median(values)) for values in groups.values()]
+        groups[key].append(float(value))
+    low = _quantile((min(values) for values in groups.values()), 0.05)
+    high = _quantile((max(values) for values in groups.values()), 0.95)
+    best = float(np.median([np.median(values) for values in groups.values()]))
+    inside = [low <= value <= high for values in groups.values() for value in values]
+    return {
+        "low": min(low, best),
+        "best": best,
+        "high": max(high, best),
+        "n": len(groups),
+        "coverage": float(np.mean(inside)),
+    }
 
 
 def size_class(quantization: str) -> str:
@@ -68,7 +84,7 @@ def _sizes(data: Path) -> dict[str, dict[str, float]]:
         key = (sized.matched, sized.quantization)
         for name in (f"gguf-size.{size_class(sized.quantization)}", "gguf-size"):
             found[name].append((key, sized.ratio))
-    return {name: _range(_medians(pairs)) for name, pairs in found.items()}
+    return {name: _spread(pairs) for name, pairs in found.items()}
 
 
 def _buffers(data: Path) -> tuple[dict[str, dict[str, float]], list[dict[str, object]]]:
@@ -108,7 +124,7 @@ def _transformers(data: Path) -> dict[str, dict[str, float]]:
             peaks[f"reserved.transformers.{stage}"].append((key, peak.ratio))
         elif "speed benchmark" in peak.domain:
             peaks["peak.transformers.tables"].append((key, peak.ratio))
-    return {name: _range(_medians(pairs)) for name, pairs in peaks.items()}
+    return {name: _spread(pairs) for name, pairs in peaks.items()}
 
 
 def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -136,7 +152,7 @@ def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     ratio = [
         ((log.model, log.version), log.activation_printed / log.activation_predicted)
         for log in logs
-        if log.activation_printed > 0
+        if log.activation_printed > 0 and not log.multimodal
     ]
     tokens = [
         ((log.model, log.version), log.pool_printed / log.pool_predicted)
@@ -147,8 +163,8 @@ def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     single = table.non_torch_gib[(table.tp == 1)].dropna() * GIB
     many = table.non_torch_gib[(table.tp > 1)].dropna() * GIB
     ranges = {
-        "activation.vllm": _range(_medians(ratio)),
-        "kv-pool.vllm": _range(_medians(tokens)),
+        "activation.vllm": _spread(ratio),
+        "kv-pool.vllm": _spread(tokens),
         "graphs.vllm": _range(graphs),
         "non-torch.vllm.single": _range(single),
         "non-torch.vllm.parallel": _range(many),
@@ -161,11 +177,11 @@ def fit(data: Path) -> str:
     coefficients, ranges = _vllm(data)
     buffers, residuals = _buffers(data)
     ranges |= buffers | _sizes(data) | _transformers(data)
-    shape, peaks = diffusion.fit(data / "mem_diffusion.csv")
-    coefficients |= shape
-    ranges |= peaks
+    coefficients |= diffusion.fit(data / "mem_diffusion.csv")
+    stages = diffusion.score(data / "mem_diffusion.csv", coefficients)
+    ranges["peak.diffusion"] = _range(stage.ratio for stage in stages)
     runs = ((re.sub(r"_mbc\d+", "", run.name), run.ratio) for run in finetuning.score(data / "mem_other.csv"))
-    ranges["peak.training"] = _range(_medians(runs))
+    ranges["peak.training"] = _spread(runs)
     ranges |= {
         name: {"low": low, "best": best, "high": high, "n": n, "coverage": 1.0}
         for name, (low, best, high, n) in CONTEXTS.items()
@@ -177,7 +193,7 @@ def fit(data: Path) -> str:
         "# Fitted numbers, not facts. Written by `python -m accuracy.memory.fit`; do not edit by hand.",
         'id = "memory"',
         'kind = "memory"',
-        'method = """Quantiles 5, 50 and 95 % over configurations. Intervals named context.*, graphs.* and '
+        'method = """Conformal quantiles 5 and 95 % and the median over configurations. Intervals named context.*, graphs.* and '
         "non-torch.* are additive bytes; all others are factors on the predicted bytes (measured over predicted). "
         'vLLM: line through activation peaks over vocabulary. Diffusion: bytes per pixel by family."""',
         f"fitted = {date(2026, 11, 24).isoformat()}",

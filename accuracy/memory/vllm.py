@@ -38,6 +38,8 @@ class ServerStart:
     tokens_printed: float
     tokens_predicted: float
     bytes_per_token_exact: bool | None
+    multimodal: bool
+    """The profiling run also encoded images, which the text forms leave out."""
 
 
 def _configs(path: Path) -> dict[str, TransformerConfig]:
@@ -136,4 +138,5 @@ def _one(row: Any, config: TransformerConfig, coefficients: dict[str, float]) ->
         tokens,
         predicted,
         None if math.isnan(given) else abs(per_token / given - 1) < 5e-3,
+        config.vision is not None,
     )

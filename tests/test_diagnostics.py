@@ -86,7 +86,11 @@ def repeats_inside_repeats(parsed: Any, inside: bool = False) -> bool:
             many = argument[1] > 1
             if (many and inside) or repeats_inside_repeats(argument[2], inside or many):
                 return True
-        elif (name == "SUBPATTERN" and repeats_inside_repeats(argument[3], inside)) or (name == "BRANCH" and any(repeats_inside_repeats(branch, inside) for branch in argument[1])) or (name in ("ASSERT", "ASSERT_NOT") and repeats_inside_repeats(argument[1], inside)):
+        elif (
+            (name == "SUBPATTERN" and repeats_inside_repeats(argument[3], inside))
+            or (name == "BRANCH" and any(repeats_inside_repeats(branch, inside) for branch in argument[1]))
+            or (name in ("ASSERT", "ASSERT_NOT") and repeats_inside_repeats(argument[1], inside))
+        ):
             return True
     return False
 

@@ -521,3 +521,91 @@ def test_the_shortest_period_repeats_to_the_whole(kinds):
     assert tuple(pattern[at % len(pattern)] for at in range(len(kinds))) == tuple(kinds)
     for shorter in range(1, len(pattern)):
         assert tuple(kinds[at % shorter] for at in range(len(kinds))) != tuple(kinds)
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8_PB_WO"}, "fp8"),
+        ({"quant_method": "modelopt_fp4", "quant_algo": "NVFP4"}, "nvfp4"),
+        ({"quant_algo": "FP8"}, "fp8"),
+        (
+            {
+                "quant_method": "modelopt",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}},
+            },
+            "nvfp4",
+        ),
+        ({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}, "nvfp4"),
+    ],
+)
+def test_modelopt_names_its_format(block, expected):
+    model = describe_model({**BASE, "quantization_config": block})
+    assert (model.quantization, model.flags) == (expected, ())
+
+
+def test_modelopt_mixtures_are_flagged_or_refused():
+    layers = {"a": {"quant_algo": "NVFP4"}, "b": {"quant_algo": "NVFP4"}, "c": {"quant_algo": "FP8"}}
+    block = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
+    model = describe_model({**BASE, "quantization_config": {**block, "quantized_layers": layers}})
+    assert model.quantization == "nvfp4"
+    assert any("several formats" in flag for flag in model.flags)
+    for bad in (block, {**block, "quantized_layers": {"a": {"quant_algo": "W3"}}}):
+        with pytest.raises(UnsupportedFormatError):
+            describe_model({**BASE, "quantization_config": bad})
+
+
+def test_sparse_attention_reads_the_whole_cache_row():
+    ranks = {"kv_lora_rank": 512, "q_lora_rank": 768, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64}
+    config = text(
+        model_type="glm_moe_dsa",
+        v_head_dim=128,
+        layer_types=["deepseek_sparse_attention"] * BASE["num_hidden_layers"],
+        **ranks,
+    )
+    assert config.layer_types is None
+
+
+def test_a_tower_without_a_type_keeps_its_fields():
+    ranks = {"kv_lora_rank": 512, "q_lora_rank": 768, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64}
+    model = describe_model(
+        {
+            "model_type": "kimi_k25",
+            "text_config": {**BASE, "model_type": "kimi_k2", "v_head_dim": 128, **ranks},
+            "vision_config": {
+                "model_type": "",
+                "patch_size": 14,
+                "vt_hidden_size": 1152,
+                "vt_num_hidden_layers": 27,
+            },
+        }
+    )
+    tower = model.transformer.vision
+    assert (tower.model_type, tower.hidden_size, tower.num_hidden_layers) == (None, 1152, 27)
+
+
+def test_blocks_count_where_the_layers_are_not_counted():
+    config = text(
+        model_type="nemotron_h",
+        num_hidden_layers="absent",
+        layers_block_type=["mamba", "moe", "attention", "mlp"],
+        mamba_num_heads=8,
+        mamba_head_dim=64,
+        ssm_state_size=128,
+        n_groups=8,
+        conv_kernel=4,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=64,
+    )
+    assert config.num_hidden_layers == 4
+
+
+def test_opt_and_its_odd_sibling():
+    config = text(model_type="opt", intermediate_size="absent", ffn_dim=256, num_key_value_heads="absent")
+    assert (config.intermediate_size, config.tie_word_embeddings) == (256, True)
+    with pytest.raises(UnsupportedArchitectureError):
+        text(model_type="opt", word_embed_proj_dim=32)
+    with pytest.raises(UnsupportedArchitectureError):
+        text(model_type="opt", do_layer_norm_before=False)

@@ -124,6 +124,33 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         },
         60_506_624,
     ),
+    "opt-125m": (
+        {
+            "model_type": "opt",
+            "num_hidden_layers": 12,
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 12,
+            "vocab_size": 50272,
+            "max_position_embeddings": 2048,
+        },
+        125_239_296,
+    ),
+    "distilbert-base": (
+        {
+            "model_type": "distilbert",
+            "num_hidden_layers": 6,
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_attention_heads": 12,
+            "num_key_value_heads": None,
+            "vocab_size": 30522,
+            "max_position_embeddings": 512,
+            "is_encoder_only": True,
+        },
+        66_362_880,
+    ),
     "falcon-7b": (
         {
             "model_type": "falcon",
@@ -269,6 +296,35 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         8_767_123_696,
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("layers", "encoder", "hidden", "heads", "vocabulary", "bins", "expected"),
+    [
+        (4, 4, 384, 6, 51865, 80, 37_760_640),
+        (32, 32, 1280, 20, 51866, 128, 1_543_490_560),
+        (4, 32, 1280, 20, 51866, 128, 808_878_080),
+    ],
+    ids=["tiny", "large-v3", "large-v3-turbo"],
+)
+def test_whisper_with_its_front_end(
+    layers: int, encoder: int, hidden: int, heads: int, vocabulary: int, bins: int, expected: int
+) -> None:
+    config = TransformerConfig(
+        model_type="whisper",
+        num_hidden_layers=layers,
+        encoder_layers=encoder,
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_attention_heads=heads,
+        vocab_size=vocabulary,
+        max_position_embeddings=448,
+        max_source_positions=1500,
+        num_mel_bins=bins,
+    )
+    assert parameters(config) == expected
+    groups = weight_groups(config, QUANTIZATIONS["f16"])
+    assert 2 * expected <= groups.total_bytes < 2.01 * expected
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))

@@ -18,7 +18,14 @@ MAX_LAYERS = 4096
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers", "decoder_layers"),
     "hidden_size": ("n_embd", "d_model", "n_embed", "dim"),
-    "intermediate_size": ("n_inner", "ffn_hidden_size", "block_ff_dim", "decoder_ffn_dim", "hidden_dim"),
+    "intermediate_size": (
+        "n_inner",
+        "ffn_hidden_size",
+        "block_ff_dim",
+        "decoder_ffn_dim",
+        "hidden_dim",
+        "ffn_dim",
+    ),
     "num_attention_heads": ("n_head", "n_heads", "decoder_attention_heads"),
     "num_key_value_heads": ("num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "head_dim": ("attention_head_dim", "kv_channels"),

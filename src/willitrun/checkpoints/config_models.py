@@ -162,6 +162,7 @@ def _whisper(config: Mapping[str, object], facts: dict[str, Any], what: str) -> 
         max_position_embeddings=fields.required("max_position_embeddings"),
         encoder_layers=encoder,
         max_source_positions=positions,
+        num_mel_bins=fields.positive("num_mel_bins"),
     )
     speech = SpeechConfig(
         num_mel_bins=fields.positive("num_mel_bins"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from willitrun.checkpoints.config_fields import ConfigFields
@@ -22,6 +23,14 @@ DTYPE_NAMES = {
     "float8_e4m3fn": "fp8",
 }
 
+# Algorithms of NVIDIA ModelOpt, as engines that load them name them (SGLang's modelopt_quant.py, TensorRT-LLM).
+_MODELOPT = {
+    **dict.fromkeys(("FP8", "FP8_PB_WO", "FP8_BLOCK_SCALES", "FP8_PER_CHANNEL_PER_TOKEN"), "fp8"),
+    **dict.fromkeys(("NVFP4", "NVFP4_AWQ", "W4A16_NVFP4"), "nvfp4"),
+    **dict.fromkeys(("W4A8_AWQ", "W4A16_AWQ", "INT4_AWQ"), "awq-int4"),
+    "W4A8_MXFP4_FP8": "mxfp4",
+}
+
 
 def stored_quantization(config: Mapping[str, object], what: str) -> tuple[str, str] | None:
     """The format that ``quantization_config`` names, and a doubt about it; None where there is none.
@@ -36,6 +45,12 @@ def stored_quantization(config: Mapping[str, object], what: str) -> tuple[str, s
         block = fields.block(key) if not isinstance(fields.raw(key), str) else None
         if block:
             inner = ConfigFields(block, what=f"{what}: {key}")
+            if producer := inner.block("producer"):
+                # hf_quant_config.json of ModelOpt: who made it beside what was made.
+                inner = ConfigFields(
+                    {"quant_method": producer.get("name"), **(inner.block("quantization") or {})},
+                    what=inner.what,
+                )
             name = _quantized(inner)
             return name, _doubt(inner, name)
     return None
@@ -70,10 +85,8 @@ def _quantized(fields: ConfigFields) -> str:
         return "int8"
     if method in ("compressed-tensors", "compressed_tensors"):
         return _compressed(fields)
-    if method in ("modelopt", ""):
-        algorithm = (fields.word("quant_algo") or "").lower()
-        if algorithm in ("fp8", "nvfp4"):
-            return algorithm
+    if method.startswith("modelopt") or (not method and fields.states("quant_algo")):
+        return _modelopt(fields)
     if not method and bits and fields.positive("group_size"):
         return f"mlx-{bits}bit"
     raise UnsupportedFormatError(
@@ -81,7 +94,23 @@ def _quantized(fields: ConfigFields) -> str:
     )
 
 
+def _modelopt(fields: ConfigFields) -> str:
+    algorithm = (fields.word("quant_algo") or "").upper()
+    if algorithm in _MODELOPT:
+        return _MODELOPT[algorithm]
+    counted = Counter(
+        _MODELOPT.get(name, "")
+        for layer in (fields.block("quantized_layers") or {}).values()
+        if isinstance(layer, Mapping) and isinstance(name := layer.get("quant_algo"), str)
+    )
+    if counted and all(counted):
+        return counted.most_common(1)[0][0]
+    return _compressed(fields)
+
+
 def _doubt(fields: ConfigFields, name: str) -> str:
+    if (fields.word("quant_algo") or "").upper() == "MIXED_PRECISION":
+        return f"quantization: several formats, layer by layer; {name} has the most layers and is counted for all"
     if name not in ("awq-int4", "gptq-int4", "gptq-int8"):
         return ""
     sizes = [fields.raw("group_size"), fields.raw("q_group_size")]

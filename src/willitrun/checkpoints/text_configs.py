@@ -137,6 +137,7 @@ def read_text_config(
         for name in ("num_hidden_layers", "hidden_size"):
             if not fields.states(name) and not (name == "num_hidden_layers" and _pattern_length(fields)):
                 raise missing(what, name)
+    _refuse_variants(model_type, fields)
     layers = _pattern_length(fields) or fields.required("num_hidden_layers", most=MAX_LAYERS)
     hidden = fields.required("hidden_size")
     values: dict[str, Any] = {
@@ -166,6 +167,17 @@ def read_text_config(
     if vision is not None:
         values["vision"] = read_tower(vision, f"{what}: vision_config")
     return TransformerConfig(**values)
+
+
+def _refuse_variants(model_type: str, fields: ConfigFields) -> None:
+    """Rare members of a family whose blocks differ from what the type stands for."""
+    if model_type != "opt":
+        return
+    narrow = fields.positive("word_embed_proj_dim") not in (None, fields.positive("hidden_size"))
+    if narrow or not fields.flag("do_layer_norm_before") or not fields.flag("enable_bias"):
+        raise UnsupportedArchitectureError(
+            f"{fields.what}: an OPT with projected embeddings, norms behind its blocks or no biases is not known."
+        )
 
 
 def _pattern_length(fields: ConfigFields) -> int | None:

@@ -38,8 +38,10 @@ def read_tower(config: object, what: str) -> VisionTower:
     fields = ConfigFields(config, what=what)
     # Qwen2-VL: hidden_size is the language model's width, embed_dim the tower's own.
     hidden = fields.positive("embed_dim") or fields.positive("hidden_size") or fields.positive("width")
+    # Kimi-K2.5 prefixes the tower's own fields.
+    hidden = hidden or fields.positive("vt_hidden_size")
     ratio = fields.ratio("mlp_ratio")
-    width = fields.positive("intermediate_size")
+    width = fields.positive("intermediate_size") or fields.positive("vt_intermediate_size")
     if width is None and ratio is not None and hidden is not None and ratio <= 64:
         width = int(ratio * hidden)
     tower = VisionTower(
@@ -47,10 +49,12 @@ def read_tower(config: object, what: str) -> VisionTower:
         hidden_size=hidden,
         num_hidden_layers=fields.positive("num_hidden_layers")
         or fields.positive("depth")
-        or fields.positive("layers"),
+        or fields.positive("layers")
+        or fields.positive("vt_num_hidden_layers"),
         num_attention_heads=fields.positive("num_attention_heads")
         or fields.positive("num_heads")
-        or fields.positive("heads"),
+        or fields.positive("heads")
+        or fields.positive("vt_num_attention_heads"),
         intermediate_size=width,
         patch_size=fields.side("patch_size") or fields.side("spatial_patch_size"),
         image_size=fields.side("image_size"),

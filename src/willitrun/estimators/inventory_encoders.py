@@ -39,7 +39,7 @@ def add_projections(out: Collector, config: TransformerConfig, layer: int, role:
 
 
 def add_audio_encoder(out: Collector, config: TransformerConfig) -> None:
-    """Whisper's encoder without its convolutional front end."""
+    """Whisper's encoder; its two input convolutions of three taps where ``num_mel_bins`` is given."""
     hidden, depth = config.hidden_size, config.encoder_layers
     if depth is None or config.max_source_positions is None or config.intermediate_size is None:
         raise MissingDataError("whisper needs encoder_layers, max_source_positions and encoder_ffn_dim.")
@@ -51,6 +51,10 @@ def add_audio_encoder(out: Collector, config: TransformerConfig) -> None:
             out.vector(layer, "enc_ffn_bias", config.intermediate_size + hidden)
             out.norm(layer, "enc_attn_norm", hidden, bias=True)
             out.norm(layer, "enc_ffn_norm", hidden, bias=True)
+        if config.num_mel_bins:
+            for name, channels in (("enc_conv1", config.num_mel_bins), ("enc_conv2", hidden)):
+                out.matrix(None, name, "encoder", hidden, 3 * channels)
+                out.vector(None, f"{name}_bias", hidden)
         out.matrix(None, "enc_position_embd", "encoder", config.max_source_positions, hidden)
         out.norm(None, "enc_output_norm", hidden, bias=True)
 

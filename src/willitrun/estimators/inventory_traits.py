@@ -231,6 +231,7 @@ TRAITS: dict[str, Traits] = {
     "hy_v3": replace(QWEN3, score_bias=True),
     "stablelm": replace(LLAMA, norm_bias=True, o_bias=False),
     "starcoder2": LAYER_NORM,
+    "opt": replace(LAYER_NORM, positions=2, tied=True),
     "gpt_neox": replace(LAYER_NORM, fused_qkv=True),
     "gptj": replace(LAYER_NORM, norms=1, qkv_bias=False, o_bias=False, head_bias=True),
     **dict.fromkeys(("gpt2", "gpt_bigcode"), replace(LAYER_NORM, fused_qkv=True, positions=0, tied=True)),
@@ -258,6 +259,7 @@ TRAITS: dict[str, Traits] = {
     "bamba": replace(LLAMA, recurrence="mamba2"),
     "falcon_h1": replace(LLAMA, recurrence="mamba2", parallel_mixers=True, recurrent_norm=False),
     "bert": BERT,
+    "distilbert": replace(BERT, token_types=0, pooler=False),
     "roberta": replace(ROBERTA, positions=0),
     "xlm-roberta": replace(ROBERTA, positions=0),
     "nomic_bert": replace(

@@ -144,6 +144,8 @@ class TransformerConfig(Record):
     encoder_layers: int | None = Field(None, gt=0)
     """Encoder blocks of an encoder-decoder model; ``num_hidden_layers`` counts the decoder's."""
     max_source_positions: int | None = Field(None, gt=0)
+    num_mel_bins: int | None = Field(None, gt=0)
+    """Channels of the first of Whisper's two input convolutions."""
     is_encoder_only: bool = False
     vision: VisionTower | None = None
 

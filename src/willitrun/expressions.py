@@ -18,6 +18,7 @@ from willitrun.intervals import Interval
 from willitrun.records.bases import Record
 from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload
+from willitrun.units import format_count
 
 __all__ = ["evaluate_expression", "render_text"]
 
@@ -146,6 +147,8 @@ def render_text(text: str, catalog: Catalog) -> str:
             value = value.best
         if isinstance(value, bool) or not isinstance(value, int | float):
             return str(value)
+        if field in ("parameters", "active_parameters"):
+            return format_count(value)
         return format_field(_UNITS.get(field, field), value)
 
     return _EXPRESSION.sub(shown, text)

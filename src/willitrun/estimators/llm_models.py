@@ -60,6 +60,8 @@ class ModelRow:
     kv_heads: int
     n_kv_layers: int
     latent: int
+    latent_v: int
+    hybrid_padding: int
     encoder_only: bool
     tied: bool
     weights_low: float
@@ -170,6 +172,8 @@ def _row(
         kv_heads=int(layout.kv_heads),  # type: ignore[arg-type]
         n_kv_layers=int(layout.n_kv_layers),  # type: ignore[arg-type]
         latent=int(layout.latent),  # type: ignore[arg-type]
+        latent_v=int(layout.latent_v),  # type: ignore[arg-type]
+        hybrid_padding=int(layout.hybrid_padding),  # type: ignore[arg-type]
         encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
         tied=is_tied(config),
         weights_low=low / best if not weights.exact else 1.0,

@@ -8,7 +8,14 @@ from willitrun.estimators.llm_policies import ENGINES
 from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import eager_transformer_peak
 from willitrun.kernels.columns import Columns
-from willitrun.kernels.compute_buffers import BufferShape, device_buffer, host_buffer, output_buffer
+from willitrun.kernels.compute_buffers import (
+    MASK_BYTES,
+    MASK_BYTES_BEFORE_8200,
+    BufferShape,
+    device_buffer,
+    host_buffer,
+    output_buffer,
+)
 from willitrun.kernels.llm_block import Buffers, IntArray, Parallelism, RuntimePolicy
 from willitrun.kernels.overheads import MemoryRange, add_ranges, scale_range, vllm_activation_peak
 from willitrun.records.knowledge import Calibration
@@ -118,6 +125,12 @@ def block_buffers(
     )
 
 
+def _build(request: Request) -> int:
+    """llama.cpp's build number; the newest where the version is none or says something else."""
+    text = (request.runtime.version or "").lstrip("b")
+    return int(text) if text.isdigit() else 10**9
+
+
 def _cells_buffer(
     policy: RuntimePolicy,
     models: Columns,
@@ -152,7 +165,9 @@ def _cells_buffer(
         flash_attention=request.runtime.flash_attention is not False,
         holds_output=np.arange(devices)[None, :] == last[:, None],
         pipeline=(count > 1)[:, None],
-        streamed_bytes=streamed[:, None],
+        streamed_layer_bytes=streamed[:, None],
+        mask_bytes=MASK_BYTES_BEFORE_8200 if _build(request) < 8200 else MASK_BYTES,
+        single_buffer=machines["on_host"][:, None],
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]
     return scale_range(best, factors["low"], factors["best"], factors["high"])

@@ -139,6 +139,8 @@ def cache_bytes(policy: RuntimePolicy, models: Columns, loads: Columns) -> tuple
         kv_heads=models["kv_heads"],
         n_kv_layers=models["n_kv_layers"],
         latent=models["latent"],
+        latent_v=models["latent_v"],
+        hybrid_padding=models["hybrid_padding"],
     )
     sequences = np.maximum(loads["concurrency"], policy.slots)
     context = loads["context_tokens"]

@@ -204,6 +204,21 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         },
         16_255_643_392,
     ),
+    "minimax-text-01": (
+        {
+            "model_type": "minimax",
+            "num_hidden_layers": 80,
+            "hidden_size": 6144,
+            "num_attention_heads": 64,
+            "head_dim": 128,
+            "vocab_size": 200064,
+            "num_experts": 32,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 9216,
+            "layer_types": ("linear_attention",) * 7 + ("full_attention",),
+        },
+        456_089_655_296,
+    ),
     "mamba-2.8b": (
         {
             "model_type": "mamba",
@@ -296,6 +311,37 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         8_767_123_696,
     ),
 }
+
+
+def test_lightning_attention_keeps_one_square_per_head() -> None:
+    changes, _ = PUBLISHED["minimax-text-01"]
+    layout = kv_layout(llama(**changes))
+    assert layout.recurrent_state == 70 * 64 * 128 * 128
+    assert (layout.conv_state, layout.full_k) == (0, 10 * 8 * 128)
+
+
+def test_mistral_small_4_leaves_the_tower_of_its_family() -> None:
+    """119,401,317,952 stored: text, Pixtral tower with projector, and the scales of FP8 (528 per layer)."""
+    config = llama(
+        model_type="mistral4",
+        num_hidden_layers=36,
+        intermediate_size=12288,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        vocab_size=131072,
+        num_experts=128,
+        num_experts_per_tok=4,
+        moe_intermediate_size=2048,
+        n_shared_experts=1,
+        kv_lora_rank=256,
+        q_lora_rank=1024,
+        qk_rope_head_dim=64,
+        qk_nope_head_dim=64,
+        v_head_dim=128,
+    )
+    # Mistral Small 3.1 has 438,958,080 with a text width of 5120; its projector is 1024 -> width -> width.
+    tower = 438_958_080 - (1024 * 5120 + 5120**2) + (1024 * 4096 + 4096**2)
+    assert parameters(config) + tower + 36 * 528 == 119_401_317_952
 
 
 @pytest.mark.parametrize(

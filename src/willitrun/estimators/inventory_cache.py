@@ -151,6 +151,10 @@ def _add_state(sums: _Sums, config: TransformerConfig, traits: Traits) -> None:
         values = required(config, "linear_num_value_heads") * required(config, "linear_value_head_dim")
         sums.conv_state += (required(config, "linear_conv_kernel_dim") - 1) * 3 * values
         sums.recurrent_state += values * required(config, "linear_key_head_dim")
+    elif traits.recurrence == "lightning":
+        heads = required(config, "num_attention_heads")
+        width = config.head_dim or config.hidden_size // heads
+        sums.recurrent_state += heads * width * width
     elif traits.recurrence == "conv":
         kernel = config.mamba_d_conv or required(config, "linear_conv_kernel_dim")
         sums.conv_state += (kernel - 1) * config.hidden_size

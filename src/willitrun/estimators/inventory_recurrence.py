@@ -16,6 +16,8 @@ def add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, la
         _add_delta_net(out, config, layer, split=traits.recurrence == "delta-split")
     elif traits.recurrence == "kda":
         _add_kimi_delta(out, config, layer)
+    elif traits.recurrence == "lightning":
+        _add_lightning(out, config, layer)
     elif traits.recurrence == "mamba":
         _add_mamba(out, config, traits, layer)
     elif traits.recurrence == "mamba2":
@@ -28,6 +30,16 @@ def add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, la
         out.matrix(layer, "shortconv_out_proj", "recurrent", hidden, hidden)
     else:
         raise MissingDataError(f"the recurrent block {traits.recurrence} is not described.")
+
+
+def _add_lightning(out: Collector, config: TransformerConfig, layer: int) -> None:
+    """MiniMax's lightning attention: every query head has keys of its own, and an output gate."""
+    hidden, heads = config.hidden_size, required(config, "num_attention_heads")
+    inner = heads * (config.head_dim or hidden // heads)
+    out.matrix(layer, "attn_qkv", "recurrent", 3 * inner, hidden)
+    out.matrix(layer, "attn_gate", "recurrent", inner, hidden)
+    out.norm(layer, "ssm_norm", inner)
+    out.matrix(layer, "ssm_out", "recurrent", hidden, inner)
 
 
 def _add_kimi_delta(out: Collector, config: TransformerConfig, layer: int) -> None:

@@ -15,7 +15,9 @@ from willitrun.records.models import TransformerConfig
 __all__ = ["TRAITS", "Traits", "checked_traits", "traits_of"]
 
 Attention = Literal["grouped", "latent", "none"]
-Recurrence = Literal["none", "delta", "delta-split", "kda", "mamba", "mamba2", "rwkv6", "rwkv7", "conv"]
+Recurrence = Literal[
+    "none", "delta", "delta-split", "kda", "lightning", "mamba", "mamba2", "rwkv6", "rwkv7", "conv"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,8 @@ TRAITS: dict[str, Traits] = {
         DEEPSEEK,
     ),
     "deepseek_v2": replace(DEEPSEEK, score_bias=False),
-    "minicpm3": replace(DEEPSEEK, score_bias=False),
+    **dict.fromkeys(("minicpm3", "mistral4"), replace(DEEPSEEK, score_bias=False)),
+    "minimax": replace(LLAMA, recurrence="lightning"),
     **dict.fromkeys(
         ("gemma3n", "gemma3n_text"),
         replace(GEMMA, norms=4, qk_norm="head", alternating_updates=True),

@@ -51,7 +51,7 @@ def verdict_links(
     links: dict[str, Link] = {}
     for code in ordered:
         refs = _references(request, code)
-        see[code] = tuple(ref for ref, _ in refs)
+        see[code] = tuple(dict.fromkeys(ref for ref, _ in refs))
         for ref, why in refs:
             links.setdefault(ref, Link(ref=ref, title=_title(catalog, ref), why=why))
     for name in _dataset_terms(request):
@@ -87,8 +87,8 @@ def _references(request: Request, code: str) -> list[tuple[str, str]]:
     catalog = request.catalog
     task = request.model.task
     found: list[tuple[str, str]] = []
-    # A row for this very task speaks before one for all tasks.
-    for row in sorted(_rows_by_code(catalog).get(code, ()), key=lambda row: task not in row.tasks):
+    # First what the code means to everybody, then what it means for this task.
+    for row in sorted(_rows_by_code(catalog).get(code, ()), key=lambda row: task in row.tasks):
         if row.tasks and task not in row.tasks:
             continue
         for name in row.troubleshooting:

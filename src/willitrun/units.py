@@ -126,19 +126,21 @@ def parse_rate(value: object, dimension: str) -> float:
     return float(parse_quantity(value, dimension))
 
 
-def format_bytes(value: float) -> str:
-    """Capacity in binary units, three significant digits.
+def format_bytes(value: float, *, digits: int = 3) -> str:
+    """Capacity in binary units, three significant digits unless more are asked for.
 
     >>> format_bytes(20.58 * 2**30), format_bytes(512), format_bytes(128 * 2**20)
     ('20.6 GiB', '512 B', '128 MiB')
+    >>> format_bytes(20.58 * 2**30, digits=4)
+    '20.58 GiB'
     """
     sign = "-" if value < 0 else ""
     size = abs(float(value))
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
-            return f"{sign}{_digits(size)} {unit}"
+            return f"{sign}{_digits(size, digits)} {unit}"
         size /= 1024
-    return f"{sign}{_digits(size)} TiB"
+    return f"{sign}{_digits(size, digits)} TiB"
 
 
 def format_rate(value: float, unit: str) -> str:
@@ -184,10 +186,10 @@ def format_duration(seconds: float) -> str:
     return f"{_digits(seconds / 86_400)} days"
 
 
-def _digits(size: float) -> str:
-    if size >= 100 or size == int(size):
+def _digits(size: float, digits: int = 3) -> str:
+    if size >= 10 ** (digits - 1) or size == int(size):
         return f"{size:,.0f}"
-    return f"{size:.3g}"
+    return f"{size:.{digits}g}"
 
 
 def _some(known: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from willitrun._version import __version__
@@ -118,12 +119,16 @@ def _best_comfortable(request: Request) -> Request:
     from willitrun.estimators.requests import GGUF_LADDER
 
     candidates = [request.with_quantization(request.catalog.quantizations[name]) for name in GGUF_LADDER]
-    order = ("comfortable", "tight", "offload")
+    order = {
+        "comfortable": "the best that is comfortable",
+        "tight": "the best that fits",
+        "offload": "the best that runs, with part of it in host memory",
+    }
     found = evaluate(candidates)
-    for tier in order:
+    for tier, why in order.items():
         for candidate, result in zip(candidates, found, strict=True):
             if result.tier == tier:
-                return _noting_format(candidate, f"the best that is {tier}")
+                return _noting_format(candidate, why)
     return _noting_format(candidates[-1], "the smallest of the ladder; none fits")
 
 
@@ -235,10 +240,20 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
         or 0.9,
         "batch": workload.batch_size or 1,
         "image_size": workload.image_size or 0,
-        "precision": workload.precision or "",
     }
+    chosen = {
+        "precision": workload.precision,
+        "execution": workload.execution,
+        "layout": workload.layout,
+        "backend": runtime.backend,
+    }
+    for field, flags in request.profile.flags_of.items():
+        if chosen[field] not in flags:
+            # The runtime has no switch for it, so no command line reproduces the verdict.
+            return ()
+        values[f"{field}_flag"] = flags[str(chosen[field])]
     try:
-        command = template.format_map(values).strip()
+        command = re.sub(r" {2,}", " ", template.format_map(values).strip())
     except KeyError as error:
         raise CatalogInvalidError(
             f"runtimes/{request.profile.id}.toml",

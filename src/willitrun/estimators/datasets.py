@@ -42,15 +42,17 @@ def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> 
         return ()
     dataset = request.catalog.resolve("dataset", name)
     split = request.workload.split or (
-        "validation" if "validation" in dataset.splits else next(iter(dataset.splits))
+        "validation" if "validation" in dataset.splits else next(iter(dataset.splits), "")
     )
-    if split not in dataset.splits:
+    if request.workload.split is not None and split not in dataset.splits:
         raise InvalidWorkloadError(
-            f"{dataset.name} has no split {split!r}.", hint=f"It has {', '.join(dataset.splits)}."
+            f"{dataset.name} has no split {split!r}.",
+            hint=f"It has {', '.join(dataset.splits) or 'no split whose size a source states'}.",
         )
-    count = dataset.splits[split]
+    # Where no source states how many pictures there are, a pass has no length.
+    count = dataset.splits.get(split, 0)
     found: list[Reason] = []
-    if headline is not None:
+    if headline is not None and count:
         _, rate = headline
         found.append(
             Reason(
@@ -61,7 +63,7 @@ def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> 
             )
         )
     vision = request.model.vision
-    if vision is not None and vision.top1 is not None and dataset.id == "imagenet-1k":
+    if vision is not None and vision.top1 is not None and dataset.id == "imagenet-1k" and count:
         right = round(vision.top1 * count)
         found.append(
             Reason(

@@ -66,7 +66,7 @@ def find_remedies(found: Evaluated) -> tuple[Remedy, ...]:
     Of each kind the mildest change that lifts the tier is kept; where none lifts it, the mildest that makes
     it clearly faster. Candidates are evaluated together in as few array calls as there are runtimes.
     """
-    candidates = list(_candidates(found.request))
+    candidates = list(_candidates(found.request, stuck=found.tier == "will-not-run"))
     if not candidates:
         return ()
     results = evaluate([candidate.request for candidate in candidates])
@@ -119,10 +119,10 @@ def _remedy(candidate: Candidate, result: Evaluated) -> Remedy:
     )
 
 
-def _candidates(request: Request) -> Iterator[Candidate]:
+def _candidates(request: Request, *, stuck: bool) -> Iterator[Candidate]:
     """Changes from mild to drastic within each kind."""
     if request.model.task in LLM_TASKS:
-        yield from _runtime_changes(request)
+        yield from _runtime_changes(request, stuck)
         yield from _format_changes(request)
         yield from _cache_changes(request)
         yield from _context_changes(request)
@@ -133,8 +133,10 @@ def _candidates(request: Request) -> Iterator[Candidate]:
     yield from _hardware_changes(request)
 
 
-def _runtime_changes(request: Request) -> Iterator[Candidate]:
-    if not any(reason.code in _RUNTIME_CODES for reason in request.blockers):
+def _runtime_changes(request: Request, stuck: bool) -> Iterator[Candidate]:
+    """Another runtime where this one can't, or where it keeps everything on the accelerator and that is full."""
+    blocked = any(reason.code in _RUNTIME_CODES for reason in request.blockers)
+    if not blocked and not (stuck and request.profile.cpu_offload == "none"):
         return
     for name in ("llama.cpp", "transformers", "vllm", "mlx"):
         if name == request.profile.id:

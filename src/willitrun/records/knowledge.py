@@ -212,6 +212,8 @@ class Calibration(Record):
 class ReasonLinks(Record):
     """Which entries explain a reason code, for which tasks."""
 
+    id: str = ""
+    """Name of a further row of a code; the first row of a code goes by the code alone."""
     code: str
     title: str
     explanation: str = ""

@@ -66,12 +66,19 @@ class RuntimeProfile(CitedRecord):
     install: str = ""
     command: str = ""
     """Template with ``{model}``, ``{context}``, ...: see `willitrun.verdicts`."""
+    flags_of: dict[Literal["precision", "execution", "layout", "backend"], dict[str, str]] = Field(
+        default_factory=dict
+    )
+    """Field -> its value -> what ``{precision_flag}`` and its like stand for in ``command``.
+
+    A value that is not listed has no command line.
+    """
     homepage: str = ""
     versions: str = ""
 
     @classmethod
     def _labels(cls) -> set[str]:
-        return {"parallel_slots", "install", "command", "homepage", "versions", "preallocates"}
+        return {"parallel_slots", "install", "command", "flags_of", "homepage", "versions", "preallocates"}
 
 
 class WorkloadProfile(CitedRecord):

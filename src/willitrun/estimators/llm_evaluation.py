@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -30,10 +30,10 @@ from willitrun.kernels.llm_block import (
     LlmBlock,
     Parallelism,
     RuntimePolicy,
-    SpeedTables,
     assess_block,
     cache_bytes,
 )
+from willitrun.kernels.llm_levels import LevelTables, lay_out
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement, Runtime
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
@@ -91,10 +91,11 @@ def block_key(row: Prepared) -> BlockKey:
     return request.runtime, request.profile.id, system, row.machine.row.on_host, row.model.encoder_only
 
 
-def speed_tables(catalog: Catalog) -> SpeedTables:
-    """The LLM speed calibration as tables."""
+@lru_cache(maxsize=8)
+def speed_tables(catalog: Catalog) -> LevelTables:
+    """The LLM speed calibration, laid out for look-up."""
     calibration = catalog.calibrations["llm-speed"]
-    return SpeedTables(calibration.coefficients, calibration.levels)
+    return lay_out(calibration.coefficients, calibration.levels)
 
 
 def run_block(rows: Sequence[Prepared]) -> LlmBlock:

@@ -21,7 +21,7 @@ from willitrun.kernels.kv_cache import (
     recurrent_state,
 )
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
-from willitrun.kernels.llm_levels import resolve
+from willitrun.kernels.llm_levels import LevelTables, look_up
 from willitrun.kernels.llm_peaks import select_compute_peak
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 from willitrun.kernels.placement import Demand, Layout, Room, place
@@ -32,7 +32,6 @@ __all__ = [
     "LlmBlock",
     "Parallelism",
     "RuntimePolicy",
-    "SpeedTables",
     "assess_block",
     "cache_bytes",
 ]
@@ -94,14 +93,6 @@ class Buffers:
     overhead_low: IntArray
     overhead_high: IntArray
     host: IntArray
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedTables:
-    """The calibration as plain tables."""
-
-    coefficients: dict[str, float]
-    levels: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +182,7 @@ def assess_block(
     parallelism: Parallelism,
     cache: tuple[IntArray, IntArray],
     buffers: Buffers,
-    tables: SpeedTables,
+    tables: LevelTables,
 ) -> LlmBlock:
     """Memory, placement, tier and speed of a block of scenarios.
 
@@ -208,7 +199,7 @@ def assess_block(
     cache
         KV cache and recurrent state from `cache_bytes` [bytes].
     tables
-        The LLM speed calibration.
+        The LLM speed calibration, laid out.
     """
     kv, state = cache
     n = available.shape[0]
@@ -271,7 +262,7 @@ def _speed(
     layout: Layout,
     kv: IntArray,
     pool: FloatArray,
-    tables: SpeedTables,
+    tables: LevelTables,
 ) -> tuple[LlmSpeed, tuple[LlmCoefficients, LlmRates, LlmWork, LlmLoad]]:
     codes = {
         **{axis: np.array([code]) for axis, code in policy.codes.items()},
@@ -281,7 +272,7 @@ def _speed(
         "format": models["format"],
         "kind": (models["experts"] > 0).astype(np.int64),
     }
-    coefficients = resolve(tables.coefficients, tables.levels, codes)
+    coefficients = look_up(tables, codes)
     half = np.where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
     rates = LlmRates(
         memory_bytes_per_s=machines["memory_bytes_per_s"],

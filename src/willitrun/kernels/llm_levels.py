@@ -7,9 +7,10 @@ class that the table does not know has code -1 and contributes nothing, which is
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -206,12 +207,20 @@ def classify_era(text: str) -> str | None:
     return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
 
 
-def resolve(
-    coefficients: Mapping[str, float],
-    levels: Mapping[str, Mapping[str, float]],
-    codes: Mapping[str, IntArray],
-) -> LlmCoefficients:
-    """Return coefficients as columns: ``exp(mu_k + sum over axes of the offset of the row's level)``.
+@dataclass(frozen=True, slots=True)
+class LevelTables:
+    """A calibration laid out for look-up: factors, not logarithms.
+
+    ``base`` is ``exp(mu)`` by coefficient; ``factors`` holds (coefficient, axis, ``exp(offset)`` by level code),
+    with one slot more than there are levels: code -1 reads the trailing one.
+    """
+
+    base: Mapping[str, float]
+    factors: tuple[tuple[str, str, FloatArray], ...]
+
+
+def lay_out(coefficients: Mapping[str, float], levels: Mapping[str, Mapping[str, float]]) -> LevelTables:
+    """Lay out a calibration's coefficients and levels, once per calibration.
 
     Parameters
     ----------
@@ -219,6 +228,24 @@ def resolve(
         Coefficient name -> mu (natural logarithm), as in the calibration file.
     levels
         ``"<coefficient>.<axis>"`` -> level name -> offset.
+    """
+    factors = []
+    for key, offsets in levels.items():
+        name, axis = key.split(".", 1)
+        table = np.ones(len(AXES[axis]) + 1)
+        for level, offset in offsets.items():
+            table[AXES[axis].index(level)] = math.exp(offset)
+        factors.append((name, axis, table))
+    return LevelTables({name: math.exp(mu) for name, mu in coefficients.items()}, tuple(factors))
+
+
+def look_up(tables: LevelTables, codes: Mapping[str, IntArray]) -> LlmCoefficients:
+    """Return coefficients as columns: ``exp(mu_k + sum over axes of the offset of the row's level)``.
+
+    Parameters
+    ----------
+    tables
+        From `lay_out`.
     codes
         Axis -> level code per row, shape (n,) or (1,); -1 is an unknown level; an absent axis adds nothing.
 
@@ -227,16 +254,31 @@ def resolve(
     LlmCoefficients
         Columns of shape (n,) or (1,).
     """
-    columns: dict[str, FloatArray] = {
-        field.name: np.array([coefficients[field.name]]) for field in fields(LlmCoefficients)
-    }
-    for key, offsets in levels.items():
-        name, axis = key.split(".", 1)
-        if axis not in codes:
+    # Axes that one code settles for the whole block multiply as numbers, before any column is made.
+    scalars = {field.name: tables.base[field.name] for field in fields(LlmCoefficients)}
+    columns: dict[str, FloatArray] = {}
+    for name, axis, table in tables.factors:
+        code = codes.get(axis)
+        if code is None:
             continue
-        # One slot more than there are levels: code -1 reads the trailing zero.
-        table = np.zeros(len(AXES[axis]) + 1)
-        for level, offset in offsets.items():
-            table[AXES[axis].index(level)] = offset
-        columns[name] = columns[name] + table[codes[axis]]
-    return LlmCoefficients(**{name: np.exp(column) for name, column in columns.items()})
+        if code.shape[0] == 1:
+            scalars[name] *= float(table[code[0]])
+        elif name in columns:
+            columns[name] *= table[code]
+        else:
+            columns[name] = table[code]
+    return LlmCoefficients(
+        **{
+            name: columns[name] * factor if name in columns else np.array([factor])
+            for name, factor in scalars.items()
+        }
+    )
+
+
+def resolve(
+    coefficients: Mapping[str, float],
+    levels: Mapping[str, Mapping[str, float]],
+    codes: Mapping[str, IntArray],
+) -> LlmCoefficients:
+    """Lay out and look up in one call, for callers that do it once: see `lay_out` and `look_up`."""
+    return look_up(lay_out(coefficients, levels), codes)

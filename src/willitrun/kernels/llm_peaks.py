@@ -6,10 +6,12 @@ chip does not have is NaN and the next slower path takes its place.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.llm_levels import level_code
+from willitrun.kernels.llm_levels import AXES, level_code
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -18,9 +20,18 @@ _GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile")
 _GGML_INTEGER_FORMATS = ("q8", "kquant", "legacy-quant", "low-bit", "mxfp4")
 
 
+@cache
+def _membership(axis: str, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which codes of an axis are among some levels; the last slot is the unknown level's."""
+    table = np.zeros(len(AXES[axis]) + 1, dtype=bool)
+    for name in names:
+        table[level_code(axis, name)] = True
+    table[-1] = False
+    return table
+
+
 def _any_code(codes: IntArray, axis: str, names: tuple[str, ...]) -> NDArray[np.bool_]:
-    wanted = np.array([level_code(axis, name) for name in names])
-    return np.isin(codes, wanted)
+    return _membership(axis, names)[codes]
 
 
 def _first_known(*peaks: FloatArray) -> FloatArray:

@@ -32,7 +32,7 @@ PHASES = {"decode": "decode", "tpot": "batch", "prefill": "prefill", "ttft": "pr
 #: Rows of one device that enter the likelihood; one box alone has thousands.
 MOST_ROWS = 120
 #: Log ratios beyond this are outliers (throttled, mislabelled) and count as this far.
-LARGEST = 0.8
+LARGEST = 0.4
 SEED = 20261124
 
 
@@ -50,14 +50,18 @@ def level_codes(observations: Observations) -> np.ndarray:
     runtime[observations.row] = np.broadcast_to(
         observations.codes["runtime"] * 100 + observations.codes["backend"], observations.row.shape
     )
-    box = np.char.add(np.char.add(observations.device.astype(str), "@"), observations.source.astype(str))
+    # phase | source | device | count | model | format | runtime | backend
+    parts = [name.split("|") for name in observations.configuration]
+    devices = [" x ".join(part[2:4]) for part in parts]
+    configurations = ["|".join(part[2:]) for part in parts]
+    boxes = [f"{device}@{part[1]}" for device, part in zip(devices, parts, strict=True)]
     names = {
-        "device": observations.device.astype(str),
-        "box": box,
-        "runtime": np.char.add(observations.device.astype(str), runtime.astype(str)),
-        "family": np.char.add(observations.device.astype(str), observations.family.astype(str)),
-        "configuration": observations.configuration.astype(str),
-        "run": np.char.add(box, observations.configuration.astype(str)),
+        "device": devices,
+        "box": boxes,
+        "runtime": [f"{device}|{code}" for device, code in zip(devices, runtime, strict=True)],
+        "family": [f"{device}|{name}" for device, name in zip(devices, observations.family, strict=True)],
+        "configuration": configurations,
+        "run": [f"{box}|{name}" for box, name in zip(boxes, configurations, strict=True)],
     }
     return np.column_stack([np.unique(names[level], return_inverse=True)[1] for level in LEVELS])
 
@@ -151,7 +155,8 @@ def main() -> None:
     print("| phase | anchor | boxes | rows | none | 1 | 3 | (median APE %)")
     print("|---|---|---|---|---|---|---|")
     for phase in ("decode", "batch", "prefill"):
-        keep = np.flatnonzero((phases == phase) & np.isfinite(ratio))
+        # Crowd-sourced rows of one card come from many boxes.
+        keep = np.flatnonzero((phases == phase) & np.isfinite(ratio) & ~observations.crowd)
         used += len(keep)
         generator = np.random.default_rng(SEED)
         variances = estimate_variances(ratio[keep], codes[keep], generator)
@@ -167,11 +172,13 @@ def main() -> None:
     for name, value in coefficients.items():
         print(f"{name:24} sd {np.sqrt(value):.3f}")
     if arguments.write:
-        write_calibration(coefficients, digest_data(arguments.data), used, len(np.unique(codes[:, LEVELS.index("run")])))
+        write_calibration(
+            coefficients, digest_data(arguments.data), used, len(np.unique(codes[:, LEVELS.index("run")]))
+        )
 
 
 METHOD = """Variances of ln(measured / predicted) per level that two tuples may share, by restricted Gaussian likelihood over \
-the calibration data of llm-speed (residuals clipped at 0.8, at most 120 rows per device, devices weighted by the inverse root of \
+the calibration data of llm-speed (residuals clipped at 0.4, no crowd-sourced rows, at most 120 rows per device, devices weighted by the inverse root of \
 their rows): device, box (one device of one source), runtime with back end, model family, configuration, and the same configuration \
 on the same box; noise is a single run. Images take the sum of decode's variances scaled to the interval of vision-speed. \
 Written by accuracy.speed.anchored."""

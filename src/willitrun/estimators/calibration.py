@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import CatalogInvalidError, WillItRunError
 from willitrun.estimators.calibration_anchors import ANCHORS, write_posterior
-from willitrun.estimators.calibration_rows import METRICS, Comparison, compare
+from willitrun.estimators.calibration_rows import METRICS, OWN, Comparison, compare
 from willitrun.estimators.workloads import GRAPH_TASKS
 from willitrun.records.knowledge import Measurement
 
@@ -20,9 +20,6 @@ __all__ = ["calibrate", "compare_measurements"]
 
 #: Most rows of one call: a posterior is conditioned on all measurements of a device at once.
 MOST_ROWS = 2000
-
-OWN = "user"
-"""Source of a measurement that nobody published."""
 
 _FILE = "measurements"
 _UNITS = {"images_per_s": "1/s"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -32,8 +32,11 @@ __all__ = [
 #: Id of the calibration that holds the variances, and the log ratios that `calibrate` found.
 ANCHORS = "anchors"
 
-#: Levels of effects, from what everything on a device shares to what only one configuration has.
-LEVELS = ("device", "runtime", "family", "configuration")
+#: Levels of effects: a device, one box with it, its runtime, a model family on it, one configuration anywhere,
+#: and that configuration on the same box.
+LEVELS = ("device", "box", "runtime", "family", "configuration", "run")
+
+_KEYS = tuple(field.name for field in fields(AnchorKeys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +140,9 @@ def with_anchor_term(terms: tuple[Term, ...], shift: Shift) -> tuple[Term, ...]:
 
 def _codes(keys: AnchorKeys | None, codes: Mapping[str, int]) -> list[int]:
     assert keys is not None
-    return [
-        codes[f"{level}:{value}"]
-        for level, value in zip(
-            LEVELS, (keys.device, keys.runtime, keys.family, keys.configuration), strict=True
-        )
-    ]
+    run = f"{keys.box}:{keys.configuration}"
+    values = (keys.device, keys.box, keys.runtime, keys.family, keys.configuration, run)
+    return [codes[f"{level}:{value}"] for level, value in zip(LEVELS, values, strict=True)]
 
 
 def device_anchors(catalog: Catalog, device: str, count: int) -> DeviceAnchors | None:
@@ -181,7 +181,7 @@ def read_posterior(record: Calibration, catalog: Catalog) -> dict[str, Compariso
     return {
         row["measurement"]: Comparison(
             catalog.measurements[row["measurement"]],
-            AnchorKeys(row["device"], row["runtime"], row["family"], row["configuration"]),
+            AnchorKeys(*(row[name] for name in _KEYS)),
             row["phase"],
             row["log_ratio"],
         )
@@ -194,12 +194,9 @@ def write_posterior(comparison: Comparison) -> dict[str, Any]:
     """One row of a posterior record."""
     keys = comparison.keys
     assert keys is not None
-    return {
+    head = {
         "measurement": comparison.measurement.id,
         "phase": comparison.phase,
         "log_ratio": comparison.log_ratio,
-        "device": keys.device,
-        "runtime": keys.runtime,
-        "family": keys.family,
-        "configuration": keys.configuration,
     }
+    return head | {name: getattr(keys, name) for name in _KEYS}

@@ -21,7 +21,10 @@ from willitrun.units import format_bytes
 if TYPE_CHECKING:
     from willitrun.estimators.llm_evaluation import Prepared
 
-__all__ = ["METRICS", "AnchorKeys", "Comparison", "compare", "configuration_of", "phase_of"]
+__all__ = ["METRICS", "OWN", "AnchorKeys", "Comparison", "compare", "configuration_of", "phase_of"]
+
+#: Source of a measurement that nobody published: the caller's own box.
+OWN = "user"
 
 #: Metrics that can be set against a prediction.
 METRICS = (*LLM_METRICS, "images_per_s")
@@ -31,9 +34,10 @@ _GGML = ("llama.cpp", "ollama", "lm-studio")
 
 @dataclass(frozen=True, slots=True)
 class AnchorKeys:
-    """What two tuples may share: device, runtime, model family, configuration."""
+    """What two tuples may share: device, box (whose device it is), runtime, model family, configuration."""
 
     device: str
+    box: str
     runtime: str
     family: str
     configuration: str
@@ -62,8 +66,8 @@ def phase_of(metric: str, concurrency: int | None) -> str:
     return "decode" if (concurrency or 1) == 1 else "batch"
 
 
-def configuration_of(request: Request, device: str, count: int) -> AnchorKeys:
-    """The keys of a request on ``count`` devices of one kind."""
+def configuration_of(request: Request, device: str, count: int, box: str = OWN) -> AnchorKeys:
+    """The keys of a request on ``count`` devices of one kind; whoever asks, asks about the own box."""
     from willitrun.estimators.support import model_family
 
     load = request.workload
@@ -74,7 +78,7 @@ def configuration_of(request: Request, device: str, count: int) -> AnchorKeys:
         runtime += f":{load.execution}:{load.precision}"
         form = f"{load.layout}:{load.image_size}"
     return AnchorKeys(
-        f"{device} x {count}", runtime, model_family(request), f"{request.model.id}:{form}:{runtime}"
+        f"{device} x {count}", box, runtime, model_family(request), f"{request.model.id}:{form}:{runtime}"
     )
 
 
@@ -99,6 +103,12 @@ def compare(measurements: Sequence[Measurement], catalog: Catalog) -> list[Compa
     for number, comparison in [*_compare_language(language), *_compare_graphs(graphs)]:
         found[number] = comparison
     return [comparison for comparison in found if comparison is not None]
+
+
+def _keys(request: Request, measurement: Measurement) -> AnchorKeys:
+    return configuration_of(
+        request, measurement.accelerator, measurement.accelerator_count, measurement.source_url
+    )
 
 
 def _refuse(measurement: Measurement, why: str) -> Comparison:
@@ -186,7 +196,7 @@ def _compare_block(group: list[tuple[int, Measurement, Prepared]]) -> list[tuple
         if refused:
             results.append((number, _refuse(measurement, refused)))
             continue
-        keys = configuration_of(row.request, measurement.accelerator, measurement.accelerator_count)
+        keys = _keys(row.request, measurement)
         phase = phase_of(metric, row.load.concurrency)
         results.append((number, Comparison(measurement, keys, phase, float(np.log(rate / predicted)))))
     return results
@@ -247,7 +257,7 @@ def _compare_graphs(members: list[tuple[int, Measurement, Request]]) -> list[tup
         if refused:
             results.append((number, _refuse(measurement, refused)))
             continue
-        keys = configuration_of(row.request, measurement.accelerator, measurement.accelerator_count)
+        keys = _keys(row.request, measurement)
         ratio = float(np.log(measurement.value / block.speed.images_per_s[place]))
         results.append((number, Comparison(measurement, keys, "images", ratio)))
     return results

@@ -19,6 +19,7 @@ from willitrun.errors import (
     UnsupportedArchitectureError,
     UnsupportedFormatError,
 )
+from willitrun.estimators.inventory import parameters
 
 BASE = {
     "model_type": "llama",
@@ -609,3 +610,51 @@ def test_opt_and_its_odd_sibling():
         text(model_type="opt", word_embed_proj_dim=32)
     with pytest.raises(UnsupportedArchitectureError):
         text(model_type="opt", do_layer_norm_before=False)
+
+
+def test_minimax_and_mistral4_give_their_stored_counts():
+    minimax = describe_model(
+        {
+            "model_type": "minimax",
+            "hidden_size": 6144,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 80,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "vocab_size": 200064,
+            "num_local_experts": 32,
+            "layer_types": (["linear_attention"] * 7 + ["full_attention"]) * 10,
+        }
+    ).transformer
+    assert len(minimax.layer_types) == 8
+    assert parameters(minimax) == 456_089_655_296
+    mistral = describe_model(
+        {"model_type": "mistral4", "hidden_size": 4096, "num_hidden_layers": 36}
+    ).transformer
+    assert parameters(mistral) == 118_972_826_624
+
+
+def test_ling_by_its_norms():
+    ling = {
+        "model_type": "bailing_moe",
+        "hidden_size": 2048,
+        "intermediate_size": 5120,
+        "moe_intermediate_size": 512,
+        "num_hidden_layers": 20,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "head_dim": 128,
+        "vocab_size": 157184,
+        "num_experts": 256,
+        "num_experts_per_tok": 8,
+        "num_shared_experts": 1,
+        "first_k_dense_replace": 1,
+        "use_qk_norm": True,
+        "use_qkv_bias": False,
+        "max_position_embeddings": 32768,
+    }
+    described = describe_model(ling).transformer
+    assert (described.model_type, parameters(described)) == ("bailing_moe_v2", 16_255_643_392)
+    with pytest.raises(UnsupportedArchitectureError):
+        describe_model({**ling, "use_qk_norm": False})

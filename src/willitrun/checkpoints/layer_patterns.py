@@ -138,6 +138,8 @@ def _by_rule(model_type: str, fields: ConfigFields, layers: int) -> tuple[str, .
     if model_type in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
         period = fields.positive("full_attention_interval") or 4
         return tuple("linear_attention" if (at + 1) % period else "full_attention" for at in range(layers))
+    if model_type == "minimax":
+        return tuple("linear_attention" if at % 2 else "full_attention" for at in range(layers))
     if model_type == "jamba":
         period, offset = fields.required("attn_layer_period"), fields.count("attn_layer_offset") or 0
         return tuple("full_attention" if at % period == offset else "mamba" for at in range(layers))

@@ -23,6 +23,8 @@ _WITHOUT_DEFAULTS = frozenset(
         *(
             "aquila",
             "baichuan",
+            "bailing_moe",
+            "bailing_moe_v2",
             "deepseek",
             "exaone",
             "internlm",
@@ -132,6 +134,9 @@ def read_text_config(
             hint="Nothing is guessed from its neighbours.",
         )
     model_type = _SAME_AS.get(model_type, model_type)
+    if model_type == "bailing_moe" and config.get("use_qk_norm") is True:
+        # Ling 2.0 and Ring 2.0 kept the type of their predecessors.
+        model_type = "bailing_moe_v2"
     fields = ConfigFields(config, class_defaults().get(model_type) if defaults is None else defaults, what)
     if outer is None:
         for name in ("num_hidden_layers", "hidden_size"):
@@ -171,6 +176,10 @@ def read_text_config(
 
 def _refuse_variants(model_type: str, fields: ConfigFields) -> None:
     """Rare members of a family whose blocks differ from what the type stands for."""
+    if model_type == "bailing_moe":
+        raise UnsupportedArchitectureError(
+            f"{fields.what}: the first Ling, without norms of queries and keys, is not known."
+        )
     if model_type != "opt":
         return
     narrow = fields.positive("word_embed_proj_dim") not in (None, fields.positive("hidden_size"))

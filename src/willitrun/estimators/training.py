@@ -35,7 +35,11 @@ ADAPTED_PARTS = ("attention", "dense_ffn", "shared_experts")
 
 
 def evaluate_training(request: Request) -> Evaluated:
-    """Memory of a training step; its speed is not modelled yet and says so."""
+    """Memory of a training step; the speed of image models only, the others say so."""
+    if request.model.vision is not None:
+        from willitrun.estimators.graph_training import evaluate_graph_training
+
+        return evaluate_graph_training(request)
     transformer = request.model.transformer
     if transformer is None:
         return not_modelled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,26 @@ from numpy.typing import ArrayLike, NDArray
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
+    "KEPT_GROUPS",
     "DiffusionPeaks",
     "diffusion_peak",
     "eager_transformer_peak",
     "encoder_peak",
+    "kept_elements",
     "vision_peak",
 ]
 
 Int64Array = NDArray[np.int64]
+
+KEPT_GROUPS: dict[str, tuple[str, ...]] = {
+    "conv": ("conv_kxk", "conv_1x1", "conv_grp", "conv_dw"),
+    "gemm": ("gemm",),
+    "attention": ("bmm", "sdpa", "sdpa_mask", "softmax"),
+    "norm": ("bn", "ln", "gn"),
+    "elementwise": ("elementwise",),
+    "rest": ("pool", "unfold", "reduction", "copy"),
+}
+"""Operator kinds that keep a like share of what they read and write for the backward pass."""
 
 
 def eager_transformer_peak(
@@ -131,6 +144,33 @@ def vision_peak(
     per_image = as_int64(live_elements) + as_int64(input_elements)
     total = as_int64(batch) * per_image * as_int64(element_bytes) + as_int64(workspace_bytes)
     return np.asarray(total, dtype=np.int64)
+
+
+def kept_elements(classes: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]) -> float:
+    """Elements of one image that a graph keeps for its backward pass.
+
+    ``sum over groups of share x elements read and written``: a convolution keeps its input, a norm too, an
+    activation its output unless it works in place, an addition nothing.
+
+    Parameters
+    ----------
+    classes
+        Operator class -> column -> value, as traces have it.
+    shares
+        Kept share of the traffic by group of `KEPT_GROUPS` (calibrated).
+
+    Examples
+    --------
+    >>> kept_elements({"bn": {"act_elements": 200.0}, "gemm.hi": {"act_elements": 50.0}}, {"norm": 0.5})
+    100.0
+    """
+    total = 0.0
+    for group, share in shares.items():
+        kinds = KEPT_GROUPS[group]
+        total += share * sum(
+            row["act_elements"] for name, row in classes.items() if name.partition(".")[0] in kinds
+        )
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources.abc import Traversable
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
-
-from willitrun.catalog.layout import KINDS, record_class
+from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
-from willitrun.catalog.names import names_without_format, normalise_name, suggest
-from willitrun.catalog.spellings import spellings
+from willitrun.catalog.names import names_without_format, normalise_name
+from willitrun.catalog.record_tables import Table
 from willitrun.catalog.traces import TraceLibrary
-from willitrun.errors import AmbiguousNameError, CatalogError, CatalogInvalidError, UnknownIdError
-from willitrun.records.bases import Record
+from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
 
 if TYPE_CHECKING:
     from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect
@@ -36,129 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Table", "load_catalog"]
 
-R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-
-
-def validated(kind: str, raw: Mapping[str, Any], file: str) -> Record:
-    """A record from its raw form, or an error that names file, record and field."""
-    try:
-        return record_class(kind).model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        pointer = ".".join([str(raw.get("id", "?")), *(str(part) for part in first["loc"])])
-        raise CatalogInvalidError(
-            file, pointer, f"{first['msg']} (got {_short(first['input'])})", hint=_field_hint(kind, first)
-        ) from error
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else text[:77] + "..."
-
-
-def _field_hint(kind: str, problem: Any) -> str:
-    if problem["type"] != "extra_forbidden":
-        return ""
-    near = suggest(str(problem["loc"][-1]), sorted(record_class(kind).model_fields), 2)
-    return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-class Table(Mapping[str, R], Generic[R]):
-    """Records of one kind by id: parsed by shard, validated when looked up."""
-
-    def __init__(self, kind: str, index: Traversable | None, added: Mapping[str, Mapping[str, Any]]) -> None:
-        self._kind = KINDS[kind]
-        self._folder = index / kind if index is not None else None
-        self._added = dict(added)
-        self._shards: dict[str, dict[str, Any]] = {}
-        self._records: dict[str, R] = {}
-        self._lock = Lock()
-
-    @cached_property
-    def _lookup(self) -> dict[str, Any]:
-        if self._folder is None or not (self._folder / "names.json").is_file():
-            return {"ids": {}}
-        found: dict[str, Any] = json.loads((self._folder / "names.json").read_text("utf-8"))
-        return found
-
-    @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        names: dict[str, list[str]] = dict(self._lookup.get("names", {}))
-        for identifier, raw in self._added.items():
-            for spelling in spellings(dict(raw), self._kind):
-                known = [] if spelling == identifier else names.get(spelling, [])
-                names[spelling] = sorted({*known, identifier})
-        return names
-
-    def raw(self, identifier: str) -> Mapping[str, Any]:
-        """The record as written, not validated."""
-        if identifier in self._added:
-            return self._added[identifier]
-        shard = self._lookup["ids"][identifier]
-        if shard not in self._shards:
-            assert self._folder is not None
-            with self._lock:
-                self._shards[shard] = json.loads((self._folder / f"{shard}.json").read_text("utf-8"))
-        found: Mapping[str, Any] = self._shards[shard][identifier]
-        return found
-
-    def __getitem__(self, identifier: str) -> R:
-        record = self._records.get(identifier)
-        if record is None:
-            if identifier not in self:
-                raise UnknownIdError(self._kind.name, str(identifier), self.suggestions(str(identifier)))
-            shard = self._lookup["ids"].get(identifier, "overlay")
-            record = validated(self._kind.name, self.raw(identifier), f"{self._kind.attribute}/{shard}")  # type: ignore[assignment]
-            self._records[identifier] = record  # type: ignore[assignment]
-        return record  # type: ignore[return-value]
-
-    def __contains__(self, identifier: object) -> bool:
-        return identifier in self._lookup["ids"] or identifier in self._added
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._lookup["ids"]
-        yield from (identifier for identifier in self._added if identifier not in self._lookup["ids"])
-
-    def __len__(self) -> int:
-        return len(self._lookup["ids"]) + sum(1 for key in self._added if key not in self._lookup["ids"])
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} {self._kind.attribute}>"
-
-    def named(self, name: str) -> tuple[str, ...]:
-        """Ids that go by a name, exactly after normalisation; empty if none."""
-        spelling = normalise_name(name)
-        if spelling in self:
-            return (spelling,)
-        if spelling in self._names:
-            return tuple(self._names[spelling])
-        if "/" in name:
-            return self.named(name.rpartition("/")[2])
-        return ()
-
-    def variants(self, name: str) -> tuple[str, ...]:
-        """Ids of which the name is a shortened spelling."""
-        return tuple(self._lookup.get("variants", {}).get(normalise_name(name), ()))
-
-    def with_pci_id(self, pci_id: str) -> tuple[str, ...]:
-        """Ids that list a PCI id (``vendor:device`` or ``vendor:device:revision``)."""
-        own = [key for key, raw in self._added.items() if pci_id.lower() in raw.get("pci_ids", ())]
-        return tuple(sorted({*self._lookup.get("pci", {}).get(pci_id.lower(), ()), *own}))
-
-    def suggestions(self, name: str) -> tuple[str, ...]:
-        """Near spellings of an unknown name."""
-        known = [*self, *self._names, *self._lookup.get("variants", {})]
-        return suggest(normalise_name(name), known)
-
-    def resolve(self, name: str) -> R:
-        """The one record that goes by a name."""
-        found = self.named(name) or self.variants(name)
-        if not found:
-            raise UnknownIdError(self._kind.name, name, self.suggestions(name))
-        if len(found) > 1:
-            raise AmbiguousNameError(self._kind.name, name, found)
-        return self[found[0]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from willitrun.catalog.authoring import read_kind
-from willitrun.catalog.catalogs import Catalog, validated
+from willitrun.catalog.catalogs import Catalog
 from willitrun.catalog.indexing import index_documents, render
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER
+from willitrun.catalog.record_tables import validated
 from willitrun.errors import CatalogInvalidError
 from willitrun.records.bases import CitedRecord, Record
 

@@ -180,14 +180,15 @@ def _task(found: EvaluatedLlm) -> str:
 
 
 def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
-    """Decode speed of one sequence, or prefill speed of an encoder."""
+    """Decode speed of one sequence, or texts per second of an encoder."""
     calibration = found.request.catalog.calibrations["llm-speed"]
     speed, place, level = found.block.speed, found.place, found.support.level
     shift = found.support.shift(headline_phase(found.request))
     if found.prepared.model.encoder_only:
-        return "prefill_tokens_per_s", interval_of(
+        prefill = interval_of(
             calibration, "prefill", level, float(speed.prefill_tokens_per_s[place]), shift=shift
         )
+        return "samples_per_s", prefill.scale(1.0 / found.prepared.load.prompt_tokens)
     return "decode_tokens_per_s", interval_of(
         calibration, _task(found), level, float(speed.decode_tokens_per_s[place]), shift=shift
     )
@@ -221,7 +222,6 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
             )
         )
     prefill = rate(speed.prefill_tokens_per_s, "prefill")
-    texts = found.request.workload.batch_size or 1
     terms = speed.prefill_terms if encoder else speed.terms
     row = found.prepared
     inputs: dict[str, float | int | str] = {
@@ -241,10 +241,10 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
         time_to_first_token_s=None
         if encoder or math.isnan(loaded)
         else interval_of(calibration, "ttft", level, loaded, inverse=True, shift=of_prefill),
-        samples_per_s=prefill.scale(texts / (texts * row.load.prompt_tokens)) if encoder else None,
+        samples_per_s=prefill.scale(1.0 / row.load.prompt_tokens) if encoder else None,
         bound=bound,
         evidence=found.support.evidence,
-        support=f"{task}/{level}",
+        support=f"{'prefill' if encoder else task}/{level}",
         terms=with_anchor_term(
             tuple(
                 Term.model_construct(

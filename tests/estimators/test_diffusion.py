@@ -1,0 +1,102 @@
+"""Diffusion pipelines: stages, offload, components of unknown size."""
+
+from __future__ import annotations
+
+import pytest
+
+from willitrun import Workload, assess, estimate_memory
+from willitrun.records.recipes import Runtime
+
+GIB = 2**30
+
+
+def diffusers(**options: object) -> Runtime:
+    return Runtime(name="diffusers", **options)
+
+
+def test_loaded_components_are_their_parameters_in_two_bytes() -> None:
+    """FLUX.1-dev in bf16 is published at 31.4 GiB loaded."""
+    found = estimate_memory("flux.1-dev")
+    assert found.weights_bytes.best == 2 * (123_060_480 + 4_762_310_656 + 11_891_178_560 + 83_819_683)
+    assert found.weights_bytes.best / GIB == pytest.approx(31.4, rel=0.005)
+
+
+def test_terms_sum_to_total_and_to_the_seconds_of_a_batch() -> None:
+    verdict = assess("sdxl", "rtx-4090", Workload(batch_size=2, steps=30))
+    assert verdict.memory is not None
+    assert verdict.speed is not None
+    assert sum(term.value for term in verdict.memory.terms) == verdict.memory.total_bytes.best
+    assert verdict.speed.seconds_per_image is not None
+    batch_s = 2 * verdict.speed.seconds_per_image.best
+    assert sum(term.value for term in verdict.speed.terms) == pytest.approx(batch_s, rel=1e-12)
+
+
+def test_flux_does_not_fit_a_24_gib_card_whole_and_runs_offloaded_with_enough_host_memory() -> None:
+    machine = {"accelerators": ["rtx-4090"], "host": {"ram": "64 GiB"}}
+    verdict = assess("flux.1-dev", machine)
+    assert verdict.tier == "offload"
+    codes = [reason.code for reason in verdict.reasons]
+    assert codes[0] == "needs-offload"
+    assert verdict.memory is not None
+    assert verdict.memory.host_bytes.best > 30 * GIB
+    assert "weight transfer" in {term.name for term in verdict.speed.terms if term.value > 0}  # type: ignore[union-attr]
+
+
+def test_without_host_memory_the_host_is_named() -> None:
+    machine = {"accelerators": ["rtx-4090"], "host": {"ram": "16 GiB"}}
+    verdict = assess("flux.1-dev", machine)
+    assert verdict.tier == "will-not-run"
+    assert {"does-not-fit", "out-of-host-memory"} <= {reason.code for reason in verdict.reasons}
+
+
+def test_offload_modes_trade_device_memory_for_time() -> None:
+    machine = {"accelerators": ["rtx-4090"], "host": {"ram": "128 GiB"}}
+    found = [
+        assess("sdxl", machine, runtime=diffusers(offload=mode)) for mode in ("none", "model", "sequential")
+    ]
+    sizes = [verdict.memory.total_bytes.best for verdict in found]  # type: ignore[union-attr]
+    times = [verdict.speed.seconds_per_image.best for verdict in found]  # type: ignore[union-attr]
+    assert sizes == sorted(sizes, reverse=True)
+    assert times == sorted(times)
+
+
+def test_tiling_and_slicing_bound_the_decoder() -> None:
+    load = Workload(batch_size=4)
+    whole = estimate_memory("sdxl", workload=load, runtime=diffusers())
+    sliced = estimate_memory("sdxl", workload=load, runtime=diffusers(vae_slicing=True))
+    tiled = estimate_memory("sdxl", workload=load, runtime=diffusers(vae_tiling=True))
+    best = [found.total_bytes.best for found in (whole, sliced, tiled)]
+    assert best == sorted(best, reverse=True)
+    assert best[0] > best[1]
+
+
+def test_quantization_changes_the_denoiser_only() -> None:
+    whole, small = (estimate_memory("flux.1-dev", quantization=name) for name in ("bf16", "nf4"))
+    saved = whole.weights_bytes.best - small.weights_bytes.best
+    assert saved == 2 * 11_891_178_560 - -(-11_891_178_560 // 16384) * 8452
+
+
+def test_more_steps_pixels_and_images_take_longer() -> None:
+    def seconds(**fields: int) -> float:
+        speed = assess("sd-1.5", "rtx-3060-12gb", Workload(**fields)).speed  # type: ignore[arg-type]
+        assert speed is not None
+        return sum(term.value for term in speed.terms)
+
+    base = seconds(steps=20, image_size=512, batch_size=1)
+    assert seconds(steps=40, image_size=512, batch_size=1) > base
+    assert seconds(steps=20, image_size=768, batch_size=1) > base
+    assert seconds(steps=20, image_size=512, batch_size=2) > base
+
+
+def test_a_component_of_unknown_size_leaves_memory_unknown() -> None:
+    verdict = assess("wan2.1-t2v-14b", "h100-sxm")
+    assert verdict.tier == "unknown"
+    assert "UMT5-XXL" in verdict.reasons[0].message
+
+
+def test_without_a_trace_memory_is_known_and_speed_is_not() -> None:
+    verdict = assess("qwen-image", "h200-sxm")
+    assert verdict.memory is not None
+    assert verdict.speed is not None
+    assert verdict.speed.headline() is None
+    assert "speed-not-modelled" in {reason.code for reason in verdict.reasons}

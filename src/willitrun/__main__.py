@@ -12,9 +12,10 @@ def main() -> None:
     try:
         from willitrun.cli.app import app
     except ImportError as error:
-        if error.name not in ("typer", "rich"):
+        package = str(error.name).partition(".")[0]
+        if package not in ("typer", "rich"):
             raise
-        sys.stderr.write(f"{MissingExtraError(str(error.name), 'cli')}\n")
+        sys.stderr.write(f"{MissingExtraError(package, 'cli')}\n")
         raise SystemExit(2) from None
     app()
 

@@ -1,0 +1,204 @@
+"""Malformed input raises an error that names the thing and the remedy; what can't run is a verdict."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from willitrun import (
+    AmbiguousNameError,
+    InvalidWorkloadError,
+    MissingExtraError,
+    Placement,
+    Runtime,
+    UnknownIdError,
+    UnsupportedArchitectureError,
+    WillItRunError,
+    Workload,
+    assess,
+    describe_model,
+    load_catalog,
+    plan,
+)
+
+CARD = "rtx-4090"
+CHAT = "llama-3.1-8b"
+
+
+@pytest.mark.parametrize(
+    ("call", "near"),
+    [
+        (lambda: assess("lama-3.1-8b", CARD), "llama-3.1-8b"),
+        (lambda: assess(CHAT, "rtx-490"), "rtx-4090"),
+        (lambda: assess(CHAT, CARD, runtime="vlm"), "vllm"),
+        (lambda: assess(CHAT, CARD, Workload(use="chatt")), "chat"),
+        (lambda: assess("resnet-50", CARD, Workload(dataset="imagnet")), "imagenet"),
+        (lambda: load_catalog().glossary.resolve("kv-cach"), "kv-cache"),
+    ],
+)
+def test_misspelt_ids_get_suggestions(call: Callable[[], object], near: str) -> None:
+    with pytest.raises(UnknownIdError) as caught:
+        call()
+    assert near in caught.value.suggestions
+    assert near in str(caught.value)
+    assert isinstance(caught.value, LookupError)
+    assert type(caught.value).__module__ == "willitrun"
+
+
+def test_a_misspelt_format_is_suggested_by_a_name_that_works() -> None:
+    with pytest.raises(UnknownIdError) as caught:
+        assess(CHAT, CARD, quantization="q4_k_x")
+    assert caught.value.suggestions
+    for name in caught.value.suggestions:
+        assert load_catalog().resolve("quantization", name).id
+
+
+def test_ambiguous_names_list_candidates() -> None:
+    with pytest.raises(AmbiguousNameError) as caught:
+        assess(CHAT, "h200")
+    assert set(caught.value.candidates) >= {"nvidia-h200-sxm-141gb", "nvidia-h200-nvl-141gb"}
+    for candidate in caught.value.candidates:
+        assert candidate in str(caught.value)
+        assert assess(CHAT, candidate, quantization="q4_k_m").tier
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Workload(batch_size=0), r"Workload\.batch_size: Input should be greater than 0 \(got 0\)"),
+        (lambda: Workload(context_tokens=-1), r"Workload\.context_tokens"),
+        (lambda: Workload(context_tokens="long"), r"Workload\.context_tokens.*'long'"),
+        (lambda: Workload(concurrency=0), r"Workload\.concurrency"),
+        (lambda: Workload(acceptance=1.5), r"Workload\.acceptance"),
+        (lambda: Workload(contxt_tokens=8192), r"Did you mean 'context_tokens'"),
+        (lambda: Workload(batchsize=8), r"Did you mean 'batch_size'"),
+        (lambda: Runtime(name="llama.cpp", kv_dtype="q8_0"), r"Did you mean .*'kv_dtype_"),
+        (lambda: Runtime(name="vllm", gpu_memory_utilization=1.5), r"Runtime\.gpu_memory_utilization"),
+        (lambda: Placement(tp=0), r"Placement\.tp"),
+        (lambda: assess(CHAT, CARD, placement="tensr"), r"Placement\.strategy.*'tensor'"),
+        (lambda: assess(CHAT, CARD, Workload(batch_size=4)), r"'batch_size'.*'concurrency'"),
+        (lambda: assess(CHAT, CARD, Workload(image_size=224)), r"'image_size'.*takes no images"),
+        (lambda: assess(CHAT, CARD, Workload(images=2)), r"'images'.*takes no images"),
+        (lambda: assess(CHAT, CARD, Workload(steps=20)), r"'steps'"),
+        (lambda: assess("resnet-50", CARD, Workload(concurrency=4)), r"'concurrency'.*'batch_size'"),
+        (lambda: assess("resnet-50", CARD, Workload(context_tokens=4096)), r"'context_tokens'"),
+        (lambda: assess(CHAT, CARD, Workload(task="image-classification")), r"does text-generation"),
+        (lambda: assess(CHAT, CARD, Workload(dataset="imagenet-1k")), r"for image-classification"),
+        (lambda: assess("resnet-50", CARD, Workload(split="validation")), r"no dataset is named"),
+        (
+            lambda: assess("resnet-50", "rtx-3060-12gb", Workload(dataset="imagenet-1k", split="trian")),
+            r"no split 'trian'.*train, validation, test",
+        ),
+        (
+            lambda: assess(CHAT, CARD, Workload(prompt_tokens=9000, context_tokens=8192)),
+            r"exceed the context of 8192.*Raise context_tokens",
+        ),
+        (
+            lambda: assess(CHAT, CARD, Workload(cached_tokens=8000, prompt_tokens=200, context_tokens=8192)),
+            r"exceed the context",
+        ),
+        (lambda: assess(CHAT, CARD, runtime="llama.cpp:cudda"), r"Runtime\.backend.*'cuda'"),
+        (
+            lambda: assess(
+                CHAT, CARD, quantization="q4_k_m", runtime=Runtime(name="llama.cpp", kv_dtype_k="q9")
+            ),
+            r"no KV cache of q9.*q8_0",
+        ),
+        (lambda: assess(CHAT, CARD, memory="all"), r"'free', 'idle' or 'nameplate'"),
+    ],
+)
+def test_contradictions_name_the_field_and_the_remedy(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InvalidWorkloadError, match=message) as caught:
+        call()
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.code == "invalid-workload"
+    assert "\n" not in str(caught.value)
+    back = pickle.loads(pickle.dumps(caught.value))
+    assert str(back) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda: assess(CHAT, CARD, Workload(context_tokens=200_000), quantization="q4_k_m"), "context-above-trained-maximum"),
+        (lambda: assess("llama-3.3-70b", ["h100-sxm"] * 3, runtime="vllm", placement=Placement(tp=3)), "tensor-parallel-does-not-divide"),
+        (lambda: assess(CHAT, CARD, quantization="q4_k_m", runtime="vllm"), "format-not-supported-by-runtime"),
+        (lambda: assess("resnet-50", CARD, quantization="q4_k_m"), "format-not-supported-by-runtime"),
+        (lambda: assess(CHAT, CARD, runtime="vllm:metal"), "runtime-not-on-vendor"),
+        (lambda: assess(CHAT, CARD, quantization="mlx-4bit", runtime="mlx"), "runtime-not-on-system"),
+        (lambda: assess("resnet-50", "rtx-3060-12gb", runtime="llama.cpp"), "task-not-supported-by-runtime"),
+        (lambda: assess(CHAT, "ddr5-5600-dual", quantization="bf16", runtime="tensorrt-llm"), "no-accelerator"),
+    ],
+)  # fmt: skip
+def test_what_cannot_run_is_a_verdict(call: Callable[[], Any], code: str) -> None:
+    verdict = call()
+    assert verdict.tier == "will-not-run"
+    assert verdict.practical is False
+    assert verdict.speed is None
+    assert verdict.commands == ()
+    assert verdict.reasons[0].code == code
+
+
+def test_one_bad_row_never_ends_a_sweep() -> None:
+    table = plan(
+        models=["llama-3.3-70b"],
+        machines=[["h100-sxm"] * 3, ["h100-sxm"] * 4],
+        workloads=Workload.grid(contexts=[8192, 200_000]),
+        quantizations=["bf16"],
+        runtimes=["vllm"],
+        placements=[None],
+    )
+    assert (
+        table.filter(context_tokens=200_000)["blocked_by"].tolist() == ["context-above-trained-maximum"] * 2
+    )
+    assert len(table) == 4
+
+
+def test_unknown_architectures_fail_closed() -> None:
+    with pytest.raises(UnsupportedArchitectureError, match="totally_new"):
+        describe_model(
+            {"architectures": ["TotallyNewForCausalLM"], "model_type": "totally_new", "hidden_size": 64}
+        )
+
+
+@pytest.mark.parametrize("subject", [3, None, 2.5, object()])
+def test_subjects_of_a_foreign_type(subject: object) -> None:
+    with pytest.raises((TypeError, WillItRunError), match="model"):
+        assess(subject, CARD)
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_the_command_says_which_extra_is_missing(package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['willitrun', 'demo']\nfrom willitrun.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'willitrun-engine[cli]'" in done.stderr
+
+
+def test_tracing_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from willitrun.interop import tracing
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingExtraError, match=r"willitrun-engine\[torch\]") as caught:
+        tracing.trace_module(object())  # type: ignore[arg-type]
+    assert caught.value.extra == "torch"
+    assert isinstance(caught.value, ImportError)
+
+
+def test_the_library_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assess(CHAT, CARD, quantization="q4_k_m")
+    for call in (lambda: assess("nonsense-model", CARD), lambda: describe_model(str(tmp_path))):
+        with pytest.raises(WillItRunError):
+            call()
+    out = capfd.readouterr()
+    assert out.out == ""
+    assert out.err == ""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from accuracy.speed.architectures import read_quantization
-from willitrun import Runtime, WillItRunError, Workload, estimate_speed, load_catalog
+from accuracy.speed.library_work import quantization_of
+from willitrun import Runtime, WillItRunError, Workload, estimate_speed
 
 RUNTIMES = {
     "llama.cpp": "llama.cpp",
@@ -27,28 +26,10 @@ RUNTIMES = {
     "sglang": "sglang",
     "transformers": "transformers",
 }
-FORMATS = {"exl2": "exl2-4.0", "mlx4": "mlx-4bit", "mlx8": "mlx-8bit", "int4": "awq-int4"}
-
-
-def quantization_of(text: str, catalog: Any) -> str | None:
-    """A quantization id of the catalog for a spelling found in the data."""
-    lowered = text.strip().lower().replace(" ", "")
-    for name in (lowered, lowered.replace("-", "_"), lowered.split("/")[0]):
-        if catalog.quantizations.named(name):
-            return str(catalog.quantizations.named(name)[0])
-    found = read_quantization(text)
-    if found is None:
-        return None
-    key, identifier = found
-    for name in (FORMATS.get(key, ""), identifier):
-        if name and catalog.quantizations.named(name):
-            return str(catalog.quantizations.named(name)[0])
-    return None
 
 
 def score(data: Path, *, limit: int | None = None) -> pd.DataFrame:
     """Predicted and measured rate of every row that can be asked; the rest is counted by reason."""
-    catalog = load_catalog()
     table = pd.read_csv(data / "llm_speed.csv", low_memory=False)
     table = table[
         (table["core_subset"] == 1) & table["qc_flag"].isna() & table["phase"].isin(["decode", "prefill"])
@@ -57,7 +38,7 @@ def score(data: Path, *, limit: int | None = None) -> pd.DataFrame:
     lost: Counter[str] = Counter()
     rows = []
     for record in table.itertuples():
-        quantization = quantization_of(str(record.quant), catalog)
+        quantization = quantization_of(str(record.quant))
         runtime = RUNTIMES.get(str(record.runtime).lower())
         if quantization is None or runtime is None:
             lost["format" if quantization is None else "runtime"] += 1

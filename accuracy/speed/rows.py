@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from accuracy.speed.architectures import describe_work, read_quantization
+from accuracy.speed.library_work import library_work, quantization_of
 from accuracy.speed.processors import describe_processor
 from willitrun.kernels.llm_levels import classify_era, classify_format
+
+_GGML = frozenset({"llama.cpp", "ik_llama.cpp", "llamafile"})
 
 #: (prompt, output) tokens of LocalScore's nine tests; its figures are means of the nine rates.
 LOCALSCORE_TESTS = (
@@ -183,11 +186,18 @@ def describe_single(
     if record["model_size_src"] != "source":
         stated = None
     bits_key, identifier = parsed
-    work = describe_work(
+    cache_bytes = _kv_bytes(record["kv_cache_type"])
+    work = library_work(
+        record["model_norm"],
+        quantization_of(record["quant"]),
+        "gguf" if runtime in _GGML else "safetensors",
+        kv_bytes_per_value=cache_bytes,
+        stated_bytes=stated,
+    ) or describe_work(
         model,
         bits_key,
         stated_bytes=stated,
-        kv_bytes_per_value=_kv_bytes(record["kv_cache_type"]),
+        kv_bytes_per_value=cache_bytes,
         mixed_precision_experts=bits_key == "mxfp4" and runtime in _SERVERS,
     )
     batch = _float(record["batch_size_concurrency"], 1.0)
@@ -278,9 +288,14 @@ def describe_serving(
     assert parsed is not None
     bits_key, identifier = parsed
     runtime = _RUNTIMES[record["backend"]]
-    work = describe_work(
-        model, bits_key, kv_bytes_per_value=1.0 if record["precision"] in {"fp8", "fp4"} else 2.0
-    )
+    cache_bytes = 1.0 if record["precision"] in {"fp8", "fp4"} else 2.0
+    work = library_work(
+        record["model_path"],
+        quantization_of(_SERVING_FORMATS[record["precision"]]),
+        "safetensors",
+        kv_bytes_per_value=cache_bytes,
+        stated_bytes=None,
+    ) or describe_work(model, bits_key, kv_bytes_per_value=cache_bytes)
     prompt, output = float(record["isl"]), float(record["osl"])
     concurrency = _float(record["concurrency"], 0.0) or _float(record["batch_size"], 1.0) * data
     load = _base_load() | {

@@ -53,6 +53,9 @@ class WeightGroups:
     expert_layer_bytes: tuple[int, ...]
     largest_expert_bytes: int
     exact: bool = True
+    token_embd_bytes: int = 0
+    """The token embedding alone: position tables and per-layer embeddings are no output matrix."""
+    token_embd_parameters: int = 0
     formats: dict[str, int] = field(default_factory=dict)
     """Tensors of each stored format."""
 
@@ -69,7 +72,7 @@ class WeightGroups:
     @property
     def output_matrix_bytes(self) -> int:
         """The matrix that turns hidden states to logits, tied or not."""
-        return self.bytes_of_part("output") or (self.bytes_of_part("embedding") if self.tied else 0)
+        return self.bytes_of_part("output") or (self.token_embd_bytes if self.tied else 0)
 
     @property
     def always_read_bytes(self) -> int:
@@ -205,18 +208,29 @@ def _pack(
     formats: dict[str, int] = {}
     layers = [0] * config.num_hidden_layers
     experts = [0] * config.num_hidden_layers
-    largest = 0
+    largest = embedding = embedding_count = 0
     for (group, layer, name), size in zip(chosen, sizes, strict=True):
         parts[group.part] = parts.get(group.part, 0) + size
         counts[group.part] = counts.get(group.part, 0) + group.elements_each
         formats[name] = formats.get(name, 0) + 1
+        if group.role == "token_embd":
+            embedding, embedding_count = size, group.elements_each
         if 0 <= layer < len(layers) and group.part not in ("encoder", "prediction"):
             layers[layer] += size
             if group.part == "experts":
                 experts[layer] += size
                 largest = max(largest, size)
     return WeightGroups(
-        parts, counts, is_tied(config), tuple(layers), tuple(experts), largest, exact, formats
+        parts,
+        counts,
+        is_tied(config),
+        tuple(layers),
+        tuple(experts),
+        largest,
+        exact,
+        embedding,
+        embedding_count,
+        formats,
     )
 
 

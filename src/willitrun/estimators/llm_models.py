@@ -124,8 +124,7 @@ def _row(
     on_device = weights.output_matrix + weights.rest
     embedding = weights.embedding
     if not gguf:
-        tied_once = weights.output_matrix == weights.embedding and is_tied(config)
-        on_device = weights.rest + weights.embedding + (0 if tied_once else weights.output_matrix)
+        on_device = weights.rest + weights.embedding + (0 if is_tied(config) else weights.output_matrix)
         embedding = 0
     routed = [layer for layer in range(config.num_hidden_layers) if _routes(config, layer)]
     shape = buffer_shape(config)
@@ -248,7 +247,7 @@ def _from_rules(
             count.get(part, 0)
             for part in ("attention", "dense_ffn", "shared_experts", "router", "norm", "recurrent")
         ),
-        lm_head_params=count.get("output", 0) or (count.get("embedding", 0) if groups.tied else 0),
+        lm_head_params=count.get("output", 0) or (groups.token_embd_parameters if groups.tied else 0),
         expert_params=count.get("experts", 0),
         vision=groups.bytes_of_part("vision"),
         largest_expert=groups.largest_expert_bytes,
@@ -271,13 +270,15 @@ def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
     parts = {group.role: group.part for group in tensor_inventory(config)}
     size: dict[str, int] = {}
     count: dict[str, int] = {}
-    largest = 0
+    largest = tokens = token_count = 0
     for role, _, tensors, elements, length in table.rows:
         part: str = "experts" if role.endswith("_exps") else parts.get(role, "dense_ffn")
         if role in _TABLE_PARTS:
             part = _TABLE_PARTS[role]
         size[part] = size.get(part, 0) + length
         count[part] = count.get(part, 0) + elements
+        if role == "token_embd":
+            tokens, token_count = length, elements
         if part == "experts":
             largest = max(largest, length // max(tensors, 1))
     embedding, head = size.get("embedding", 0), size.get("output", 0)
@@ -286,14 +287,14 @@ def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
     repeating = sum(size.values()) - embedding - head - aside
     return _Weights(
         embedding=embedding,
-        output_matrix=head or embedding,
+        output_matrix=head or tokens,
         repeating=repeating,
         experts=experts,
         rest=0,
         dense_bytes=repeating - experts,
         dense_params=sum(count.values())
         - sum(count.get(part, 0) for part in ("embedding", "output", "experts", "vision", "prediction")),
-        lm_head_params=count.get("output", 0) or count.get("embedding", 0),
+        lm_head_params=count.get("output", 0) or token_count,
         expert_params=count.get("experts", 0),
         vision=size.get("vision", 0),
         largest_expert=largest,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.kv_cache import (
+    KV_FORMATS,
     CellsPolicy,
     KvLayout,
     cells_cache,
@@ -34,6 +35,7 @@ __all__ = [
     "RuntimePolicy",
     "assess_block",
     "cache_bytes",
+    "work_of",
 ]
 
 IntArray = NDArray[np.int64]
@@ -295,8 +297,44 @@ def _speed(
         host_flop_per_s=machines["host_flop_per_s"],
         pcie_bytes_per_s=machines["pcie_bytes_per_s"],
     )
-    per_token, windowed = _read_per_token(policy, models)
-    work = LlmWork(
+    work = work_of(models, *_cell_sizes(policy))
+    prompt = loads["prompt_tokens"].astype(np.float64)
+    output = loads["output_tokens"].astype(np.float64)
+    cached = loads["cached_tokens"].astype(np.float64)
+    load = LlmLoad(
+        concurrency=loads["concurrency"].astype(np.float64),
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        output_tokens=output,
+        context_tokens=cached + prompt + 0.5 * output,
+        microbatch_tokens=np.array([float(policy.microbatch_tokens)]),
+        prefill_sequences=loads["texts"].astype(np.float64),
+        interference=np.array([float(policy.interference)]),
+        draft_tokens=loads["draft_tokens"].astype(np.float64),
+        acceptance=loads["acceptance"],
+        host_dense_fraction=layout.host_dense_fraction,
+        host_expert_fraction=layout.host_expert_fraction,
+        tensor=parallelism.tensor.astype(np.float64),
+        pipeline=parallelism.pipeline.astype(np.float64),
+        data=parallelism.data.astype(np.float64),
+        expert_shards=parallelism.expert_shards.astype(np.float64),
+        max_sequences=np.array([policy.max_sequences]),
+        kv_pool_bytes=pool,
+    )
+    return predict(work, rates, load, coefficients), (coefficients, rates, work, load)
+
+
+def work_of(models: Columns, k_size: float, v_size: float) -> LlmWork:
+    """What a step of each model costs, from its columns.
+
+    Parameters
+    ----------
+    models
+        Columns of `ModelRow`.
+    k_size, v_size
+        Bytes per element of keys and of values in the cache.
+    """
+    return LlmWork(
         dense_bytes=models["dense_bytes"].astype(np.float64),
         lm_head_bytes=models["lm_head_bytes"].astype(np.float64),
         expert_bytes=models["experts"].astype(np.float64),
@@ -313,49 +351,19 @@ def _speed(
         window_tokens=np.where(models["window_tokens"] > 0, models["window_tokens"], 2**40).astype(
             np.float64
         ),
-        kv_bytes_per_token=per_token,
-        windowed_kv_bytes_per_token=windowed,
+        kv_bytes_per_token=models["full_k"] * k_size + models["full_v"] * v_size + models["index_k"] * k_size,
+        windowed_kv_bytes_per_token=models["windowed_k"] * k_size + models["windowed_v"] * v_size,
         # Read and written each step.
         state_bytes=2.0 * 4.0 * (models["conv_state"] + models["recurrent_state"]),
         kv_heads=models["kv_heads"].astype(np.float64),
         hidden_size=models["hidden_size"].astype(np.float64),
     )
-    prompt = loads["prompt_tokens"].astype(np.float64)
-    output = loads["output_tokens"].astype(np.float64)
-    cached = loads["cached_tokens"].astype(np.float64)
-    load = LlmLoad(
-        concurrency=loads["concurrency"].astype(np.float64),
-        prompt_tokens=prompt,
-        cached_tokens=cached,
-        output_tokens=output,
-        context_tokens=cached + prompt + 0.5 * output,
-        microbatch_tokens=np.array([float(policy.microbatch_tokens)]),
-        prefill_sequences=np.array([1.0]),
-        interference=np.array([float(policy.interference)]),
-        draft_tokens=loads["draft_tokens"].astype(np.float64),
-        acceptance=loads["acceptance"],
-        host_dense_fraction=layout.host_dense_fraction,
-        host_expert_fraction=layout.host_expert_fraction,
-        tensor=parallelism.tensor.astype(np.float64),
-        pipeline=parallelism.pipeline.astype(np.float64),
-        data=parallelism.data.astype(np.float64),
-        expert_shards=parallelism.expert_shards.astype(np.float64),
-        max_sequences=np.array([policy.max_sequences]),
-        kv_pool_bytes=pool,
-    )
-    return predict(work, rates, load, coefficients), (coefficients, rates, work, load)
 
 
-def _read_per_token(policy: RuntimePolicy, models: Columns) -> tuple[FloatArray, FloatArray]:
-    """Bytes of cache that one token of depth adds to a step's reads: full layers, windowed layers."""
-    from willitrun.kernels.kv_cache import KV_FORMATS
-
-    if policy.cache == "cells":
-        k_block, k_bytes = KV_FORMATS[policy.kind_k]
-        v_block, v_bytes = KV_FORMATS[policy.kind_v]
-        k_size, v_size = k_bytes / k_block, v_bytes / v_block
-    else:
-        k_size = v_size = float(policy.element_bytes)
-    full = models["full_k"] * k_size + models["full_v"] * v_size + models["index_k"] * k_size
-    windowed = models["windowed_k"] * k_size + models["windowed_v"] * v_size
-    return full, windowed
+def _cell_sizes(policy: RuntimePolicy) -> tuple[float, float]:
+    """Bytes per element of keys and of values in the block's cache."""
+    if policy.cache != "cells":
+        return float(policy.element_bytes), float(policy.element_bytes)
+    k_block, k_bytes = KV_FORMATS[policy.kind_k]
+    v_block, v_bytes = KV_FORMATS[policy.kind_v]
+    return k_bytes / k_block, v_bytes / v_block

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import TIER_ORDER, apply_remedy, card_spec, machine_with, recompute
 
+from strategies import TIER_ORDER, apply_remedy, card_spec, machine_with, recompute
 from willitrun import (
     Placement,
     Runtime,

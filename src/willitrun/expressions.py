@@ -7,6 +7,7 @@ functions with literal arguments, attributes, arithmetic) is evaluated on a synt
 from __future__ import annotations
 
 import ast
+import inspect
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.units import format_count
 
 __all__ = ["evaluate_expression", "render_text"]
+
+LONGEST = 500
+"""Characters of one expression: deeper trees than the interpreter walks need more."""
 
 _EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -83,10 +87,12 @@ def evaluate_expression(text: str, catalog: Catalog) -> tuple[Any, str]:
     CatalogError
         The expression uses anything but the grammar above, or a field that does not exist.
     """
+    if len(text) > LONGEST:
+        raise CatalogError(f"{text[:40]!r}... is longer than {LONGEST} characters.")
     try:
         tree = ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        raise CatalogError(f"{text!r} is no expression: {error.msg}.") from error
+    except (SyntaxError, ValueError) as error:
+        raise CatalogError(f"{text!r} is no expression: {error}.") from error
     return _value(tree, _functions(catalog), text)
 
 
@@ -98,11 +104,10 @@ def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: st
             return [_value(item, functions, text)[0] for item in items], ""
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in functions:
             positional = [_value(argument, functions, text)[0] for argument in args]
-            named = {str(word.arg): _value(word.value, functions, text)[0] for word in keywords if word.arg}
-            try:
-                return functions[name](*positional, **named), ""
-            except MissingDataError:
-                return None, ""
+            if any(word.arg is None for word in keywords):
+                raise CatalogError(f"{text!r} uses more than calls, fields and arithmetic.")
+            named = {str(word.arg): _value(word.value, functions, text)[0] for word in keywords}
+            return _called(functions[name], positional, named, text), ""
         case ast.Attribute(value=inner, attr=name):
             owner, _ = _value(inner, functions, text)
             if owner is None:
@@ -116,16 +121,30 @@ def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: st
             return getattr(owner, name), name
         case ast.Subscript(value=inner, slice=ast.Constant(value=key)):
             owner, _ = _value(inner, functions, text)
-            if isinstance(owner, dict):
+            if isinstance(owner, dict) and key in owner:
                 return owner[key], ""
-            if isinstance(owner, tuple) and isinstance(key, int):
+            if isinstance(owner, tuple) and isinstance(key, int) and 0 <= key < len(owner):
                 return owner[key], ""
             raise CatalogError(f"{text!r}: {type(owner).__name__} has no entry {key!r}.")
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
             (a, unit), (b, other) = _value(left, functions, text), _value(right, functions, text)
             same = unit and other and type(sign) is ast.Div
+            if type(sign) is ast.Div and _number(b, text) == 0:
+                raise CatalogError(f"{text!r} divides by zero.")
             return _OPERATORS[type(sign)](_number(a, text), _number(b, text)), "" if same else unit or other
     raise CatalogError(f"{text!r} uses more than calls, fields and arithmetic.")
+
+
+def _called(function: Callable[..., Any], positional: list[Any], named: dict[str, Any], text: str) -> Any:
+    """What a function answers; None where the facts for it are missing."""
+    try:
+        inspect.signature(function).bind(*positional, **named)
+    except TypeError as error:
+        raise CatalogError(f"{text!r}: {error}.") from error
+    try:
+        return function(*positional, **named)
+    except MissingDataError:
+        return None
 
 
 def _number(value: Any, text: str) -> float:

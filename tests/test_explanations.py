@@ -1,0 +1,104 @@
+"""An explanation shows the estimate's own terms: they sum, they cite, nothing is computed again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from willitrun import Verdict, Workload, assess, estimate_memory, estimate_speed, explain, load_catalog
+from willitrun.intervals import Interval
+from willitrun.records.results import Explanation, SpeedEstimate
+
+CASES: list[tuple[str, Any, Workload, str | None]] = [
+    ("llama-3.1-8b", "rtx-4090", Workload(), "q4_k_m"),
+    ("llama-3.3-70b", "rtx-4090", Workload(), "q4_k_m"),
+    ("qwen3-30b-a3b", "rtx-3060-12gb", Workload(concurrency=4), "q4_k_m"),
+    ("llama-3.3-70b", ["rtx-3090", "rtx-3090"], Workload(), "q4_k_m"),
+    ("llama-3.1-8b", "m3-max-40gpu", Workload(), "q4_k_m"),
+    ("resnet-50", "rtx-3060-12gb", Workload(batch_size=1), None),
+    ("resnet-50", "rtx-3060-12gb", Workload(batch_size=256, dataset="imagenet-1k"), None),
+]
+
+
+def judged(case: tuple[str, Any, Workload, str | None]) -> Verdict:
+    model, machine, load, quantization = case
+    return assess(model, machine, load, quantization=quantization)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[3]}")
+def test_steps_sum_to_the_totals(case: tuple[str, Any, Workload, str | None]) -> None:
+    verdict = judged(case)
+    assert verdict.memory is not None
+    assert verdict.speed is not None
+    steps = explain(verdict).steps
+    memory = [step for step in steps if step.title.startswith("Memory: ")]
+    assert [step.value for step in memory] == [term.value for term in verdict.memory.terms]
+    assert sum(step.value or 0 for step in memory) == verdict.memory.total_bytes.best
+    total = next(step for step in steps if step.title == "Memory in total")
+    assert total.value == verdict.memory.total_bytes.best
+    time = [step for step in steps if step.title.startswith("Time: ")]
+    assert [step.value for step in time] == [term.value for term in verdict.speed.terms]
+    assert all(step.unit == "s" for step in time)
+    head = verdict.speed.headline()
+    assert head is not None
+    batch = verdict.inputs.workload.get("batch_size") or 1
+    assert sum(step.value or 0 for step in time) == pytest.approx(batch / head[1].best, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[3]}")
+def test_citations_resolve(case: tuple[str, Any, Workload, str | None]) -> None:
+    catalog = load_catalog()
+    found = explain(judged(case))
+    cited = {cite for step in found.steps for cite in step.cites}
+    assert cited
+    assert set(found.citations) == cited
+    for name, text in found.citations.items():
+        assert name in catalog.sources or name in catalog.calibrations, name
+        assert text != name
+    for step in found.steps:
+        for ref in step.see:
+            kind, _, name = ref.partition(":")
+            assert name in catalog.table(kind)
+
+
+def test_every_quantity_of_the_speed_is_a_step() -> None:
+    verdict = judged(CASES[0])
+    titles = [step.title for step in explain(verdict).steps]
+    for name in SpeedEstimate.model_fields:
+        assert (name in titles) == isinstance(getattr(verdict.speed, name), Interval)
+    assert f"Tier {verdict.tier}" in titles
+    assert [t for t in titles if t.startswith("Reason ")] == [f"Reason {r.code}" for r in verdict.reasons]
+    assert titles[0] == "Question"
+    assert titles[-1] == "Provenance"
+
+
+def test_assumptions_are_said() -> None:
+    question = explain(judged(CASES[0])).steps[0].text
+    assert "Not asked for, so assumed: workload.context_tokens" in question
+    assert "context_tokens = 8192" in question
+
+
+def test_estimates_explain_themselves() -> None:
+    memory = estimate_memory("llama-3.1-8b", "rtx-4090", quantization="q4_k_m")
+    speed = estimate_speed("llama-3.1-8b", "rtx-4090", quantization="q4_k_m")
+    assert explain(memory).steps[-1].value == memory.total_bytes.best
+    assert any(step.title.startswith("Bound by") for step in explain(speed).steps)
+    assert explain(memory).citations
+
+
+def test_text_and_round_trip() -> None:
+    found = explain(judged(CASES[0]))
+    text = found.text()
+    assert text.startswith(found.title)
+    assert "Sources" in text
+    for step in found.steps:
+        assert step.title in text
+    assert Explanation.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_verdict_that_does_not_run_is_explained_too() -> None:
+    verdict = assess("deepseek-v3", "h100-sxm", runtime="vllm")
+    titles = [step.title for step in explain(verdict).steps]
+    assert "Tier will-not-run" in titles
+    assert not any(title.startswith("Time: ") for title in titles)

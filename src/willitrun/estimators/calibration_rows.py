@@ -186,11 +186,12 @@ def _compare_block(group: list[tuple[int, Measurement, Prepared]]) -> list[tuple
         refused = _overweight(weights, memory)
         if not refused and (block.layout.host_layers[place] or block.layout.host_moe_layers[place]):
             refused = "it would run with layers in host memory, and nobody says how many."
-        refused = (
-            refused
-            or _implausible(rate, _at(llm_rate(by_memory, metric), place), "memory bandwidth")
-            or _implausible(rate, _at(llm_rate(by_compute, metric), place), "arithmetic peak")
+        limits = (
+            ("arithmetic peak", _at(llm_rate(by_compute, metric), place)),
+            ("memory bandwidth", _at(llm_rate(by_memory, metric), place)),
         )
+        what, limit = min(limits, key=lambda pair: pair[1])
+        refused = refused or _implausible(rate, limit, what)
         if not refused and not np.isfinite(predicted):
             refused = "that many sequences do not fit, so there is no steady figure to compare with."
         if refused:

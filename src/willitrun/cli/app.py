@@ -15,7 +15,13 @@ from rich.markup import escape
 import willitrun
 from willitrun.cli import options as opt
 from willitrun.cli.catalog_commands import catalog_app
-from willitrun.cli.rendering import console, render_explanation, render_machine, render_verdict
+from willitrun.cli.rendering import (
+    console,
+    render_explanation,
+    render_machine,
+    render_verdict,
+    report_error,
+)
 from willitrun.records.recipes import Workload
 
 __all__ = ["app"]
@@ -41,7 +47,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except willitrun.WillItRunError as error:
-            console(stderr=True).print(f"[red]willitrun:[/red] {escape(str(error))}")
+            report_error(error)
             raise typer.Exit(2) from None
         except BrokenPipeError:
             raise typer.Exit(0) from None
@@ -185,7 +191,7 @@ def diagnose(
     else:
         path = Path(file)
         if not path.is_file():
-            console(stderr=True).print(f"[red]willitrun:[/red] there is no file {escape(file)!r}")
+            report_error(f"there is no file {file!r}")
             raise typer.Exit(2)
         found = willitrun.diagnose(path)
     if as_json:

@@ -14,7 +14,7 @@ from willitrun.catalog import load_catalog
 from willitrun.catalog.checking import check_catalog
 from willitrun.catalog.indexing import build_index
 from willitrun.catalog.layout import KINDS, record_class
-from willitrun.cli.rendering import console
+from willitrun.cli.rendering import console, report_error
 from willitrun.errors import WillItRunError
 
 __all__ = ["catalog_app"]
@@ -43,12 +43,12 @@ def build() -> None:
     """Regenerate the look-up index beside the authored files."""
     root = load_catalog().root
     if not isinstance(root, Path):
-        console(stderr=True).print("the index is built in a checkout, not in an installed package")
+        report_error("the index is built in a checkout, not in an installed package")
         raise typer.Exit(2)
     try:
         changed = build_index(root)
     except WillItRunError as error:
-        console(stderr=True).print(escape(str(error)), style="red")
+        report_error(error)
         raise typer.Exit(1) from None
     sys.stdout.write(f"{len(changed)} index files changed\n")
 
@@ -57,7 +57,7 @@ def build() -> None:
 def schema(kind: Annotated[str, typer.Argument(help="accelerator, model, quantization, ...")]) -> None:
     """Print the JSON Schema of a kind of record."""
     if kind not in KINDS:
-        console(stderr=True).print(f"no kind is called {escape(kind)!r}; kinds: {', '.join(KINDS)}")
+        report_error(f"no kind is called {kind!r}; kinds: {', '.join(KINDS)}")
         raise typer.Exit(2)
     sys.stdout.write(json.dumps(record_class(kind).model_json_schema(), indent=2) + "\n")
 
@@ -75,6 +75,6 @@ def show(kind: str, name: str) -> None:
     try:
         record = load_catalog().resolve(kind, name)
     except (WillItRunError, KeyError) as error:
-        console(stderr=True).print(escape(str(error)), style="red")
+        report_error(error)
         raise typer.Exit(2) from None
     sys.stdout.write(record.model_dump_json(indent=2, exclude_none=True) + "\n")

@@ -13,7 +13,7 @@ from willitrun.records.presentation import format_field, format_interval
 from willitrun.records.results import Explanation, MemoryEstimate, SpeedEstimate, Verdict
 from willitrun.units import format_bytes, format_rate
 
-__all__ = ["render_explanation", "render_machine", "render_verdict"]
+__all__ = ["console", "render_explanation", "render_machine", "render_verdict", "report_error"]
 
 _COLOURS = {
     "comfortable": "green",
@@ -172,6 +172,11 @@ def render_explanation(explanation: Explanation) -> RenderableType:
             table.add_row(f"[{key}]".replace("[", r"\["), escape(text))
         parts.append(table)
     return Group(*parts)
+
+
+def report_error(message: object) -> None:
+    """One line on standard error, whatever the terminal's width: scripts read it."""
+    console(stderr=True).print(f"[red]willitrun:[/red] {escape(str(message))}", soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -145,17 +145,19 @@ def _codes(keys: AnchorKeys | None, codes: Mapping[str, int]) -> list[int]:
     return [codes[f"{level}:{value}"] for level, value in zip(LEVELS, values, strict=True)]
 
 
-def device_anchors(catalog: Catalog, device: str, count: int) -> DeviceAnchors | None:
+def device_anchors(catalog: Catalog, device: str, count: int, *, images: bool) -> DeviceAnchors | None:
     """The measurements of a catalog on ``count`` devices of one kind, None where there are none.
 
-    Log ratios that `calibrate` found are taken from the catalog's posterior; those of its other measurements
-    are computed once per catalog, when somebody first asks about the device.
+    Of image models or of language models: neither says anything of the other. Log ratios that `calibrate` found
+    are taken from the catalog's posterior; those of its other measurements are computed once per catalog, when
+    somebody first asks about the device.
     """
-    return catalog.remember((ANCHORS, device, count), lambda: _device_anchors(catalog, device, count))
+    key = (device, count, images)
+    return catalog.remember((ANCHORS, *key), lambda: _device_anchors(catalog, key))
 
 
-def _device_anchors(catalog: Catalog, device: str, count: int) -> DeviceAnchors | None:
-    rows = catalog.remember((ANCHORS, "by-device"), lambda: _by_device(catalog)).get((device, count), ())
+def _device_anchors(catalog: Catalog, key: tuple[str, int, bool]) -> DeviceAnchors | None:
+    rows = catalog.remember((ANCHORS, "by-device"), lambda: _by_device(catalog)).get(key, ())
     if not rows or ANCHORS not in catalog.calibrations:
         return None
     record = catalog.calibrations[ANCHORS]
@@ -166,13 +168,18 @@ def _device_anchors(catalog: Catalog, device: str, count: int) -> DeviceAnchors 
     return DeviceAnchors(kept, record.coefficients) if kept else None
 
 
-def _by_device(catalog: Catalog) -> dict[tuple[str, int], list[str]]:
+def _by_device(catalog: Catalog) -> dict[tuple[str, int, bool], list[str]]:
     # Raw rows are read first: most of a table is about another device.
-    found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    found: defaultdict[tuple[str, int, bool], list[str]] = defaultdict(list)
     for name in catalog.measurements:
         raw = catalog.measurements.raw(name)
         if raw["metric"] in METRICS:
-            found[raw["accelerator"], int(raw.get("accelerator_count") or 1)].append(name)
+            key = (
+                raw["accelerator"],
+                int(raw.get("accelerator_count") or 1),
+                raw["metric"] == "images_per_s",
+            )
+            found[key].append(name)
     return dict(found)
 
 

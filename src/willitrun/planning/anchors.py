@@ -28,6 +28,8 @@ class AnchorColumns:
     output_narrowing: FloatArray
     prefill_factor: FloatArray
     prefill_narrowing: FloatArray
+    anchored: bool
+    """Whether any factor differs from 1: powers of millions of rows cost more than their prediction."""
 
     def take(self, slot: NDArray[np.int64], load: NDArray[np.int64]) -> AnchorColumns:
         """Rows by slot and load."""
@@ -39,6 +41,7 @@ class AnchorColumns:
             self.output_narrowing[slot, load],
             self.prefill_factor[slot, load],
             self.prefill_narrowing[slot, load],
+            self.anchored,
         )
 
 

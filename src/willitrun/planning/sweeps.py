@@ -219,17 +219,23 @@ def _store_rates(
     near: AnchorColumns,
 ) -> None:
     speed = block.speed
-    either = np.stack([factors["decode"], factors["tpot"]])[task, level] ** near.output_narrowing
-    bounds = factors["prefill"][level] ** near.prefill_narrowing
-    plain = {"prefill_tokens_per_s": (speed.prefill_tokens_per_s * near.prefill_factor, bounds)}
+    output, prefill = speed.decode_tokens_per_s, speed.prefill_tokens_per_s
+    throughput, wait = speed.throughput_tokens_per_s, speed.loaded_time_to_first_token_s
+    either = np.stack([factors["decode"], factors["tpot"]])[task, level]
+    of_prefill, of_wait = factors["prefill"][level], factors["ttft"][level]
+    if near.anchored:
+        output, throughput = output * near.output_factor, throughput * near.output_factor
+        prefill, wait = prefill * near.prefill_factor, wait / near.prefill_factor
+        either = either**near.output_narrowing
+        of_prefill, of_wait = of_prefill**near.prefill_narrowing, of_wait**near.prefill_narrowing
+    plain = {"prefill_tokens_per_s": (prefill, of_prefill)}
     if not encoder:
         plain |= {
-            "decode_tokens_per_s": (speed.decode_tokens_per_s * near.output_factor, either),
-            "throughput_tokens_per_s": (speed.throughput_tokens_per_s * near.output_factor, either),
+            "decode_tokens_per_s": (output, either),
+            "throughput_tokens_per_s": (throughput, either),
         }
-        wait = speed.loaded_time_to_first_token_s / near.prefill_factor
         wait = np.where(out["tier"][place] == WILL_NOT_RUN, np.nan, wait)
-        bounds = factors["ttft"][level] ** near.prefill_narrowing
+        bounds = of_wait
         out["time_to_first_token_s"][place] = wait
         out["time_to_first_token_s_low"][place] = wait / bounds[:, 1]
         out["time_to_first_token_s_high"][place] = wait / bounds[:, 0]

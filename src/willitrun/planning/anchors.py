@@ -62,7 +62,9 @@ def anchor_columns(unit: Unit, slots: Sequence[Slot]) -> AnchorColumns:
             if load.concurrency not in known:
                 known[load.concurrency] = _near(slot, load)
             evidence[i, j], shifts[i, j] = known[load.concurrency]
-    return AnchorColumns(evidence, shifts[..., 0], shifts[..., 1, None], shifts[..., 2], shifts[..., 3, None])
+    return AnchorColumns(
+        evidence, shifts[..., 0], shifts[..., 1, None], shifts[..., 2], shifts[..., 3, None], anchored
+    )
 
 
 def _near(slot: Slot, load: Workload) -> tuple[int, tuple[float, ...]]:

@@ -61,11 +61,9 @@ class PlanTable:
         return {name: self[name] for name in self.columns}
 
     def row(self, index: int) -> dict[str, Any]:
-        """One scenario with its results."""
-        return {
-            name: self[name][index : index + 1].tolist()[0] if index != -1 else self[name][-1]
-            for name in self
-        }
+        """One scenario with its results; counts from the end where negative."""
+        place = range(len(self))[index]
+        return {name: self[name][place : place + 1].tolist()[0] for name in self}
 
     def take(self, index: NDArray[Any] | Sequence[int] | slice) -> PlanTable:
         """Rows by index, mask or slice."""
@@ -202,37 +200,47 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
     rows = _as_rows(table)
     if not rows:
         raise InvalidWorkloadError("there are no rows to plan.")
-    unknown = set(rows[0]) - set(_ROW_FIELDS) - set(Workload.model_fields)
-    if unknown:
-        raise InvalidWorkloadError(
-            f"{sorted(unknown)[0]!r} is neither {', '.join(_ROW_FIELDS)} nor a field of Workload."
-        )
+    _refuse_foreign_columns(rows)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, row in enumerate(rows):
-        key = (str(row["model"]), row.get("quantization"), str(row.get("runtime")))
+        key = (repr(row["model"]), row.get("quantization"), repr(row.get("runtime")))
         groups.setdefault(key, []).append(number)
     parts: list[PlanTable] = []
     order: list[int] = []
     for members in groups.values():
         first = rows[members[0]]
-        machines = list(dict.fromkeys(str(rows[number]["machine"]) for number in members))
+        # Machines may be lists and mappings, which are told apart by how they are written.
+        machines = {repr(rows[number]["machine"]): rows[number]["machine"] for number in members}
+        places = {text: place for place, text in enumerate(machines)}
         loads = list(dict.fromkeys(_workload(rows[number]) for number in members))
         cube = plan(
             models=[first["model"]],
-            machines=machines,
+            machines=list(machines.values()),
             workloads=loads,
             quantizations=[first.get("quantization")],
             runtimes=[first.get("runtime")],
             catalog=catalog,
         )
         index = [
-            machines.index(str(rows[number]["machine"])) * len(loads) + loads.index(_workload(rows[number]))
+            places[repr(rows[number]["machine"])] * len(loads) + loads.index(_workload(rows[number]))
             for number in members
         ]
         parts.append(cube.take(np.array(index)))
         order += members
     joined = concatenate(parts)
     return joined.take(np.argsort(np.array(order), kind="stable"))
+
+
+def _refuse_foreign_columns(rows: Sequence[Mapping[str, Any]]) -> None:
+    for number, row in enumerate(rows):
+        unknown = set(row) - set(_ROW_FIELDS) - set(Workload.model_fields)
+        if unknown:
+            raise InvalidWorkloadError(
+                f"{min(map(str, unknown))!r} is neither {', '.join(_ROW_FIELDS)} nor a field of Workload."
+            )
+        for name in ("model", "machine"):
+            if row.get(name) is None:
+                raise InvalidWorkloadError(f"row {number} names no {name}.")
 
 
 def _workload(row: Mapping[str, Any]) -> Workload:
@@ -246,11 +254,16 @@ def _as_rows(table: Any) -> list[dict[str, Any]]:
         table = {name: list(table[name]) for name in table.columns}
     if isinstance(table, Mapping):
         names = list(table)
-        return [
+        table = [
             dict(zip(names, values, strict=True))
             for values in zip(*(list(table[n]) for n in names), strict=True)
         ]
-    return [dict(row) for row in table]
+    return [{name: _known(value) for name, value in dict(row).items()} for row in table]
+
+
+def _known(value: Any) -> Any:
+    """Data frames write NaN where nothing is said."""
+    return None if isinstance(value, float) and value != value else value
 
 
 def concatenate(parts: Sequence[PlanTable]) -> PlanTable:

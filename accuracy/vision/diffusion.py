@@ -24,6 +24,7 @@ from accuracy.vision.conformal import conformal_interval
 from accuracy.vision.devices import DeviceIndex, load_hardware
 from accuracy.vision.observations import PRECISION_BYTES, TRACES, device_class, peaks_of
 from accuracy.vision.record import CalibrationRecord, digest, write_record
+from willitrun.kernels.llm_levels import classify_memory
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 from willitrun.kernels.operators import (
     PROFILES,
@@ -194,6 +195,35 @@ class Problem:
         return np.asarray(least_squares(residual, prior, loss="soft_l1", f_scale=0.2, max_nfev=25).x)
 
 
+FAMILIES = {
+    "sd-v1": "Stable Diffusion", "sd-v2": "Stable Diffusion", "sd-2": "Stable Diffusion", "sdxl": "Stable Diffusion",
+    "sd3-": "Stable Diffusion 3", "sd3.5": "Stable Diffusion 3.5", "flux": "FLUX.1", "pixart": "PixArt",
+}  # fmt: skip
+"""Family of a model of the table, as the catalog names it, by how its name starts."""
+
+
+def seen(rows: pd.DataFrame, data: Path) -> dict[str, list[str]]:
+    """Return what the fit has seen: devices of laboratories, families, and memory classes of all devices."""
+    hardware = load_hardware(data)
+    laboratories = rows[~rows["crowd"]]
+    families = {
+        family
+        for model in rows["model"].unique()
+        for start, family in FAMILIES.items()
+        if str(model).startswith(start)
+    }
+    classes = {
+        f"{str(hardware.loc[name, 'vendor']).lower()}/{classify_memory(str(hardware.loc[name, 'mem_type']))}"
+        for name in rows["device_id"].unique()
+        if (rows["device_id"] == name).sum() >= 3
+    }
+    return {
+        "devices": sorted(laboratories["device_id"].unique()),
+        "families": sorted(families),
+        "classes": sorted(classes),
+    }
+
+
 def tier_errors(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return the fit on everything and log errors of rows predicted without their device."""
     everything = problem.solve(np.ones(len(problem.rows), bool))
@@ -240,7 +270,7 @@ def main() -> None:
         method="operator roofline on denoiser and decoder traces with the vision coefficients; levels by execution, attention, source kind and device class; soft-L1 on log time with priors",
         data_digest=digest(options.data / "diffusion_speed.csv", options.data / "hardware.csv"),
         n_rows=len(rows), n_configurations=int(rows.groupby(["device_id", "model", "size", "execution", "batch"]).ngroups),
-        coefficients={}, levels=levels, intervals=intervals,
+        coefficients={}, levels=levels, intervals=intervals, support=seen(rows, options.data),
     )  # fmt: skip
     write_record(
         record, options.out,

@@ -100,3 +100,10 @@ def test_without_a_trace_memory_is_known_and_speed_is_not() -> None:
     assert verdict.speed is not None
     assert verdict.speed.headline() is None
     assert "speed-not-modelled" in {reason.code for reason in verdict.reasons}
+
+
+def test_remedies_name_a_smaller_denoiser() -> None:
+    machine = {"accelerators": ["rtx-4090"], "host": {"ram": "16 GiB"}}
+    remedies = {remedy.kind: remedy for remedy in assess("flux.1-dev", machine).remedies}
+    assert remedies["quantization"].arguments["quantization"] in ("fp8", "nf4")
+    assert remedies["quantization"].tier in ("tight", "comfortable")

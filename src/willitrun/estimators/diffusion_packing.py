@@ -23,7 +23,7 @@ from willitrun.intervals import Interval
 from willitrun.kernels.diffusion_speed import PIPELINE_TERMS, PipelineSpeed, offload_traffic, time_pipeline
 from willitrun.kernels.operators import predict_images
 from willitrun.records.knowledge import Calibration
-from willitrun.records.results import Evidence, MemoryEstimate, Reason, SpeedEstimate, Term, Tier
+from willitrun.records.results import Bound, Evidence, MemoryEstimate, Reason, SpeedEstimate, Term, Tier
 from willitrun.units import format_bytes, format_duration
 
 __all__ = ["offload_reason", "offloaded_tier", "pack_diffusion_speed", "speed_reasons"]
@@ -138,6 +138,7 @@ def pack_diffusion_speed(
     seconds = interval_of(calibration, task, level, float(speed.seconds[0]), inverse=True)
     steps_per_s = interval_of(calibration, task, level, float(speed.iterations_per_s[0]))
     used = list(dict.fromkeys((calibration.id, VISION)))
+    bound: Bound = speed.bound[0]  # type: ignore[assignment]
     inputs: dict[str, float | int | str] = {
         "steps": stages.steps,
         "batch_size": pipeline.batch,
@@ -149,7 +150,7 @@ def pack_diffusion_speed(
         images_per_s=Interval(batch / seconds.high, batch / seconds.best, batch / seconds.low),
         seconds_per_image=seconds.scale(1.0 / batch),
         iterations_per_s=steps_per_s,
-        bound=speed.bound[0],
+        bound=bound,
         evidence=evidence,
         support=f"{task}/{level}",
         terms=tuple(

@@ -24,7 +24,7 @@ from willitrun.kernels.operators import BOUNDS, TERMS, predict_images
 from willitrun.kernels.overheads import MemoryRange, scale_range
 from willitrun.kernels.training import training_states
 from willitrun.records.recipes import Placement
-from willitrun.records.results import Bound, Reason, SpeedEstimate, Term
+from willitrun.records.results import Bound, Evidence, Reason, SpeedEstimate, Term
 from willitrun.records.traces import OperatorTrace
 from willitrun.units import format_duration
 
@@ -174,7 +174,7 @@ def _speed(
     found = predict_images(work, rates, asked, graph_coefficients(catalog))
     support = support_of(request, view.device_ids, SPEED)
     # Measurements near by are of inference.
-    evidence = "estimated" if support.evidence == "estimated" else "calibrated"
+    evidence: Evidence = "estimated" if support.evidence == "estimated" else "calibrated"
     rate = interval_of(calibration, "train", support.level, float(found.images_per_s[0]))
     step = interval_of(calibration, "train", support.level, float(found.seconds[0]), inverse=True)
     bound: Bound = BOUNDS[int(found.bound[0])]  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from willitrun.estimators.requests import (
     with_quantization_checked,
     with_runtime_checked,
 )
-from willitrun.estimators.workloads import GRAPH_TASKS, LLM_TASKS
+from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.records.presentation import format_field
@@ -27,6 +27,7 @@ _ORDER = {"will-not-run": 0, "unknown": 0, "offload": 1, "tight": 2, "comfortabl
 _KINDS = (
     "runtime",
     "quantization",
+    "offload",
     "kv-type",
     "context",
     "batch",
@@ -130,6 +131,9 @@ def _candidates(request: Request, *, stuck: bool) -> Iterator[Candidate]:
     elif request.model.task in GRAPH_TASKS:
         yield from _count_changes(request, "batch_size")
         yield from _graph_changes(request)
+    elif request.model.task in DIFFUSION_TASKS:
+        yield from _count_changes(request, "batch_size")
+        yield from _pipeline_changes(request)
     yield from _hardware_changes(request)
 
 
@@ -235,6 +239,34 @@ def _graph_changes(request: Request) -> Iterator[Candidate]:
     if load.execution == "eager":
         changed = replace(request, workload=load.model_copy(update={"execution": "compile"}))
         yield Candidate("execution", "Use torch.compile", changed, {"execution": "compile"})
+
+
+def _pipeline_changes(request: Request) -> Iterator[Candidate]:
+    """The denoiser in fewer bits, the decoder in tiles, whole components or layers in host memory."""
+    current = request.quantization
+    for name in ("fp8", "nf4"):
+        changed = with_quantization_checked(request, name)
+        if changed is None or changed.blockers or current is None or changed.quantization is None:
+            continue
+        if changed.quantization.quality_rank < current.quality_rank:
+            yield Candidate(
+                "quantization",
+                f"Use {changed.quantization.name} for the denoiser",
+                changed,
+                {"quantization": name},
+            )
+    runtime = request.runtime
+    if not runtime.vae_tiling:
+        tiled = runtime.model_copy(update={"vae_tiling": True})
+        yield Candidate("offload", "Decode in tiles", replace(request, runtime=tiled), {"vae_tiling": True})
+    if request.profile.cpu_offload == "components" and runtime.offload == "none":
+        moved = runtime.model_copy(update={"offload": "model"})
+        yield Candidate(
+            "offload",
+            "Keep components that wait in host memory",
+            replace(request, runtime=moved),
+            {"offload": "model"},
+        )
 
 
 @lru_cache(maxsize=32)

@@ -69,7 +69,7 @@ def _backend(text: str) -> str | None:
 def _number(row: Mapping[str, Any], name: str, place: str, *, default: float | None = None) -> float:
     value = row.get(name, default)
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError):
         raise fail(place, f"{name} is {value!r}.", "Pass rows as llama-bench wrote them.") from None
 

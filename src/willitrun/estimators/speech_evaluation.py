@@ -66,7 +66,11 @@ def _recogniser(request: Request) -> Ready:
         placement=Placement(strategy="cpu" if view.row.on_host else "single"),
         reasons=(reason, bound, *view.reasons),
         cites=(),
-        calibrations=("llm-speed", "memory", "system-reserve"),
+        calibrations=tuple(
+            name
+            for name in ("llm-speed", "speech-speed", "memory", "system-reserve")
+            if name in request.catalog.calibrations
+        ),
         memory=memory,
         speed=speed,
     )

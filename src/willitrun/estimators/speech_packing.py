@@ -15,11 +15,11 @@ from willitrun.units import format_duration
 
 __all__ = ["pack_transcription"]
 
-CALIBRATION = "llm-speed"
+CALIBRATION, SPEECH = "llm-speed", "speech-speed"
 
 
 def _factors(request: Request) -> tuple[float, float]:
-    """The widest of the language models' intervals: no measurement of speech has been fitted."""
+    """The widest of the language models' intervals: too few measurements of speech for one of its own."""
     calibration = request.catalog.calibrations[CALIBRATION]
     widest = LEVELS.index("unseen-class")
     pairs = [interval_factors(calibration, task)[widest] for task in ("decode", "prefill")]
@@ -31,6 +31,8 @@ def pack_transcription(
 ) -> tuple[SpeedEstimate, Reason]:
     """Real-time factor with terms that sum to the seconds of all recordings, and what binds it."""
     step = decoding.speed
+    records = request.catalog.calibrations
+    slowdown = records[SPEECH].coefficients["slowdown"] if SPEECH in records else 1.0
     found = time_transcription(
         float(encoding.speed.prefill_s[0]),
         float(step.step_s[0]),
@@ -39,6 +41,7 @@ def pack_transcription(
         windows=load.windows,
         at_once=load.at_once,
         tokens_per_window=load.tokens,
+        slowdown=slowdown,
     )
     low, high = _factors(request)
     best = float(found.real_time_factor)
@@ -51,14 +54,15 @@ def pack_transcription(
         "encoder_positions": load.positions,
         "tokens_per_window": load.tokens,
         "audio_s": load.audio_s * load.recordings,
+        "slowdown": slowdown,
     }
-    cites = (CALIBRATION, *view.cites)
+    cites = (CALIBRATION, SPEECH, *view.cites)
     terms = [
         Term.model_construct(
             name="encoder",
             value=encoder_s,
             unit="s",
-            equation="windows x prefill of one window's positions",
+            equation="slowdown x windows x prefill of one window's positions",
             inputs=inputs,
             cites=cites,
             evidence="calibrated",
@@ -68,7 +72,7 @@ def pack_transcription(
                 name=f"decoder {name}",
                 value=repeats * float(values[0]),
                 unit="s",
-                equation="groups of windows x tokens per window x the same term of one decoding step",
+                equation="slowdown x groups of windows x tokens per window x the same term of one decoding step",
                 inputs={},
                 cites=(CALIBRATION,),
                 evidence="calibrated",

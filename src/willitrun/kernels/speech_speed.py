@@ -3,11 +3,11 @@
 ::
 
     windows = recordings x ceil(audio / window)          groups = ceil(windows / at once)
-    t = windows x encoder + groups x tokens x decoder step
+    t = slowdown x (windows x encoder + groups x tokens x decoder step)
     real-time factor = recordings x audio / t
 
 The encoder is compute-bound, so its time grows with windows whatever is batched; one decoder step serves all windows
-of a group. Silence, timestamps' second passes and beams are not counted.
+of a group. What a loop over windows adds to that is one calibrated factor.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def time_transcription(
     windows: ArrayLike,
     at_once: ArrayLike,
     tokens_per_window: ArrayLike,
+    slowdown: ArrayLike = 1.0,
 ) -> Transcription:
     """Time and real-time factor of recordings.
 
@@ -80,6 +81,8 @@ def time_transcription(
         Windows of all recordings (`count_windows`), and how many are decoded together.
     tokens_per_window
         Tokens generated for a window.
+    slowdown
+        Calibrated factor on the time: windows that overlap, second attempts, timestamps, features.
 
     Examples
     --------
@@ -89,8 +92,9 @@ def time_transcription(
     """
     count = np.asarray(windows, dtype=np.float64)
     groups = np.ceil(count / np.asarray(at_once, dtype=np.float64))
-    encoder = count * np.asarray(encoder_window_s, dtype=np.float64)
-    repeats = groups * np.asarray(tokens_per_window, dtype=np.float64)
+    factor = np.asarray(slowdown, dtype=np.float64)
+    encoder = factor * count * np.asarray(encoder_window_s, dtype=np.float64)
+    repeats = factor * groups * np.asarray(tokens_per_window, dtype=np.float64)
     seconds = encoder + repeats * np.asarray(decoder_step_s, dtype=np.float64)
     heard = np.asarray(audio_s, dtype=np.float64) * np.asarray(recordings, dtype=np.float64)
     return Transcription(seconds, heard / seconds, encoder, np.asarray(repeats))

@@ -220,6 +220,20 @@ def small_pages() -> None:
     )])  # fmt: skip
 
 
+def accuracy() -> None:
+    """The reports that ``make accuracy`` writes, as they are."""
+    folder = Path(__file__).resolve().parent.parent / "accuracy"
+    names = []
+    for part in ("memory", "speed", "vision"):
+        for file in sorted((folder / part).glob("*.md")):
+            text = file.read_text("utf-8")
+            title = [] if text.startswith("# ") else [f"# Accuracy of {part}", ""]
+            write(f"accuracy/{part}.md", [*title, text])
+            names.append(part)
+    lines = ["# Accuracy", "", "Prediction against measurement, out of sample unless a table says otherwise.", ""]
+    write("accuracy/index.md", [*lines, "```{toctree}", ":maxdepth: 1", "", *names, "```"])
+
+
 def main() -> None:
     """All pages."""
     shutil.rmtree(OUT, ignore_errors=True)
@@ -228,6 +242,7 @@ def main() -> None:
     hardware()
     models()
     small_pages()
+    accuracy()
 
 
 if __name__ == "__main__":

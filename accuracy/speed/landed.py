@@ -17,6 +17,7 @@ from accuracy.speed.library_work import quantization_of
 from willitrun import Runtime, WillItRunError, Workload, estimate_speed
 
 RUNTIMES = {
+    "llamafile/localscore": "llamafile",
     "llama.cpp": "llama.cpp",
     "ollama": "ollama",
     "vllm": "vllm",

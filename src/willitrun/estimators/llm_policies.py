@@ -26,6 +26,7 @@ ENGINES = {
 # Physical batch of a prefill where nobody sets it: n_ubatch of llama.cpp, max_num_batched_tokens of servers.
 _MICROBATCH = {
     "llama.cpp": 512,
+    "llamafile": 512,
     "mlx": 2048,
     "vllm": 8192,
     "sglang": 8192,

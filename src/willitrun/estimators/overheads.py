@@ -24,7 +24,7 @@ __all__ = ["CALIBRATION", "allocator_factors", "block_buffers", "runtime_overhea
 
 CALIBRATION = "memory"
 # Engines that allocate like another one.
-_LIKE = {"sglang": "vllm", "tensorrt-llm": "vllm", "transformers": "pytorch", "diffusers": "pytorch",
+_LIKE = {"llamafile": "llama.cpp", "sglang": "vllm", "tensorrt-llm": "vllm", "transformers": "pytorch", "diffusers": "pytorch",
          "comfyui": "pytorch", "exllama": "pytorch", "onnxruntime": "pytorch", "tensorrt": "pytorch",
          "openvino": "pytorch", "mlx": "llama.cpp"}  # fmt: skip
 DEFAULT_MAX_NUM_SEQS = 256

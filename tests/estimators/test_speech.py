@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from willitrun import Workload, assess, estimate_memory
+from willitrun import Workload, assess, estimate_memory, plan
 
 GIB = 2**30
 
@@ -106,3 +106,21 @@ def test_texts_per_second_is_the_headline_and_grows_with_batch() -> None:
     assert many.samples_per_s.best > one.samples_per_s.best
     assert rate.best * 128 == pytest.approx(many.prefill_tokens_per_s.best)  # type: ignore[union-attr]
     assert sum(term.value for term in many.terms) == pytest.approx(32 / many.samples_per_s.best)
+
+
+def test_a_sweep_of_encoders_and_recognisers_says_what_the_scalar_door_says() -> None:
+    for model, loads in (
+        ("bge-m3", [Workload(batch_size=1, prompt_tokens=64), Workload(batch_size=32, prompt_tokens=128)]),
+        ("whisper-large-v3", [Workload(batch_size=1), Workload(audio_s=60.0, batch_size=2)]),
+    ):
+        table = plan(models=[model], machines=["rtx-4090"], workloads=loads).to_dict()
+        for number, load in enumerate(loads):
+            verdict = assess(model, "rtx-4090", load)
+            assert verdict.memory is not None
+            assert verdict.speed is not None
+            name, rate = verdict.speed.headline() or ("", None)
+            assert rate is not None
+            assert table["total_bytes"][number] == verdict.memory.total_bytes.best
+            assert table["kv_cache_bytes"][number] == verdict.memory.kv_cache_bytes.best
+            assert table[name][number] == pytest.approx(rate.best, rel=1e-9)
+            assert table[f"{name}_low"][number] == pytest.approx(rate.low, rel=1e-9)

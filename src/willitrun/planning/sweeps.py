@@ -28,7 +28,7 @@ ALL_BOUNDS = ("", *BOUNDS, "input", "disk")
 BYTES = ("weights_bytes", "kv_cache_bytes", "state_bytes", "activation_bytes", "overhead_bytes", "total_bytes",
          "total_bytes_low", "total_bytes_high", "host_bytes", "available_bytes")  # fmt: skip
 RATES = ("decode_tokens_per_s", "throughput_tokens_per_s", "prefill_tokens_per_s", "time_to_first_token_s",
-         "images_per_s")  # fmt: skip
+         "images_per_s", "samples_per_s", "real_time_factor")  # fmt: skip
 
 
 def run_sweep(
@@ -229,7 +229,10 @@ def _store_rates(
         either = either**near.output_narrowing
         of_prefill, of_wait = of_prefill**near.prefill_narrowing, of_wait**near.prefill_narrowing
     plain = {"prefill_tokens_per_s": (prefill, of_prefill)}
-    if not encoder:
+    if encoder:
+        texts_per_s = plain["prefill_tokens_per_s"][0] / block.load.prompt_tokens
+        plain["samples_per_s"] = (texts_per_s, plain["prefill_tokens_per_s"][1])
+    else:
         plain |= {
             "decode_tokens_per_s": (output, either),
             "throughput_tokens_per_s": (throughput, either),
@@ -267,7 +270,13 @@ def _scalar_rows(
         out["blocked_by"][row] = blocked.index(code)
         memory, speed = found.memory_estimate(), found.speed_estimate()
         if memory is not None:
-            for name in ("weights_bytes", "activation_bytes", "overhead_bytes", "host_bytes"):
+            for name in (
+                "weights_bytes",
+                "kv_cache_bytes",
+                "activation_bytes",
+                "overhead_bytes",
+                "host_bytes",
+            ):
                 out[name][row] = round(getattr(memory, name).best)
             for suffix, bound in (("", "best"), ("_low", "low"), ("_high", "high")):
                 out[f"total_bytes{suffix}"][row] = round(getattr(memory.total_bytes, bound))

@@ -40,6 +40,8 @@ def format_field(name: str, value: float) -> str:
         return f"{value:.0f} W"
     if name.endswith("_j_per_unit"):
         return f"{value:.3g} J"
+    if name == "real_time_factor":
+        return f"{value:.3g} times real time"
     return f"{value:,.6g}"
 
 

@@ -21,7 +21,9 @@ from willitrun import (
     assess,
     describe_machine,
     estimate_memory,
+    explain,
     load_catalog,
+    plan,
 )
 from willitrun.estimators.remedies import _KINDS
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
@@ -605,3 +607,34 @@ def test_a_dataset_without_counts_adds_no_pass() -> None:
     verdict = assess("resnet-50", "rtx-3060-12gb", Workload(dataset="imagenette"))
     assert verdict.feasible
     assert "dataset-pass" not in {reason.code for reason in verdict.reasons}
+
+
+@pytest.mark.parametrize("execution", ["compile", "tensorrt", "onnxruntime", "openvino", "coreml"])
+@pytest.mark.parametrize("machine", ["ddr5-5600-dual", "rtx-4090"])
+def test_ways_of_execution_that_nobody_measured_have_no_speed(machine: str, execution: str) -> None:
+    load = Workload(execution=execution, batch_size=8)
+    verdict = assess("resnet-50", machine, load)
+    assert verdict.feasible
+    assert verdict.memory is not None
+    assert verdict.speed is not None
+    codes = {reason.code for reason in verdict.reasons}
+    measured = verdict.speed.images_per_s is not None
+    assert ("speed-not-modelled" in codes) != measured
+    assert (verdict.practical is None) != measured
+    row = plan(models=["resnet-50"], machines=[machine], workloads=[load]).row(0)
+    assert row["tier"] == verdict.tier
+    assert (row["images_per_s"] == row["images_per_s"]) == measured
+    assert explain(verdict).text()
+
+
+@pytest.mark.parametrize("model", sorted(load_catalog().models)[::97])
+def test_any_model_gets_a_verdict(model: str) -> None:
+    for machine in ("rtx-3060-12gb", "m3-max-40gpu", "ddr5-5600-dual"):
+        verdict = assess(model, machine)
+        assert verdict.tier in ("comfortable", "tight", "offload", "will-not-run", "unknown")
+        assert verdict.reasons
+        assert all(reason.see for reason in verdict.reasons)
+        assert explain(verdict).steps
+        assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+        if verdict.memory is not None:
+            assert sum(term.value for term in verdict.memory.terms) == verdict.memory.total_bytes.best

@@ -396,8 +396,16 @@ class EvaluatedGraph:
         """Key of the calibration's intervals."""
         return PROFILES[self.prepared.profile].removesuffix("-nhwc")
 
-    def headline(self) -> tuple[str, Interval]:
-        """Images per second."""
+    @cached_property
+    def is_calibrated(self) -> bool:
+        """Whether runs of this way of execution were measured: without them there is no interval."""
+        intervals = self.request.catalog.calibrations[CALIBRATION].intervals
+        return any(name.startswith(f"{self.interval_task()}/") for name in intervals)
+
+    def headline(self) -> tuple[str, Interval] | None:
+        """Images per second; None where nothing of the kind was measured."""
+        if not self.is_calibrated:
+            return None
         calibration = self.request.catalog.calibrations[CALIBRATION]
         best = float(self.block.speed.images_per_s[self.place])
         shift = self.support.shift("images")

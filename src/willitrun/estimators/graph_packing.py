@@ -100,7 +100,10 @@ def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
 def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
     """The speed estimate of one row, for as long as it fits: whether it does is the memory's question."""
     speed, place, row = found.block.speed, found.place, found.prepared
-    _, rate = found.headline()
+    head = found.headline()
+    if head is None:
+        return SpeedEstimate.model_construct(notes=(_not_measured(found),))
+    rate = head[1]
     batch = found.request.workload.batch_size or 1
     bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
     inputs: dict[str, float | int | str] = {
@@ -136,6 +139,16 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
     )
 
 
+def _not_measured(found: EvaluatedGraph) -> Reason:
+    load = found.request.workload
+    where = "a CPU" if found.prepared.view.row.on_host else "an accelerator"
+    return Reason(
+        code="speed-not-modelled",
+        message=f"No measurements of {load.execution} on {where} are in the calibration data, so speed has no interval.",
+        numbers={"execution": str(load.execution)},
+    )
+
+
 def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     """Why this tier, and what binds the speed."""
     layout, place, row = found.block.layout, found.place, found.prepared
@@ -155,8 +168,10 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
             code="does-not-fit", message=f"It needs {need} and {have} are available.", numbers=numbers
         )
     reasons = [fit]
-    if tier < 2:
+    if tier < 2 or found.request.blockers:
         return reasons
+    if not found.is_calibrated:
+        return [*reasons, _not_measured(found)]
     bound = BOUNDS[int(found.block.speed.bound[place])]
     step = float(found.block.speed.seconds[place]) / found.support.shift("images").factor
     batch = found.request.workload.batch_size or 1

@@ -638,3 +638,30 @@ def test_any_model_gets_a_verdict(model: str) -> None:
         assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
         if verdict.memory is not None:
             assert sum(term.value for term in verdict.memory.terms) == verdict.memory.total_bytes.best
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        Placement(split=(1.0, 2.0)),
+        Placement(tp=2),
+        Placement(tp=3),
+        Placement(pp=2),
+        Placement(dp=2),
+        Placement(gpu_layers=5),
+        Placement(gpu_layers=10**6),
+        Placement(cpu_moe_layers=4),
+        "cpu",
+        "layer",
+        "tensor",
+        "expert",
+    ],
+    ids=str,
+)
+def test_placements_are_judged_and_travel(placement: Placement | str) -> None:
+    for model, runtime in (("llama-3.1-8b", "llama.cpp"), ("qwen3-30b-a3b", "vllm"), ("bge-m3", "vllm")):
+        verdict = assess(model, ["rtx-3090"] * 3, runtime=runtime, placement=placement)
+        assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+        assert all(reason.see for reason in verdict.reasons)
+        assert verdict.memory is not None
+        assert sum(term.value for term in verdict.memory.terms) == verdict.memory.total_bytes.best

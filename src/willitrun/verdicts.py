@@ -193,12 +193,12 @@ def _inputs(request: Request, found: Evaluated) -> Inputs:
         accelerators=tuple(device.accelerator.id for device in machine.accelerators) if machine else (),
         workload={
             name: value
-            for name, value in request.workload.model_dump().items()
+            for name, value in request.workload.model_dump(mode="json").items()
             if value is not None and value != Workload.model_fields[name].default
         },
         quantization=request.quantization.id if request.quantization else None,
-        runtime=request.runtime.model_dump(exclude_none=True),
-        placement=found.placement.model_dump(exclude_none=True),
+        runtime=request.runtime.model_dump(mode="json", exclude_none=True),
+        placement=found.placement.model_dump(mode="json", exclude_none=True),
         memory=request.memory,
         defaulted=request.defaulted,
     )

@@ -25,7 +25,9 @@ CATEGORIES = {
     "formats", "gpu-architecture", "hardware", "memory", "model-architecture", "operating-systems-and-drivers",
     "performance", "quantization", "runtimes", "serving", "speech", "training-and-fine-tuning",
 }  # fmt: skip
-LANGUAGE_TASKS = {"text-generation", "image-text-to-text", "text-to-speech"}
+LANGUAGE_TASKS = {
+    "text-generation", "image-text-to-text", "text-to-speech", "feature-extraction", "text-ranking", "fill-mask",
+}  # fmt: skip
 VISION_TASKS = {
     "image-classification", "image-feature-extraction", "object-detection", "image-segmentation",
     "pose-estimation", "oriented-detection", "zero-shot-image-classification",

@@ -10,12 +10,14 @@ The names below are loaded on first use (PEP 562), so that importing the package
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from willitrun._version import __version__
 
+# A constant that type checkers take for true: importing `typing` would double the cost of this import.
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from willitrun.catalog import Catalog, load_catalog
     from willitrun.checkpoints.descriptions import describe_model
     from willitrun.checkups import doctor
@@ -167,6 +169,8 @@ def __getattr__(name: str) -> Any:
     module = _EXPORTS.get(name)
     if module is None:
         raise AttributeError(f"module 'willitrun' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"willitrun.{module}"), name)
     globals()[name] = value
     return value

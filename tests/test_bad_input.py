@@ -88,6 +88,7 @@ def test_ambiguous_names_list_candidates() -> None:
         (lambda: assess(CHAT, CARD, Workload(steps=20)), r"'steps'"),
         (lambda: assess("resnet-50", CARD, Workload(concurrency=4)), r"'concurrency'.*'batch_size'"),
         (lambda: assess("resnet-50", CARD, Workload(context_tokens=4096)), r"'context_tokens'"),
+        (lambda: assess("resnet-50", CARD, Workload(images=2)), r"'images'.*'batch_size'"),
         (lambda: assess(CHAT, CARD, Workload(task="image-classification")), r"does text-generation"),
         (lambda: assess(CHAT, CARD, Workload(dataset="imagenet-1k")), r"for image-classification"),
         (lambda: assess("resnet-50", CARD, Workload(split="validation")), r"no dataset is named"),

@@ -285,6 +285,22 @@ def test_every_code_in_the_source_is_explained() -> None:
         assert known, code
 
 
+@pytest.mark.parametrize("task", ["text-generation", "feature-extraction", "image-classification"])
+def test_reasons_that_need_no_picture_and_no_chat_are_for_everybody(task: str) -> None:
+    """A context too long is a question to encoders too, and tensor parallelism divides their heads."""
+    catalog = load_catalog()
+    of_language = {"context-above-trained-maximum", "tensor-parallel-does-not-divide"}
+    for row in catalog.reasons.values():
+        if row.code in of_language:
+            assert (task in row.tasks) == (task != "image-classification"), row.code
+
+
+def test_an_encoder_is_told_of_its_trained_maximum() -> None:
+    verdict = assess("bge-m3", "rtx-4090", Workload(context_tokens=131072))
+    assert verdict.reasons[0].code == "context-above-trained-maximum"
+    assert verdict.reasons[0].see
+
+
 def test_reasons_are_coded_and_carry_their_numbers() -> None:
     for verdict in tiers_seen():
         assert verdict.reasons

@@ -112,7 +112,14 @@ def test_comfortable_leaves_five_percent_at_the_high_end() -> None:
 
 
 def test_small_devices_keep_256_mib() -> None:
-    small = {"repeating": GIB // 4, "output": 0, "embedding": 0, "kv_cache": 0, "activation": 0, "overhead": 0}
+    small = {
+        "repeating": GIB // 4,
+        "output": 0,
+        "embedding": 0,
+        "kv_cache": 0,
+        "activation": 0,
+        "overhead": 0,
+    }
     need = GIB // 4
     assert tier(place(demand(**small), room(need + MINIMUM_HEADROOM_BYTES))) == "comfortable"
     assert tier(place(demand(**small), room(need + MINIMUM_HEADROOM_BYTES - 1))) == "tight"
@@ -125,7 +132,9 @@ def test_offload_moves_experts_first_and_no_more_than_needed() -> None:
     assert int(found.host_layers[0]) == 0
     assert int(found.host_moe_layers[0]) == 12
     one_less = place(mixture, room(16 * GIB, offload=OFFLOAD_EXPERTS, cpu_moe_layers=11))
-    assert int(one_less.host_layers[0]) > 0, "eleven layers of experts are not enough: a whole layer has to follow"
+    assert int(one_less.host_layers[0]) > 0, (
+        "eleven layers of experts are not enough: a whole layer has to follow"
+    )
 
 
 def test_a_full_host_is_told_apart() -> None:

@@ -167,9 +167,12 @@ def _refuse_foreign_fields(model: Model, given: Workload) -> None:
         allowed -= {"images", "image_size"}
     for name in given.model_fields_set - allowed:
         if getattr(given, name) not in (None, Workload.model_fields[name].default):
+            pictures = name == "images" and model.task in GRAPH_TASKS | DIFFUSION_TASKS
             raise InvalidWorkloadError(
                 f"{model.name} does {model.task}, which has no {name!r}.",
-                hint=_INSTEAD.get(name, f"Leave {name} out."),
+                hint=_INSTEAD["concurrency" if pictures else name]
+                if name in _INSTEAD
+                else f"Leave {name} out.",
             )
 
 

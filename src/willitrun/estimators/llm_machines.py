@@ -18,7 +18,7 @@ __all__ = ["MachineRow", "WorkloadRow", "machine_row", "select_devices", "worklo
 UNLIMITED = math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MachineRow:
     """Rates of a machine as one device group [bytes/s, FLOP/s, s] and level codes; NaN: no such path."""
 
@@ -46,7 +46,7 @@ class MachineRow:
     total_memory: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class WorkloadRow:
     """One LLM workload."""
 

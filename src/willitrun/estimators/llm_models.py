@@ -17,7 +17,7 @@ from willitrun.records.recipes import Quantization
 __all__ = ["ModelRow", "model_row"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ModelRow:
     """One model at one format. Bytes are integers; widths and counts are elements summed over layers."""
 
@@ -71,7 +71,7 @@ class ModelRow:
     element_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _Weights:
     embedding: int
     output_matrix: int

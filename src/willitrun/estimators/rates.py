@@ -29,7 +29,7 @@ DIRECT_HOP_S, PCIE_HOP_S = 4e-6, 20e-6
 POWER_EXPONENT = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class DeviceRates:
     """Rates of one device, NaN where it has no such path [bytes/s, FLOP/s, s], and its level names."""
 

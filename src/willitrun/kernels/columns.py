@@ -22,7 +22,7 @@ def _dtypes(kind: Hashable) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, codes[str(field.type)]) for field in fields(kind))  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Columns:
     """Columns of one kind of row by field name; every array has shape (n,)."""
 

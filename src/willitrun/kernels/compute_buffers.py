@@ -32,7 +32,7 @@ MASK_BYTES_BEFORE_8200 = 6
 """Until about build 8200: the float32 mask and its float16 copy."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BufferShape:
     """Widths of a model's graph; int64 scalars or arrays of one shape.
 

@@ -22,7 +22,7 @@ __all__ = ["GraphBlock", "GraphMemory", "assess_graphs", "graph_demand"]
 IntArray = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GraphMemory:
     """What a graph keeps in memory; int64 columns of shape (n,).
 
@@ -45,7 +45,7 @@ class GraphMemory:
     """How much more than the live peak an allocator and workspaces may take [1]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GraphBlock:
     """Results of a block."""
 

@@ -69,7 +69,7 @@ class RuntimePolicy:
     codes: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Parallelism:
     """Ranks, stages, data groups and expert shards, int64 of shape (n,), and the split of memory."""
 
@@ -81,7 +81,7 @@ class Parallelism:
     cpu_moe_layers: IntArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Buffers:
     """Activations (compute buffers) and runtime overhead, int64 of shape (n, devices) or (n, 1) [bytes].
 
@@ -97,7 +97,7 @@ class Buffers:
     host: IntArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LlmBlock:
     """Results of a block. ``kv_copies`` are bytes that tensor parallelism adds by repeating the cache."""
 

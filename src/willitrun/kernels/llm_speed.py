@@ -28,7 +28,7 @@ IntArray = NDArray[np.int64]
 __all__ = ["BOUNDS", "LlmSpeed", "predict"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LlmSpeed:
     """Predicted speed as columns.
 

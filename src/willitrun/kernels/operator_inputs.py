@@ -22,7 +22,7 @@ PROFILES = (
 """How a graph is executed; ``engine`` is an ahead-of-time compiler (TensorRT, AITemplate, MIGraphX)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class DeviceRates:
     """What one device can do in the chosen precision; arrays of shape (rows,).
 
@@ -63,7 +63,7 @@ class DeviceRates:
     link_bytes_per_s: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ImageLoad:
     """What is asked of the device; arrays of shape (rows,).
 
@@ -99,7 +99,7 @@ class ImageLoad:
     log_residual: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OperatorCoefficients:
     """Fitted efficiencies, by profile (rows) and operator class (columns) or by profile alone.
 

@@ -83,7 +83,7 @@ def class_name(kind: str, flops: float, act_elements: float) -> str:
     return f"{kind}.{'lo' if intensity < low else 'mid' if intensity < high else 'hi'}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OperatorWork:
     """Work of one forward pass, per image, rows x classes.
 

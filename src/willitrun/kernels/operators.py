@@ -66,7 +66,7 @@ _BLOCK = 1024  # rows; the work arrays of a block stay in the second-level cache
 _TINY = 1e-30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ImageSpeed:
     """Speed of a batch; arrays of shape (rows,), terms (rows, ``len(TERMS)``).
 

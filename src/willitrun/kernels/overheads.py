@@ -24,7 +24,7 @@ __all__ = [
 Int64Array = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MemoryRange:
     """Low, best and high estimate of a number of bytes, as int64 arrays of one shape."""
 

@@ -30,7 +30,7 @@ LAYER_SPLIT, TENSOR_SPLIT = range(2)
 OFFLOAD_NONE, OFFLOAD_LAYERS, OFFLOAD_EXPERTS = range(3)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Demand:
     """What the model needs, all int64 [bytes] of shape (n,) unless stated.
 
@@ -61,7 +61,7 @@ class Demand:
     kv_heads: IntArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Room:
     """What the machine offers. ``available`` is int64 of shape (n, devices), 0 where there is no device."""
 
@@ -77,7 +77,7 @@ class Room:
     """Layers with their experts on the host, or -1 where the engine decides."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Layout:
     """Bytes by device, shape (n, devices) unless stated, and the tier, shape (n,)."""
 

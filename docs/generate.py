@@ -230,7 +230,12 @@ def accuracy() -> None:
             title = [] if text.startswith("# ") else [f"# Accuracy of {part}", ""]
             write(f"accuracy/{part}.md", [*title, text])
             names.append(part)
-    lines = ["# Accuracy", "", "Prediction against measurement, out of sample unless a table says otherwise.", ""]
+    lines = [
+        "# Accuracy",
+        "",
+        "Prediction against measurement, out of sample unless a table says otherwise.",
+        "",
+    ]
     write("accuracy/index.md", [*lines, "```{toctree}", ":maxdepth: 1", "", *names, "```"])
 
 

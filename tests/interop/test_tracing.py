@@ -57,7 +57,9 @@ def test_autocast_casts_weights_and_keeps_norms_wide() -> None:
     trace = trace_module(model, torch.empty(1, 10, 64))
     cast = trace.summary["cast"]
     assert cast["weight_elements"] == 2 * 2 * (64 * 64 + 64)
-    assert trace.summary["ln"]["act32_elements"] == 10 * 64  # written wide; what it reads was half before the cast
+    assert (
+        trace.summary["ln"]["act32_elements"] == 10 * 64
+    )  # written wide; what it reads was half before the cast
     assert trace.n_ops == 3  # casts are counted in their class only
 
 

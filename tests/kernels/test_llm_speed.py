@@ -354,9 +354,7 @@ def test_intervals_widen_with_distance(calibration: dict[str, Any]) -> None:
     for phase in ("decode", "prefill", "tpot", "ttft"):
         rows = [calibration["intervals"][f"{phase}/{tier}"] for tier in tiers]
         assert all(row["low"] < 1.0 < row["high"] for row in rows)
-        assert all(
-            a["low"] >= b["low"] and a["high"] <= b["high"] for a, b in pairwise(rows)
-        )
+        assert all(a["low"] >= b["low"] and a["high"] <= b["high"] for a, b in pairwise(rows))
 
 
 def test_half_of_a_70b_in_dual_channel_memory_is_slow(calibration: dict[str, Any]) -> None:

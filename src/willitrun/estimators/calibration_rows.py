@@ -253,7 +253,7 @@ def _compare_graphs(members: list[tuple[int, Measurement, Request]]) -> list[tup
     for place, (number, measurement, row) in enumerate(rows):
         weights, room = int(block.weights[place]), row.view.row.total_memory
         refused = _overweight(weights, room) or _implausible(
-            2.0 * row.trace.macs * measurement.value, max(row.peaks), "arithmetic peak"
+            2.0 * row.trace.macs * measurement.value, row.fastest_peak, "arithmetic peak"
         )
         if refused:
             results.append((number, _refuse(measurement, refused)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -14,20 +13,21 @@ from willitrun.errors import MissingDataError
 from willitrun.estimators.datasets import dataset_reasons, decode_rate
 from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
+from willitrun.estimators.graph_rates import (
+    PRECISION_BYTES,
+    graph_coefficients,
+    graph_rates,
+    profile_of,
+    trace_work,
+    vision_scales,
+)
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.overheads import allocator_factors, runtime_overhead
-from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, interval_of, support_of
 from willitrun.intervals import Interval
 from willitrun.kernels.graph_block import GraphBlock, GraphMemory, assess_graphs
-from willitrun.kernels.operator_inputs import (
-    PROFILES,
-    DeviceRates,
-    ImageLoad,
-    OperatorCoefficients,
-    resolve_coefficients,
-)
+from willitrun.kernels.operator_inputs import PROFILES, DeviceRates, ImageLoad
 from willitrun.kernels.operator_residuals import (
     RESIDUAL_OF_PROFILE,
     ResidualTable,
@@ -36,29 +36,13 @@ from willitrun.kernels.operator_residuals import (
 )
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.placement import TIERS
-from willitrun.records.accelerators import Accelerator
-from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
 from willitrun.records.traces import OperatorTrace
 
-__all__ = ["EvaluatedGraph", "evaluate_graphs", "precision_peaks", "profile_of"]
+__all__ = ["EvaluatedGraph", "PreparedGraph", "evaluate_graphs", "prepare_graph", "run_graphs"]
 
 CALIBRATION = "vision-speed"
-
-# Bytes per activation element, per element that stays wide under autocast, per weight element.
-PRECISION_BYTES = {
-    "amp-fp16": (2, 4, 4),
-    "amp-bf16": (2, 4, 4),
-    "fp16": (2, 2, 2),
-    "bf16": (2, 2, 2),
-    "fp32": (4, 4, 4),
-    "fp32-strict": (4, 4, 4),
-    "tf32": (4, 4, 4),
-    "int8": (1, 1, 1),
-    "fp8": (1, 1, 1),
-}
-_ENGINES = {"tensorrt", "onnxruntime", "openvino", "coreml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +53,17 @@ class PreparedGraph:
     trace: OperatorTrace
     view: MachineView
     profile: int
-    peaks: tuple[float, float, float]
-    units: float
-    clock_hz: float
-    power_w: float
-    cache_bytes: float
-    compute_scale: float
-    memory_scale: float
-    host_scale: float
+    rates: DeviceRates
     overhead: tuple[int, int, int]
     allocator_share: float
     decode_per_s: float
     has_trace: bool
 
-
-@lru_cache(maxsize=8)
-def _coefficients(catalog: Catalog) -> OperatorCoefficients:
-    calibration = catalog.calibrations[CALIBRATION]
-    return resolve_coefficients(calibration.coefficients, calibration.levels)
-
-
-@lru_cache(maxsize=2048)
-def _work(trace_key: tuple[str, int], catalog: Catalog) -> OperatorWork:
-    trace = catalog.traces.find(*trace_key)
-    assert trace is not None
-    return OperatorWork.from_summary(trace.classes)
+    @property
+    def fastest_peak(self) -> float:
+        """The highest arithmetic peak that the precision may use [FLOP/s]."""
+        rates = self.rates
+        return float(max(rates.conv_flops_per_s[0], rates.gemm_flops_per_s[0], rates.vector_flops_per_s[0]))
 
 
 @lru_cache(maxsize=8)
@@ -104,73 +74,18 @@ def _residuals(catalog: Catalog) -> ResidualTable:
 @lru_cache(maxsize=4096)
 def log_residual(catalog: Catalog, architecture: str, image_size: int, profile: str) -> float:
     """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
-    features = work_features(_work((architecture, image_size), catalog))
+    work = trace_work(catalog, architecture, image_size)
+    assert work is not None
+    features = work_features(work)
     family = catalog.traces.family(architecture) or ""
     return float(_residuals(catalog).log_ratio(features, [family], RESIDUAL_OF_PROFILE[profile])[0])
 
 
-def profile_of(execution: str, layout: str, *, host: bool) -> str:
-    """Name of the execution profile that the kernel's coefficients are keyed by."""
-    if host:
-        return "cpu-engine" if execution in _ENGINES else "cpu-compile" if execution == "compile" else "cpu"
-    if execution in _ENGINES:
-        return "engine"
-    return execution + ("-nhwc" if layout == "nhwc" else "")
-
-
-def precision_peaks(
-    device: InstalledAccelerator, machine: Machine, precision: str
-) -> tuple[float, float, float]:
-    """Peaks of convolutions, of matrix products and of vector code in a precision [FLOP/s].
-
-    PyTorch's default ``fp32`` runs convolutions in TF32 where the chip has it and products in FP32.
-    """
-    rates, _ = device_rates(device, machine)
-    tf32 = rates.fp32 if math.isnan(rates.tf32) else rates.tf32
-    half = rates.bf16 if precision.endswith("bf16") and not math.isnan(rates.bf16) else rates.fp16
-    half = rates.fp32 if math.isnan(half) else half
-    int8 = half if math.isnan(rates.int8) else rates.int8
-    fp8 = half if math.isnan(rates.fp8) else rates.fp8
-    pair = {
-        "fp32": (tf32, rates.fp32),
-        "tf32": (tf32, tf32),
-        "fp32-strict": (rates.fp32, rates.fp32),
-        "int8": (int8, int8),
-        "fp8": (fp8, fp8),
-    }.get(precision, (half, half))
-    return (*pair, rates.fp32)
-
-
-def host_class(request: Request) -> str:
-    """Class of the host by the device's form: one host operation takes longer on servers and laptops."""
-    machine = request.machine
-    assert machine is not None
-    if not machine.accelerators:
-        return "desktop"
-    form = machine.accelerators[0].accelerator.form
-    if form.startswith(("server", "cloud")):
-        return "server"
-    if form.startswith("laptop"):
-        return "laptop"
-    return "board" if form in ("unified-soc", "sbc") else "desktop"
-
-
-def device_class(accelerator: Accelerator) -> str:
-    """Class of a device by which its shares of peak and bandwidth are calibrated.
-
-    The vendor; for NVIDIA its form, and whether it has matrix units at all.
-    """
-    form = accelerator.form
-    if accelerator.vendor != "nvidia":
-        return f"{accelerator.vendor}-integrated" if form in ("igpu", "unified-soc") else accelerator.vendor
-    if accelerator.peaks.fp16_tensor is None:
-        return "nvidia-vector"
-    if form in ("unified-soc", "sbc"):
-        return "nvidia-board"
-    kind = (
-        "laptop" if form.startswith("laptop") else "server" if form.startswith(("server", "cloud")) else form
-    )
-    return f"nvidia-{kind}"
+def traced(trace: OperatorTrace, catalog: Catalog) -> OperatorWork:
+    """Work of a trace that the catalog has."""
+    work = trace_work(catalog, trace.architecture, trace.image_size)
+    assert work is not None
+    return work
 
 
 def prepare_graph(request: Request) -> PreparedGraph:
@@ -195,41 +110,16 @@ def prepare_graph(request: Request) -> PreparedGraph:
             f"{request.model.name}: the catalog has no operator trace of {vision.architecture!r}.",
             hint="Trace it with willitrun.interop.tracing (extra 'torch').",
         )
-    machine = request.machine
-    assert machine is not None
     view = machine_row(request)
     host = on_host(request)
-    calibration = request.catalog.calibrations[CALIBRATION]
-    precision = workload.precision or "fp32"
-    scale = 1.0
-    if host:
-        peaks = (view.row.fp32, view.row.fp32, view.row.fp32)
-        units = clock = power = cache = 0.0
-        kind = "cpu"
-    else:
-        device = next(d for d in machine.accelerators if d.accelerator.id == view.device_ids[0])
-        peaks = precision_peaks(device, machine, precision)
-        accelerator = device.accelerator
-        units = float(accelerator.compute_units or 0)
-        clock = float(accelerator.boost_clock or 0.0)
-        power = float(device.power_limit_w or accelerator.tdp or 0.0)
-        cache = float(accelerator.l2_cache or 0)
-        kind = device_class(accelerator)
-        scale = math.exp(calibration.levels.get("host_scale", {}).get(host_class(request), 0.0))
+    scales = vision_scales(request, view, request.catalog.calibrations[CALIBRATION])
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
     return PreparedGraph(
         request=request,
         trace=trace,
         view=view,
         profile=PROFILES.index(profile),
-        peaks=peaks,
-        units=units,
-        clock_hz=clock,
-        power_w=power,
-        cache_bytes=cache,
-        compute_scale=math.exp(calibration.levels.get("device.compute", {}).get(kind, 0.0)),
-        memory_scale=math.exp(calibration.levels.get("device.memory", {}).get(kind, 0.0)),
-        host_scale=scale,
+        rates=graph_rates(request, view, workload.precision or "fp32", scales),
         overhead=runtime_overhead(request, host=host),
         allocator_share=allocator_factors(request)[2] - 1.0,
         decode_per_s=decode_rate(request),
@@ -262,20 +152,11 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
         overhead_high=ints([row.overhead[2] for row in rows]),
         activation_high_share=np.array([row.allocator_share for row in rows]),
     )
-    peaks = np.array([row.peaks for row in rows])
     rates = DeviceRates(
-        conv_flops_per_s=peaks[:, 0],
-        gemm_flops_per_s=peaks[:, 1],
-        vector_flops_per_s=peaks[:, 2],
-        bandwidth_bytes_per_s=np.array([row.view.row.memory_bytes_per_s for row in rows]),
-        cache_bytes=np.array([row.cache_bytes for row in rows]),
-        multiprocessors=np.array([row.units for row in rows]),
-        clock_hz=np.array([row.clock_hz for row in rows]),
-        power_w=np.array([row.power_w for row in rows]),
-        compute_scale=np.array([row.compute_scale for row in rows]),
-        memory_scale=np.array([row.memory_scale for row in rows]),
-        host_scale=np.array([row.host_scale for row in rows]),
-        link_bytes_per_s=np.full(n, np.inf),
+        **{
+            field.name: np.concatenate([getattr(row.rates, field.name) for row in rows])
+            for field in fields(DeviceRates)
+        }
     )
     load = ImageLoad(
         batch=batch.astype(np.float64),
@@ -297,9 +178,7 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
             ]
         ),
     )
-    work = OperatorWork.stack(
-        [_work((row.trace.architecture, row.trace.image_size), catalog) for row in rows]
-    )
+    work = OperatorWork.stack([traced(row.trace, catalog) for row in rows])
     return assess_graphs(
         memory,
         ints([max(row.view.available) for row in rows])[:, None],
@@ -308,7 +187,7 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
         work,
         rates,
         load,
-        _coefficients(catalog),
+        graph_coefficients(catalog),
     )
 
 

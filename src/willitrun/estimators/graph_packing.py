@@ -111,7 +111,7 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
         "kernels": row.trace.operators,
         "batch_size": batch,
         "memory_bytes_per_s": row.view.row.memory_bytes_per_s,
-        "tensor_peak_flop_per_s": row.peaks[0],
+        "tensor_peak_flop_per_s": float(row.rates.conv_flops_per_s[0]),
     }
     terms = with_anchor_term(
         tuple(

@@ -9,14 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from willitrun.catalog import Catalog
-from willitrun.estimators.graph_evaluation import (
-    PRECISION_BYTES,
-    device_class,
-    host_class,
-    precision_peaks,
-    profile_of,
-)
 from willitrun.estimators.llm_machines import MachineView
+from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
 from willitrun.kernels.operator_inputs import (
     PROFILES,
@@ -26,11 +20,27 @@ from willitrun.kernels.operator_inputs import (
     resolve_coefficients,
 )
 from willitrun.kernels.operator_work import OperatorWork
+from willitrun.records.accelerators import Accelerator
 from willitrun.records.knowledge import Calibration
+from willitrun.records.machines import InstalledAccelerator, Machine
 
 __all__ = ["Scales", "graph_coefficients", "graph_load", "graph_rates", "trace_work", "vision_scales"]
 
 VISION = "vision-speed"
+
+# Bytes per activation element, per element that stays wide under autocast, per weight element.
+PRECISION_BYTES = {
+    "amp-fp16": (2, 4, 4),
+    "amp-bf16": (2, 4, 4),
+    "fp16": (2, 2, 2),
+    "bf16": (2, 2, 2),
+    "fp32": (4, 4, 4),
+    "fp32-strict": (4, 4, 4),
+    "tf32": (4, 4, 4),
+    "int8": (1, 1, 1),
+    "fp8": (1, 1, 1),
+}
+_ENGINES = {"tensorrt", "onnxruntime", "openvino", "coreml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,70 @@ class Scales:
     compute: float
     memory: float
     host: float
+
+
+def profile_of(execution: str, layout: str, *, host: bool) -> str:
+    """Name of the execution profile that the kernel's coefficients are keyed by."""
+    if host:
+        return "cpu-engine" if execution in _ENGINES else "cpu-compile" if execution == "compile" else "cpu"
+    if execution in _ENGINES:
+        return "engine"
+    return execution + ("-nhwc" if layout == "nhwc" else "")
+
+
+def precision_peaks(
+    device: InstalledAccelerator, machine: Machine, precision: str
+) -> tuple[float, float, float]:
+    """Peaks of convolutions, of matrix products and of vector code in a precision [FLOP/s].
+
+    PyTorch's default ``fp32`` runs convolutions in TF32 where the chip has it and products in FP32.
+    """
+    rates, _ = device_rates(device, machine)
+    tf32 = rates.fp32 if math.isnan(rates.tf32) else rates.tf32
+    half = rates.bf16 if precision.endswith("bf16") and not math.isnan(rates.bf16) else rates.fp16
+    half = rates.fp32 if math.isnan(half) else half
+    int8 = half if math.isnan(rates.int8) else rates.int8
+    fp8 = half if math.isnan(rates.fp8) else rates.fp8
+    pair = {
+        "fp32": (tf32, rates.fp32),
+        "tf32": (tf32, tf32),
+        "fp32-strict": (rates.fp32, rates.fp32),
+        "int8": (int8, int8),
+        "fp8": (fp8, fp8),
+    }.get(precision, (half, half))
+    return (*pair, rates.fp32)
+
+
+def host_class(request: Request) -> str:
+    """Class of the host by the device's form: one host operation takes longer on servers and laptops."""
+    machine = request.machine
+    assert machine is not None
+    if not machine.accelerators:
+        return "desktop"
+    form = machine.accelerators[0].accelerator.form
+    if form.startswith(("server", "cloud")):
+        return "server"
+    if form.startswith("laptop"):
+        return "laptop"
+    return "board" if form in ("unified-soc", "sbc") else "desktop"
+
+
+def device_class(accelerator: Accelerator) -> str:
+    """Class of a device by which its shares of peak and bandwidth are calibrated.
+
+    The vendor; for NVIDIA its form, and whether it has matrix units at all.
+    """
+    form = accelerator.form
+    if accelerator.vendor != "nvidia":
+        return f"{accelerator.vendor}-integrated" if form in ("igpu", "unified-soc") else accelerator.vendor
+    if accelerator.peaks.fp16_tensor is None:
+        return "nvidia-vector"
+    if form in ("unified-soc", "sbc"):
+        return "nvidia-board"
+    kind = (
+        "laptop" if form.startswith("laptop") else "server" if form.startswith(("server", "cloud")) else form
+    )
+    return f"nvidia-{kind}"
 
 
 @lru_cache(maxsize=8)

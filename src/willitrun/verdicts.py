@@ -94,7 +94,8 @@ def judge(request: Request) -> Verdict:
     speed = found.speed_estimate() if found.tier != "will-not-run" else None
     remedies = find_remedies(found) if _wants_remedies(found, practical) else ()
     see, links = verdict_links(request, found.tier, speed, reasons)
-    return Verdict(
+    # Every part is a record of this library already: validating them again would double the cost of a verdict.
+    return Verdict.model_construct(
         tier=found.tier,
         feasible=found.tier in ("comfortable", "tight", "offload"),
         practical=practical,

@@ -207,6 +207,9 @@ def classify_era(text: str) -> str | None:
     return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
 
 
+_NAMES: Final = tuple(field.name for field in fields(LlmCoefficients))
+
+
 @dataclass(frozen=True, slots=True)
 class LevelTables:
     """A calibration laid out for look-up: factors, not logarithms.
@@ -216,7 +219,8 @@ class LevelTables:
     """
 
     base: Mapping[str, float]
-    factors: tuple[tuple[str, str, FloatArray], ...]
+    factors: tuple[tuple[str, str, FloatArray, tuple[float, ...]], ...]
+    """Each table twice: as an array for columns, as plain numbers for a code that holds for the whole block."""
 
 
 def lay_out(coefficients: Mapping[str, float], levels: Mapping[str, Mapping[str, float]]) -> LevelTables:
@@ -235,7 +239,7 @@ def lay_out(coefficients: Mapping[str, float], levels: Mapping[str, Mapping[str,
         table = np.ones(len(AXES[axis]) + 1)
         for level, offset in offsets.items():
             table[AXES[axis].index(level)] = math.exp(offset)
-        factors.append((name, axis, table))
+        factors.append((name, axis, table, tuple(table.tolist())))
     return LevelTables({name: math.exp(mu) for name, mu in coefficients.items()}, tuple(factors))
 
 
@@ -255,18 +259,15 @@ def look_up(tables: LevelTables, codes: Mapping[str, IntArray]) -> LlmCoefficien
         Columns of shape (n,) or (1,).
     """
     # Axes that one code settles for the whole block multiply as numbers, before any column is made.
-    scalars = {field.name: tables.base[field.name] for field in fields(LlmCoefficients)}
+    scalars = {name: tables.base[name] for name in _NAMES}
+    single = {axis: int(code[0]) for axis, code in codes.items() if code.shape[0] == 1}
     columns: dict[str, FloatArray] = {}
-    for name, axis, table in tables.factors:
-        code = codes.get(axis)
-        if code is None:
-            continue
-        if code.shape[0] == 1:
-            scalars[name] *= float(table[code[0]])
-        elif name in columns:
-            columns[name] *= table[code]
-        else:
-            columns[name] = table[code]
+    for name, axis, table, numbers in tables.factors:
+        if axis in single:
+            scalars[name] *= numbers[single[axis]]
+        elif axis in codes:
+            column = table[codes[axis]]
+            columns[name] = columns[name] * column if name in columns else column
     return LlmCoefficients(
         **{
             name: columns[name] * factor if name in columns else np.array([factor])

@@ -1,8 +1,8 @@
 """Will this model run on this machine, and how fast?
 
 >>> import willitrun
->>> verdict = willitrun.assess("llama-3.1-8b", "rtx-4090", quantization="q4_k_m")  # doctest: +SKIP
->>> verdict.tier  # doctest: +SKIP
+>>> verdict = willitrun.assess("llama-3.1-8b", "rtx-4090", quantization="q4_k_m")
+>>> verdict.tier
 'comfortable'
 
 The names below are loaded on first use (PEP 562), so that importing the package costs next to nothing.

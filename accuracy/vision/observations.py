@@ -19,9 +19,9 @@ from willitrun.kernels.operators import PROFILES, DeviceRates, ImageLoad
 
 TRACES = Path(__file__).resolve().parents[2] / "catalogs" / "traces"
 
-# Host processors: cores, base clock [GHz], FP32 FLOPs per clock and core, memory [GB/s].
-# https://www.intel.com/content/www/us/en/products/sku/198017/ (14 cores, 3.3 GHz, two AVX-512 FMA units, four
-# channels DDR4-2933); https://www.intel.com/content/www/us/en/products/sku/132228/ (6 P-cores, 2.3 GHz, AVX2).
+# Host processors: cores, clock [GHz], FP32 FLOPs per clock and core, memory [GB/s]. Not sourced: written from
+# memory and checked against no page. 3.5 GHz for the i7-12700H is an assumed sustained clock, not its base clock.
+# Every CPU figure of the report rests on them; replace them by cited host records before trusting those figures.
 CPU_RATES = {
     "Intel Core i9-10940X": (14, 3.3, 64.0, 93.9),
     "Intel Core i7-12700H": (6, 3.5, 32.0, 76.8),

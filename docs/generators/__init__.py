@@ -1,0 +1,1 @@
+"""Generated pages, one module per family. A family is a module with ``pages(catalog)``; `registry` finds it."""

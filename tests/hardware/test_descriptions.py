@@ -190,7 +190,7 @@ SHARED: tuple[Any, ...] = (
 @pytest.mark.parametrize("spec", SHARED, ids=str)
 def test_a_query_carries_a_machine(spec: Any) -> None:
     machine = describe_machine(spec)
-    again = from_query(to_query(machine))
+    again = Machine.from_query(machine.to_query())
     assert again.accelerators == machine.accelerators
     assert again.host.model_copy(update={"cpu": machine.host.cpu}) == machine.host
     assert again.links == machine.links
@@ -247,3 +247,27 @@ def test_metal_budget_grows_with_memory_and_stays_below_it() -> None:
 def test_the_machine_is_plain_data() -> None:
     machine = describe_machine("rtx-4090")
     assert Machine.model_validate_json(machine.model_dump_json()) == machine
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ("10de:2684", ["nvidia-geforce-rtx-4090"]),
+        ("10DE:2684", ["nvidia-geforce-rtx-4090"]),
+        ("rtx-3090 x2", ["nvidia-geforce-rtx-3090"] * 2),
+        ("3 x rtx-3090", ["nvidia-geforce-rtx-3090"] * 3),
+        ("cpu", []),
+    ],
+)
+def test_short_forms(spec: str, names: list[str]) -> None:
+    assert [device.accelerator.id for device in describe_machine(spec).accelerators] == names
+
+
+def test_an_unknown_pci_id_is_refused() -> None:
+    with pytest.raises(UnknownIdError):
+        describe_machine("10de:ffff")
+
+
+def test_a_machine_survives_its_capture() -> None:
+    machine = describe_machine(["rtx-3090", "rtx-4090"])
+    assert Machine.from_capture(machine.to_capture()).accelerators == machine.accelerators

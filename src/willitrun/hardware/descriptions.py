@@ -30,8 +30,9 @@ def describe_machine(spec: object, *, catalog: Catalog | None = None) -> Machine
     ----------
     spec
         - an accelerator id, alias or the name a driver reports: ``"rtx-4090"``, ``"NVIDIA GeForce RTX 4090"``,
-          optionally with a count (``"2x rtx-3090"``) or a memory size (``"m3-max-40gpu:64 GiB"``);
-        - a host platform without a GPU: ``"ddr5-5600-dual"``, ``"raspberry-pi-5"``;
+          its PCI id (``"10de:2684"``), optionally with a count (``"2x rtx-3090"``, ``"rtx-3090 x2"``) or a memory
+          size (``"m3-max-40gpu:64 GiB"``);
+        - a host platform without a GPU: ``"ddr5-5600-dual"``, ``"raspberry-pi-5"``, or ``"cpu"`` for the assumed one;
         - a list of accelerators;
         - a mapping with ``name``, ``accelerators``, ``host`` (``ram``, ``cpu``, ``os``, ``memory``, ...), ``links``;
         - a `Machine`, which passes through.
@@ -77,6 +78,8 @@ def describe_machine(spec: object, *, catalog: Catalog | None = None) -> Machine
 
 
 def _from_name(name: str, catalog: Catalog) -> Machine:
+    if name.strip().lower() == "cpu":
+        return _build((), {}, None, None, catalog)
     wishes = read_wishes([name])
     base = wishes[0].name or name
     try:

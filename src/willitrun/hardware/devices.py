@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceWish", "read_wishes", "resolve_wish"]
 
-_COUNTED = re.compile(r"\s*(\d{1,4})\s*[x×*]\s+(\S.*)\Z")
+_COUNTED = re.compile(r"\s*(?P<before>\d{1,4})\s*[x×*]\s+(?P<what>\S.*)\Z")
+_COUNTED_AFTER = re.compile(r"\s*(?P<what>\S.*?)\s+[x×*]\s*(?P<before>\d{1,4})\s*\Z")
+_PCI_ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\Z")
 _MOST_DEVICES = 1024
 _TOLERANCE = 0.07
 # Keys of a device mapping that describe this copy of it, and those that describe the product.
@@ -70,8 +72,8 @@ def read_wishes(specs: Iterable[object]) -> list[DeviceWish]:
         if isinstance(spec, Accelerator):
             wishes.append(DeviceWish(record=spec))
         elif isinstance(spec, str):
-            match = _COUNTED.match(spec)
-            count, name = (int(match[1]), match[2]) if match else (1, spec)
+            match = _COUNTED.match(spec) or _COUNTED_AFTER.match(spec)
+            count, name = (int(match["before"]), match["what"]) if match else (1, spec)
             wishes += [_named(name.strip())] * _counted(count)
         elif isinstance(spec, Mapping):
             wishes += [_mapped(spec)] * _counted(spec.get("count", 1))
@@ -93,6 +95,8 @@ def _counted(count: object) -> int:
 
 
 def _named(name: str) -> DeviceWish:
+    if _PCI_ID.match(name):
+        return DeviceWish(name=name)
     head, separator, tail = name.rpartition(":")
     if separator and head:
         try:
@@ -163,7 +167,7 @@ def resolve_wish(wish: DeviceWish, catalog: Catalog) -> tuple[DeviceWish, Accele
 def _looked_up(wish: DeviceWish, catalog: Catalog) -> Accelerator:
     assert wish.name is not None
     try:
-        found: Accelerator = catalog.resolve("accelerator", wish.name)
+        found = _by_pci_id(wish.name, catalog) or catalog.resolve("accelerator", wish.name)
     except AmbiguousNameError as error:
         if wish.memory_bytes is None:
             raise
@@ -181,7 +185,18 @@ def _looked_up(wish: DeviceWish, catalog: Catalog) -> Accelerator:
         if known.record_id is None:
             raise
         return catalog.accelerators[known.record_id]
-    return found
+    accelerator: Accelerator = found
+    return accelerator
+
+
+def _by_pci_id(name: str, catalog: Catalog) -> Accelerator | None:
+    """The one device that lists a PCI id (``"10de:2684"``); None where the name is no PCI id or is not listed."""
+    if not _PCI_ID.match(name):
+        return None
+    ids = catalog.pci(name)
+    if len(ids) > 1:
+        raise AmbiguousNameError("accelerator", name, ids)
+    return catalog.accelerators[ids[0]] if ids else None
 
 
 def _fits(accelerator: Accelerator, memory_bytes: int) -> bool:

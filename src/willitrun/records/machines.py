@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.bases import Bytes, BytesPerSecond, FlopPerSecond, Hertz, Record, Watt
 from willitrun.records.presentation import Presented
+
+if TYPE_CHECKING:
+    from willitrun.catalog import Catalog
 
 __all__ = ["Host", "InstalledAccelerator", "Link", "Machine", "ProbeReport", "ProcessUse", "SoftwareVersion"]
 
@@ -128,6 +132,44 @@ class Machine(Presented):
     probes: tuple[ProbeReport, ...] = ()
     assumptions: tuple[str, ...] = ()
     """What was assumed because nobody said it: host memory, CPU, PCIe."""
+
+    # The written forms of a machine. They look names up and replay probes, so their code lives in `hardware`,
+    # above the records; it is imported when called (`.importlinter` lists the two imports with this reason).
+
+    def to_query(self) -> str:
+        """The parts that decide verdicts, as a URL query to share; see `willitrun.hardware.queries.to_query`.
+
+        >>> from willitrun import describe_machine
+        >>> describe_machine("rtx-3090").to_query()[:44]
+        'gpu=nvidia-geforce-rtx-3090~pcie+4.0+x16&ram'
+        """
+        from willitrun.hardware.queries import to_query
+
+        return to_query(self)
+
+    @classmethod
+    def from_query(cls, text: str, *, catalog: Catalog | None = None) -> Machine:
+        """The machine that a query describes.
+
+        >>> len(Machine.from_query("gpu=rtx-3090&gpu=rtx-3090&ram=128+GiB").accelerators)
+        2
+        """
+        from willitrun.hardware.queries import from_query
+
+        return from_query(text, catalog=catalog)
+
+    def to_capture(self) -> dict[str, Any]:
+        """The machine as plain data, without process names and ids: what a bug report may carry."""
+        from willitrun.hardware.captures import to_capture
+
+        return to_capture(self)
+
+    @classmethod
+    def from_capture(cls, data: Mapping[str, Any], *, catalog: Catalog | None = None) -> Machine:
+        """The machine of a capture: readings are replayed through the probes, a finished machine is read."""
+        from willitrun.hardware.captures import from_capture
+
+        return from_capture(data, catalog=catalog)
 
     def summary(self) -> str:
         if not self.accelerators:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from inspect import Parameter, Signature
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -118,6 +119,25 @@ class Recipe(Record):
                 f"{type(self).__name__}.{name}: {first['msg'].removeprefix('Value error, ')}{value}.",
                 hint=hint,
             ) from error
+
+    def __repr__(self) -> str:
+        """Only what was said: a workload has thirty fields, and most are None."""
+        given = ((name, getattr(self, name)) for name in type(self).model_fields)
+        fields = type(self).model_fields
+        said = (f"{name}={value!r}" for name, value in given if value != fields[name].default)
+        return f"{type(self).__name__}({', '.join(said)})"
+
+    __str__ = __repr__
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """`help()` and editors list the fields, not ``**fields``."""
+        super().__pydantic_init_subclass__(**options)
+        parameters = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+            for name, field in cls.model_fields.items()
+        ]
+        cls.__signature__ = Signature(parameters)
 
 
 class Runtime(Recipe):

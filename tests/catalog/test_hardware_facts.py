@@ -154,6 +154,28 @@ def test_host_bandwidth_is_channels_times_data_rate(hosts: list[HostPlatform]) -
             assert host.memory_bandwidth == pytest.approx(expected, rel=BANDWIDTH_TOLERANCE), host.id
 
 
+def test_peak_of_a_processor_is_what_its_cores_sustain(hosts: list[HostPlatform]) -> None:
+    checked = 0
+    for host in hosts:
+        parts = (host.fp32_peak, host.cores, host.fp32_flop_per_cycle, host.base_clock)
+        if any(part is None for part in parts) or host.efficiency_cores:
+            continue
+        peak, cores, per_cycle, clock = (part or 0 for part in parts)
+        assert peak == pytest.approx(cores * per_cycle * clock, rel=0.02), host.id
+        checked += 1
+    assert checked >= 30
+
+
+def test_processors_of_the_vision_measurements_are_described(hosts: list[HostPlatform]) -> None:
+    by_id = {host.id: host for host in hosts}
+    desktop, laptop = by_id["intel-core-i9-10940x"], by_id["intel-core-i7-12700h"]
+    assert (desktop.cores, desktop.base_clock, desktop.fp32_flop_per_cycle) == (14, 3.3e9, 64)
+    assert desktop.memory_bandwidth == pytest.approx(93.9e9)
+    assert (laptop.cores, laptop.efficiency_cores, laptop.boost_clock) == (14, 8, 4.7e9)
+    assert laptop.base_clock is None  # the maker's export states none
+    assert laptop.fp32_peak is None
+
+
 def test_memory_clock_is_as_nvml_counts_it(records: Mapping[str, Accelerator]) -> None:
     for record in records.values():
         if record.vendor == "nvidia" and record.memory_clock and record.memory_data_rate:

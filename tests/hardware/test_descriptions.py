@@ -61,8 +61,17 @@ def test_what_was_said_is_not_assumed() -> None:
     assert (first.power_limit_w, first.memory_free_bytes, first.pcie_lanes) == (300.0, 20 * GIB, 8)
     assert second.accelerator.id == "nvidia-geforce-rtx-3060-12gb"
     assert machine.host.memory_bandwidth_bytes_per_s == pytest.approx(96e9)
-    assert (machine.host.system, machine.host.cpu) == ("windows", "Ryzen 9 7950X")
-    assert machine.assumptions == ("PCIe 4.0 x16",)
+    assert (machine.host.system, machine.host.cpu) == ("windows", "AMD Ryzen 9 7950X")
+    assert machine.assumptions == ()  # the record of the processor says its PCIe generation
+
+
+def test_processor_by_the_name_its_firmware_reports() -> None:
+    host = describe_machine({"host": {"cpu": "Intel(R) Core(TM) i9-10940X CPU @ 3.30GHz"}}).host
+    assert (host.cpu, host.cores, host.memory_channels) == ("Intel Core i9-10940X", 14, 4)
+    assert host.memory_bandwidth_bytes_per_s == pytest.approx(93.9e9)
+    unknown = describe_machine({"host": {"cpu": "Intel(R) Core(TM) i9-99999X CPU @ 3.30GHz"}}).host
+    assert unknown.cpu == "Intel(R) Core(TM) i9-99999X CPU @ 3.30GHz"
+    assert unknown.fp32_flop_per_s is None
 
 
 def test_counts_and_lists() -> None:

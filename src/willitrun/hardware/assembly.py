@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
 from willitrun.hardware.findings import Findings, Sighting
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of, processor_name
 from willitrun.hardware.recognition import Recognition, recognise
-from willitrun.records.accelerators import Accelerator
+from willitrun.records.accelerators import Accelerator, HostPlatform
 from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine, ProbeReport
 from willitrun.units import format_rate
 
@@ -57,7 +57,7 @@ def assemble(
         software=tuple(software.values()),
         probes=tuple(reports),
     )
-    return _with_host_bandwidth(machine, catalog)
+    return _with_processor(machine, catalog)
 
 
 def _without_duplicates(sightings: list[Sighting]) -> list[Sighting]:
@@ -176,8 +176,19 @@ def _links(sightings: list[Sighting], devices: list[InstalledAccelerator]) -> tu
     return tuple(links)
 
 
-def _with_host_bandwidth(machine: Machine, catalog: Catalog) -> Machine:
-    """The bandwidth of the host's memory, which no system tells: of the shared memory, else of the platform."""
+def _with_processor(machine: Machine, catalog: Catalog) -> Machine:
+    """What no system tells of the host and its record does: rates of the processor, bandwidth of its memory."""
+    host = machine.host
+    known = catalog.hosts.named(processor_name(host.cpu)) if host.cpu else ()
+    record = catalog.hosts[known[0]] if len(known) == 1 else None
+    if record is not None and record.fp32_peak is not None and host.fp32_flop_per_s is None:
+        peak = record.fp32_peak * (host.sockets or 1)
+        machine = machine.model_copy(update={"host": host.model_copy(update={"fp32_flop_per_s": peak})})
+    return _with_host_bandwidth(machine, catalog, record)
+
+
+def _with_host_bandwidth(machine: Machine, catalog: Catalog, record: HostPlatform | None) -> Machine:
+    """The bandwidth of the host's memory: of the memory it shares, else of its record, else of its platform."""
     host = machine.host
     if host.memory_bandwidth_bytes_per_s is not None or host.ram_total_bytes is None:
         return machine
@@ -194,18 +205,20 @@ def _with_host_bandwidth(machine: Machine, catalog: Catalog) -> Machine:
         note = f"the processor reads memory as fast as {shared[0].name}, with which it shares it"
     else:
         known = platform_of(host.cpu)
-        identifier = known or DEFAULT_PLATFORM
-        if identifier not in catalog.hosts:
-            return machine
-        platform = catalog.hosts[identifier]
+        if record is None or record.memory_bandwidth is None:
+            record = catalog.hosts.get(known or DEFAULT_PLATFORM)
+            if record is None:
+                return machine
+        else:
+            known = record.id
         changes = {
-            "memory_bandwidth_bytes_per_s": platform.memory_bandwidth,
-            "memory_type": platform.memory_type,
-            "memory_channels": platform.memory_channels,
+            "memory_bandwidth_bytes_per_s": record.memory_bandwidth,
+            "memory_type": record.memory_type,
+            "memory_channels": record.memory_channels,
         }
-        rate = format_rate(platform.memory_bandwidth or 0.0, "B/s")
+        rate = format_rate(record.memory_bandwidth or 0.0, "B/s")
         why = f"the platform of {host.cpu} with all channels filled" if known else "no system tells it"
-        note = f"host memory is taken for {platform.name} ({rate}): {why}"
+        note = f"host memory is taken for {record.name} ({rate}): {why}"
     return machine.model_copy(
         update={"host": host.model_copy(update=changes), "assumptions": (*machine.assumptions, note)}
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import UnitError, UnknownIdError, WillItRunError
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of, processor_name
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host
 from willitrun.units import format_bytes, format_rate, parse_bytes, parse_rate
@@ -86,12 +86,12 @@ def _apply_platforms(spec: Mapping[Any, Any], catalog: Catalog, fields: dict[str
     for key, name in names:
         if name is None:
             continue
-        known = catalog.hosts.named(str(name))
+        known = catalog.hosts.named(str(name)) or catalog.hosts.named(processor_name(str(name)))
         if key == "cpu" and len(known) != 1:
             # A processor without a record of its own is a label; its memory decides the speed.
             fields["cpu"] = str(name)
             continue
-        platform = catalog.resolve("host", str(name))
+        platform = catalog.hosts[known[0]] if known else catalog.resolve("host", str(name))
         for ours, theirs in (
             ("memory_bandwidth_bytes_per_s", platform.memory_bandwidth),
             ("memory_type", platform.memory_type),

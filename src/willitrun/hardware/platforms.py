@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DEFAULT_PLATFORM", "platform_of"]
+__all__ = ["DEFAULT_PLATFORM", "platform_of", "processor_name"]
 
 DEFAULT_PLATFORM = "ddr5-5600-dual"
 
@@ -38,6 +38,23 @@ _SERIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bCore\S* i[3579]-1[01]\d{3}(?:K|KF|F|T)?\b", "ddr4-3200-dual"),
     )
 )
+
+
+_NOISE = re.compile(
+    r"\((?:R|TM|C)\)|®|™|@.*$|\b(?:\d+(?:st|nd|rd|th) Gen|CPU|Processor|\d+-Core)\b", re.IGNORECASE
+)
+_WITH_GRAPHICS = re.compile(r"\b(?:with|w/) .*$", re.IGNORECASE)
+
+
+def processor_name(cpu: str | None) -> str:
+    """Name of a processor without what the firmware adds to it: marks, generation, core count, clock.
+
+    >>> processor_name("Intel(R) Core(TM) i9-10940X CPU @ 3.30GHz")
+    'Intel Core i9-10940X'
+    >>> processor_name("12th Gen Intel(R) Core(TM) i7-12700H"), processor_name("AMD Ryzen 9 5950X 16-Core Processor")
+    ('Intel Core i7-12700H', 'AMD Ryzen 9 5950X')
+    """
+    return " ".join(_WITH_GRAPHICS.sub("", _NOISE.sub(" ", cpu or "")).split())
 
 
 def platform_of(cpu: str | None) -> str | None:

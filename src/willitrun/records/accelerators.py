@@ -160,8 +160,20 @@ class HostPlatform(CitedRecord):
     memory_data_rate: TransfersPerSecond | None = None
     memory_bandwidth: BytesPerSecond | None = None
     cores: int | None = Field(None, gt=0)
+    """Physical cores of one socket, of all kinds."""
+    efficiency_cores: int | None = Field(None, gt=0)
+    """How many of the cores are of the smaller kind (E cores, little cores)."""
+    base_clock: Hertz | None = None
     boost_clock: Hertz | None = None
+    """The highest clock of one (large) core."""
+    efficiency_boost_clock: Hertz | None = None
+    simd_width_bits: int | None = Field(None, ge=64, le=2048)
+    """The widest vector of the large cores."""
+    fp32_flop_per_cycle: int | None = Field(None, gt=0)
+    """FP32 results of one large core per clock [FLOP]; a fused multiply-add counts two."""
+    efficiency_fp32_flop_per_cycle: int | None = Field(None, gt=0)
     fp32_peak: FlopPerSecond | None = None
+    """All cores of one socket together: measured, or derived at the base clock, which all of them sustain."""
     instruction_sets: tuple[str, ...] = ()
     pcie_generation: int | None = Field(None, ge=1, le=7)
     os_names: tuple[str, ...] = ()

@@ -293,3 +293,12 @@ def versions() -> None:
     """Versions for a bug report."""
     for name, version in willitrun.show_versions().items():
         sys.stdout.write(f"{name:14} {version}\n")
+
+
+@app.command()
+@reporting_errors
+def mcp() -> None:
+    """Serve agents over standard input and output (Model Context Protocol; extra `mcp`)."""
+    from willitrun.interop.mcp import create_server
+
+    create_server().run()

@@ -29,6 +29,7 @@ OWN = "user"
 #: Metrics that can be set against a prediction.
 METRICS = (*LLM_METRICS, "images_per_s")
 
+_AMPLE = 1 << 39
 _GGML = ("llama.cpp", "ollama", "lm-studio")
 
 
@@ -129,13 +130,25 @@ def _request(row: Measurement, catalog: Catalog) -> Request:
     runtime = Runtime(name=row.runtime, backend=row.backend or None, version=row.runtime_version or None)
     return complete_request(
         row.model,
-        [row.accelerator] * row.accelerator_count,
+        _machine(row, catalog),
         Workload(**fields),
         quantization=row.quantization or None,
         runtime=runtime,
         memory="nameplate",
         catalog=catalog,
     )
+
+
+def _machine(row: Measurement, catalog: Catalog) -> object:
+    """Its devices in a host that is assumed; a system with unified memory has the largest that it is sold with.
+
+    Where no source lists the sizes, the row itself says that it was enough.
+    """
+    devices = [row.accelerator] * row.accelerator_count
+    known = catalog.accelerators.get(row.accelerator)
+    if known is None or not known.unified_memory:
+        return devices
+    return {"accelerators": devices, "host": {"ram": max(known.unified_memory_options, default=_AMPLE)}}
 
 
 def _compare_language(members: list[tuple[int, Measurement, Request]]) -> list[tuple[int, Comparison]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -23,19 +23,37 @@ class Nearest:
     measurement: Measurement | None = None
 
 
-_TUPLE = ("quantization", "execution", "precision", "layout", "image_size", "batch_size", "concurrency")
+_TUPLE = (
+    "quantization",
+    "execution",
+    "precision",
+    "layout",
+    "image_size",
+    "batch_size",
+    "concurrency",
+    "runtime",
+)
 
 
 @lru_cache(maxsize=8)
 def _by_subject(catalog: Catalog) -> dict[tuple[str, str, str], list[str]]:
-    """Measurement ids by (model, accelerator, metric), names resolved as a caller's would be."""
+    """Measurement ids by (model, accelerator, metric) and by (family, accelerator, metric).
+
+    Names are resolved as a caller's would be; a family has a colon before it, which no id of a model has.
+    """
     found: dict[tuple[str, str, str], list[str]] = {}
     for identifier in catalog.measurements:
         raw = catalog.measurements.raw(identifier)
         names = catalog.models.named(raw["model"]) or (raw["model"],)
-        for name in names:
+        families = {_family(catalog, name) for name in names} - {""}
+        for name in (*names, *families):
             found.setdefault((name, raw["accelerator"], raw["metric"]), []).append(identifier)
     return found
+
+
+def _family(catalog: Catalog, model: str) -> str:
+    family = catalog.models.raw(model).get("family") if model in catalog.models else None
+    return f":{family}" if family else ""
 
 
 def nearest_measurement(
@@ -67,26 +85,42 @@ def nearest_measurement(
     Returns
     -------
     Nearest
-        ``exact`` where every field of the tuple agrees, ``device-and-model`` where those two do.
+        ``exact`` where every field of the tuple agrees, ``device-and-model`` where those two do,
+        ``model-family`` where another model of the family was measured on the device, else ``none``.
     """
     if accelerator is None:
         return Nearest("none")
+    known = _by_subject(catalog)
+    wanted = {**fields, "runtime": runtime}
+    if best := _closest(catalog, known.get((model, accelerator, metric), ()), count, wanted, admitted):
+        return Nearest("exact" if best[0] == 0 else "device-and-model", best[1])
+    family = _family(catalog, model)
+    if family and (
+        best := _closest(catalog, known.get((family, accelerator, metric), ()), count, wanted, admitted)
+    ):
+        return Nearest("model-family", best[1])
+    return Nearest("none")
+
+
+def _closest(
+    catalog: Catalog,
+    identifiers: Iterable[str],
+    count: int,
+    wanted: Mapping[str, object],
+    admitted: Container[str] | None,
+) -> tuple[int, Measurement] | None:
+    """The measurement that disagrees in the fewest fields, and in how many it does."""
     best: tuple[int, Measurement] | None = None
-    for identifier in _by_subject(catalog).get((model, accelerator, metric), ()):
+    for identifier in identifiers:
         if admitted is not None and identifier not in admitted:
             continue
         found = catalog.measurements[identifier]
         if found.accelerator_count != count:
             continue
         misses = sum(
-            1
+            wanted.get(name) is not None and getattr(found, name) not in (None, "", wanted[name])
             for name in _TUPLE
-            if fields.get(name) is not None and getattr(found, name) not in (None, "", fields[name])
         )
-        if runtime is not None and found.runtime != runtime:
-            misses += 1
         if best is None or misses < best[0]:
             best = (misses, found)
-    if best is None:
-        return Nearest("none")
-    return Nearest("exact" if best[0] == 0 else "device-and-model", best[1])
+    return best

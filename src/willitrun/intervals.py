@@ -36,13 +36,15 @@ class Interval:
     level: float = 0.9
 
     def __post_init__(self) -> None:
+        # Comparisons with NaN are false: a sound interval passes with two of them.
+        if self.low <= self.best <= self.high and 0.0 < self.level <= 1.0:
+            return
         for name in ("low", "best", "high", "level"):
             if math.isnan(getattr(self, name)):
                 raise ValueError(f"Interval.{name} is not a number")
         if not self.low <= self.best <= self.high:
             raise ValueError(f"Interval needs low <= best <= high, got {self.low}, {self.best}, {self.high}")
-        if not 0.0 < self.level <= 1.0:
-            raise ValueError(f"Interval.level is a probability, got {self.level}")
+        raise ValueError(f"Interval.level is a probability, got {self.level}")
 
     @classmethod
     def exact(cls, value: float) -> Interval:

@@ -187,7 +187,10 @@ def _compare_block(group: list[tuple[int, Measurement, Prepared]]) -> list[tuple
     block = run_block(rows)
     legal = np.array([_legal_peak(row) for row in rows])
     by_memory, by_compute = llm_limits(
-        block.work, block.rates, block.load, np.fmax(legal, block.rates.compute_flop_per_s)
+        block.ground.work,
+        block.ground.rates,
+        block.load,
+        np.fmax(legal, block.ground.rates.compute_flop_per_s),
     )
     results = []
     for place, (number, measurement, row) in enumerate(group):

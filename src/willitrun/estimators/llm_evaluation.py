@@ -32,6 +32,7 @@ from willitrun.kernels.llm_block import (
     RuntimePolicy,
     assess_block,
     cache_bytes,
+    lay_ground,
 )
 from willitrun.kernels.llm_levels import LevelTables, lay_out
 from willitrun.kernels.placement import TIERS
@@ -76,7 +77,7 @@ def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
         runtime_policy(request),
         row,
         view,
-        workload_row(request),
+        workload_row(request.model, request.workload),
         parallel(request, len(view.available)),
     )
 
@@ -122,14 +123,10 @@ def run_block(rows: Sequence[Prepared]) -> LlmBlock:
     models = columns_of([row.model for row in rows])
     machines = columns_of([row.machine.row for row in rows])
     loads = columns_of([row.load for row in rows])
-    catalog = first.request.catalog
-    cache = cache_bytes(first.policy, models, loads)
-    buffers = block_buffers(
-        first.policy, models, machines, loads, parallelism, available, cache[0], first.request
-    )
-    return assess_block(
-        first.policy, models, machines, loads, available, parallelism, cache, buffers, speed_tables(catalog)
-    )
+    ground = lay_ground(first.policy, models, machines, speed_tables(first.request.catalog))
+    cache = cache_bytes(ground, loads)
+    buffers = block_buffers(ground, loads, parallelism, available, cache[0], first.request)
+    return assess_block(ground, loads, available, parallelism, cache, buffers)
 
 
 def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:

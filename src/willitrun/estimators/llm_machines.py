@@ -11,6 +11,8 @@ from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pc
 from willitrun.estimators.requests import Request
 from willitrun.kernels.llm_levels import level_code
 from willitrun.records.machines import Host, InstalledAccelerator, Machine
+from willitrun.records.models import Model
+from willitrun.records.recipes import Workload
 from willitrun.records.results import Reason
 
 __all__ = ["MachineRow", "WorkloadRow", "machine_row", "select_devices", "workload_row"]
@@ -72,10 +74,9 @@ class MachineView:
     device_ids: tuple[str, ...]
 
 
-def workload_row(request: Request) -> WorkloadRow:
+def workload_row(model: Model, load: Workload) -> WorkloadRow:
     """The workload with image tokens added to the prompt."""
-    load = request.workload
-    prompt = (load.prompt_tokens or 1) + image_tokens(request)
+    prompt = (load.prompt_tokens or 1) + image_tokens(model, load)
     return WorkloadRow(
         context_tokens=load.context_tokens or prompt,
         prompt_tokens=prompt,
@@ -88,22 +89,21 @@ def workload_row(request: Request) -> WorkloadRow:
     )
 
 
-def image_tokens(request: Request) -> int:
+def image_tokens(model: Model, load: Workload) -> int:
     """Tokens of the workload's images in the prompt.
 
     ``(size / patch)^2 / merge^2`` where the tower states patches, its fixed count where it states one.
     """
-    images = request.workload.images
-    transformer = request.model.transformer
+    images, transformer = load.images, model.transformer
     if not images or transformer is None or transformer.vision is None:
         return 0
     tower = transformer.vision
     if tower.tokens_per_image is not None:
         return images * tower.tokens_per_image
-    size = request.workload.image_size or tower.image_size
+    size = load.image_size or tower.image_size
     if size is None or tower.patch_size is None:
         raise MissingDataError(
-            f"{request.model.name}: no source says how many tokens an image takes.",
+            f"{model.name}: no source says how many tokens an image takes.",
             hint="Pass image_size, or count the image's tokens in prompt_tokens.",
         )
     side = -(-size // (tower.patch_size * (tower.spatial_merge_size or 1)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
 from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
@@ -88,10 +90,13 @@ def runtime_policy(request: Request) -> RuntimePolicy:
         static_cache=False,
         slots=slots,
         codes={
-            "runtime": level_code("runtime", engine),
-            "backend": level_code("backend", runtime.backend),
-            "era": level_code("era", _era(runtime.version)),
-            "attention": -1 if flash is None else level_code("attention", "flash" if flash else "plain"),
+            axis: np.array([level_code(axis, name)])
+            for axis, name in (
+                ("runtime", engine),
+                ("backend", runtime.backend),
+                ("era", _era(runtime.version)),
+                ("attention", None if flash is None else "flash" if flash else "plain"),
+            )
         },
     )
 

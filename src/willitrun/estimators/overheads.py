@@ -16,8 +16,9 @@ from willitrun.kernels.compute_buffers import (
     host_buffer,
     output_buffer,
 )
-from willitrun.kernels.llm_block import Buffers, IntArray, Parallelism, RuntimePolicy
+from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism, RuntimePolicy
 from willitrun.kernels.overheads import MemoryRange, add_ranges, scale_range, vllm_activation_peak
+from willitrun.kernels.splits import sum_devices
 from willitrun.records.knowledge import Calibration
 
 __all__ = ["CALIBRATION", "allocator_factors", "block_buffers", "runtime_overhead"]
@@ -75,9 +76,7 @@ def allocator_factors(request: Request) -> tuple[float, float, float]:
 
 
 def block_buffers(
-    policy: RuntimePolicy,
-    models: Columns,
-    machines: Columns,
+    ground: LlmGround,
     loads: Columns,
     parallelism: Parallelism,
     available: IntArray,
@@ -89,15 +88,16 @@ def block_buffers(
     ``request`` stands for the runtime, its options and the catalog, which all rows of a block share.
     """
     calibration = request.catalog.calibrations[CALIBRATION]
-    host = bool(machines["on_host"][0])
+    policy, models, machines = ground.policy, ground.models, ground.machines
+    host = bool(machines["on_host"].flat[0])
     alone = runtime_overhead(request, host=host)
     together = runtime_overhead(request, host=host, parallel=True)
-    many = (parallelism.tensor > 1)[:, None]
+    many = (parallelism.tensor > 1)[..., None]
     overhead = MemoryRange(
         *(np.where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True))
     )
     sequences = np.maximum(loads["concurrency"], policy.slots)
-    host_bytes = np.zeros(available.shape[0], dtype=np.int64)
+    host_bytes = np.zeros_like(sequences)
     if policy.cache == "cells":
         cells = loads["context_tokens"] * np.where(policy.unified, sequences, 1)
         activation = _cells_buffer(policy, models, machines, available, cells, kv_cache, calibration, request)
@@ -111,7 +111,7 @@ def block_buffers(
     else:
         activation = _eager_activation(models, loads, sequences)
         weights = models["repeating"] + models["output"] + models["vision_bytes"]
-        allocated = (weights + kv_cache)[:, None] + activation.best
+        allocated = (weights + kv_cache)[..., None] + activation.best
         low, best, high = allocator_factors(request)
         overhead = add_ranges(overhead, scale_range(allocated, low - 1.0, best - 1.0, high - 1.0))
     return Buffers(
@@ -143,31 +143,31 @@ def _cells_buffer(
 ) -> MemoryRange:
     """llama.cpp's compute buffer per device: the last one holds the output, several work as a pipeline."""
     present = available > 0
-    count = present.sum(axis=1)
-    devices = available.shape[1]
-    last = devices - 1 - np.argmax(present[:, ::-1], axis=1)
+    count = present.sum(axis=-1)
+    devices = available.shape[-1]
+    last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
     # Experts that must lie on the host leave a copy of the largest of their tensors on the device.
     whole = models["repeating"] + models["output"] + kv_cache
-    spills = (whole > available.sum(axis=1)) & ~machines["unified"] & (policy.offload == 2)
+    spills = (whole > sum_devices(available)) & ~machines["unified"] & (policy.offload == 2)
     streamed = np.where(spills, models["largest_expert_bytes"], 0)
     shape = BufferShape(
-        vocabulary=models["vocab_size"][:, None],
-        hidden=models["hidden_size"][:, None],
-        heads=models["heads"][:, None],
-        head_total=models["head_total"][:, None],
-        feed_forward=models["feed_forward"][:, None],
-        has_output=models["has_output"][:, None],
+        vocabulary=models["vocab_size"][..., None],
+        hidden=models["hidden_size"][..., None],
+        heads=models["heads"][..., None],
+        head_total=models["head_total"][..., None],
+        feed_forward=models["feed_forward"][..., None],
+        has_output=models["has_output"][..., None],
     )
     best = device_buffer(
         shape,
-        cells[:, None],
+        cells[..., None],
         n_ubatch=policy.n_ubatch,
         flash_attention=request.runtime.flash_attention is not False,
-        holds_output=np.arange(devices)[None, :] == last[:, None],
-        pipeline=(count > 1)[:, None],
-        streamed_layer_bytes=streamed[:, None],
+        holds_output=np.arange(devices) == last[..., None],
+        pipeline=(count > 1)[..., None],
+        streamed_layer_bytes=streamed[..., None],
         mask_bytes=MASK_BYTES_BEFORE_8200 if _build(request) < 8200 else MASK_BYTES,
-        single_buffer=machines["on_host"][:, None],
+        single_buffer=machines["on_host"][..., None],
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]
     return scale_range(best, factors["low"], factors["best"], factors["high"])
@@ -182,12 +182,12 @@ def _paged_activation(
 ) -> MemoryRange:
     numbers = calibration.coefficients
     peak = vllm_activation_peak(
-        models["vocab_size"][:, None],
-        models["hidden_size"][:, None],
-        models["feed_forward"][:, None],
+        models["vocab_size"][..., None],
+        models["hidden_size"][..., None],
+        models["feed_forward"][..., None],
         max_num_seqs=request.runtime.max_num_seqs or DEFAULT_MAX_NUM_SEQS,
         max_num_batched_tokens=policy.microbatch_tokens,
-        tensor=parallelism.tensor[:, None],
+        tensor=parallelism.tensor[..., None],
         sampler_bytes=numbers["vllm.sampler_bytes"],
         forward_copies=numbers["vllm.forward_copies"],
         base_bytes=numbers["vllm.activation_base_bytes"],
@@ -206,4 +206,4 @@ def _eager_activation(models: Columns, loads: Columns, sequences: IntArray) -> M
         heads=models["heads"],
         element_bytes=models["element_bytes"],
     )
-    return MemoryRange.exact(peak[:, None])
+    return MemoryRange.exact(peak[..., None])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["columns_of", "take"]
+__all__ = ["Columns", "columns_of", "side", "take"]
 
 C = TypeVar("C")
 
@@ -42,6 +42,10 @@ class Columns:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
+    def equals(self, other: Columns) -> bool:
+        """Whether both hold the same rows."""
+        return all(np.array_equal(array, other[name]) for name, array in self.arrays.items())
+
 
 def columns_of(rows: Sequence[Any]) -> Columns:
     """Stack rows (dataclasses of int, float and bool fields) into columns of int64, float64 and bool.
@@ -62,6 +66,26 @@ def columns_of(rows: Sequence[Any]) -> Columns:
     return Columns(arrays)
 
 
-def take(columns: Columns, index: NDArray[np.intp]) -> Columns:
-    """Rows of columns by index."""
+def take(columns: Columns, index: NDArray[np.intp] | slice) -> Columns:
+    """Rows of columns by index or slice."""
     return Columns({name: array[index] for name, array in columns.arrays.items()})
+
+
+def side(columns: Columns, axis: int) -> Columns:
+    """Columns as a side of a grid: (n, 1) down (axis 0) or (1, n) across (axis 1); (1, 1) where all rows agree.
+
+    Examples
+    --------
+    >>> lines = Columns({"size": np.array([1, 2]), "kind": np.array([7, 7])})
+    >>> [array.shape for array in side(lines, 0).arrays.values()]
+    [(2, 1), (1, 1)]
+    """
+    place = (slice(None), None) if axis == 0 else (None,)
+    if len(columns) == 1:
+        return Columns({name: array[place] for name, array in columns.arrays.items()})
+    return Columns(
+        {
+            name: (array[:1] if (array == array[0]).all() else array)[place]
+            for name, array in columns.arrays.items()
+        }
+    )

@@ -1,7 +1,8 @@
 """One block of LLM scenarios: cache, placement, speed and intervals in one pass of array calls.
 
 The scalar door runs it on one row, remedies on a dozen, a sweep on blocks of thousands. What is one value for
-the whole block (the runtime and its options) is in `RuntimePolicy`; everything else is a column.
+the whole block (the runtime and its options) is in `RuntimePolicy`; everything else is a column. What the loads
+do not change (work, rates, coefficients) is the block's ground: it is laid once and serves any number of loads.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ from willitrun.kernels.llm_peaks import select_compute_peak
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 from willitrun.kernels.placement import Demand, Layout, Room, place
 from willitrun.kernels.reason_codes import dominance_codes, fit_codes
+from willitrun.kernels.splits import sum_devices
 
 __all__ = [
     "Buffers",
     "LlmBlock",
+    "LlmGround",
     "Parallelism",
     "RuntimePolicy",
     "assess_block",
     "cache_bytes",
+    "lay_ground",
     "work_of",
 ]
 
@@ -48,7 +52,7 @@ class RuntimePolicy:
 
     ``cache`` is ``cells`` (llama.cpp), ``pages`` (vLLM), ``dynamic`` (transformers) or ``none``.
     ``element_bytes`` is that of the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell types.
-    ``codes`` are level codes of runtime, backend, era and attention.
+    ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
     """
 
     cache: str
@@ -66,12 +70,12 @@ class RuntimePolicy:
     interference: bool
     static_cache: bool
     slots: int
-    codes: dict[str, int]
+    codes: dict[str, IntArray]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Parallelism:
-    """Ranks, stages, data groups and expert shards, int64 of shape (n,), and the split of memory."""
+    """Ranks, stages, data groups and expert shards as int64 columns, and the split of memory."""
 
     tensor: IntArray
     pipeline: IntArray
@@ -98,26 +102,88 @@ class Buffers:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LlmGround:
+    """What a block's loads do not change: the runtime, models and machines as columns, and what follows from them."""
+
+    policy: RuntimePolicy
+    models: Columns
+    machines: Columns
+    kv_layout: KvLayout
+    work: LlmWork
+    rates: LlmRates
+    coefficients: LlmCoefficients
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LlmBlock:
-    """Results of a block. ``kv_copies`` are bytes that tensor parallelism adds by repeating the cache."""
+    """Results of a block."""
 
     kv_cache: IntArray
     state: IntArray
     layout: Layout
     buffers: Buffers
-    kv_pool: FloatArray
     fit: IntArray
     dominance: IntArray
     speed: LlmSpeed
-    coefficients: LlmCoefficients
-    rates: LlmRates
-    work: LlmWork
+    ground: LlmGround
     load: LlmLoad
 
 
-def cache_bytes(policy: RuntimePolicy, models: Columns, loads: Columns) -> tuple[IntArray, IntArray]:
-    """KV cache and recurrent state of all sequences, before tensor parallelism [bytes]."""
-    layout = KvLayout(
+def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables: LevelTables) -> LlmGround:
+    """What a block's loads do not change.
+
+    Parameters
+    ----------
+    policy
+        The runtime.
+    models, machines
+        Columns of `ModelRow` and `MachineRow` of the estimators, of shapes that broadcast against each other.
+    tables
+        The LLM speed calibration, laid out.
+    """
+    codes = {
+        **policy.codes,
+        "vendor": machines["vendor"],
+        "memory_class": machines["memory_class"],
+        "generation": machines["generation"],
+        "format": models["format"],
+        "kind": (models["experts"] > 0).astype(np.int64),
+    }
+    half = np.where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
+    rates = LlmRates(
+        memory_bytes_per_s=machines["memory_bytes_per_s"],
+        compute_flop_per_s=select_compute_peak(
+            int8_ops_per_s=machines["int8"],
+            fp8_flop_per_s=machines["fp8"],
+            fp4_flop_per_s=machines["fp4"],
+            fp16_flop_per_s=machines["fp16"],
+            fp16_accumulate_fp16_flop_per_s=machines["fp16_fast"],
+            fp32_flop_per_s=machines["fp32"],
+            runtime=codes["runtime"],
+            backend=codes["backend"],
+            format=codes["format"],
+        ),
+        attention_flop_per_s=half,
+        issue_per_s=machines["issue_per_s"],
+        link_bytes_per_s=machines["link_bytes_per_s"],
+        link_latency_s=machines["hop_s"],
+        host_bytes_per_s=machines["host_bytes_per_s"],
+        host_flop_per_s=machines["host_flop_per_s"],
+        pcie_bytes_per_s=machines["pcie_bytes_per_s"],
+    )
+    return LlmGround(
+        policy,
+        models,
+        machines,
+        _kv_layout(models),
+        work_of(models, *_cell_sizes(policy)),
+        rates,
+        look_up(tables, codes),
+    )
+
+
+def _kv_layout(models: Columns) -> KvLayout:
+    return KvLayout(
         full_k=models["full_k"],
         full_v=models["full_v"],
         windowed_k=models["windowed_k"],
@@ -135,6 +201,11 @@ def cache_bytes(policy: RuntimePolicy, models: Columns, loads: Columns) -> tuple
         latent_v=models["latent_v"],
         hybrid_padding=models["hybrid_padding"],
     )
+
+
+def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
+    """KV cache and recurrent state of all sequences, before tensor parallelism [bytes]."""
+    policy, layout = ground.policy, ground.kv_layout
     sequences = np.maximum(loads["concurrency"], policy.slots)
     context = loads["context_tokens"]
     if policy.cache == "cells":
@@ -176,35 +247,31 @@ def cache_bytes(policy: RuntimePolicy, models: Columns, loads: Columns) -> tuple
 
 
 def assess_block(
-    policy: RuntimePolicy,
-    models: Columns,
-    machines: Columns,
+    ground: LlmGround,
     loads: Columns,
     available: IntArray,
     parallelism: Parallelism,
     cache: tuple[IntArray, IntArray],
     buffers: Buffers,
-    tables: LevelTables,
 ) -> LlmBlock:
     """Memory, placement, tier and speed of a block of scenarios.
 
     Parameters
     ----------
-    policy
-        The runtime.
-    models, machines, loads
-        Columns of the same length n: `ModelRow`, `MachineRow` and `WorkloadRow` of the estimators.
+    ground
+        Runtime, models and machines: see `lay_ground`.
+    loads
+        Columns of `WorkloadRow` of the estimators. All columns have length n, or are sides of one grid: models and
+        machines (n, 1), loads (1, m), and (1, 1) where a side has one value.
     available
-        Room by device, int64 of shape (n, devices) [bytes].
+        Room by device, int64 of shape (n, devices), on a grid (n, 1, devices) [bytes].
     parallelism, buffers
-        Columns of shape (n,).
+        Columns.
     cache
         KV cache and recurrent state from `cache_bytes` [bytes].
-    tables
-        The LLM speed calibration, laid out.
     """
+    policy, models, machines = ground.policy, ground.models, ground.machines
     kv, state = cache
-    n = available.shape[0]
     unified = machines["unified"]
     demand = Demand(
         repeating=models["repeating"],
@@ -224,7 +291,7 @@ def assess_block(
         overhead_high=buffers.overhead_high,
         weights_low=models["weights_low"],
         weights_high=models["weights_high"],
-        host_buffer=np.where(machines["unified"], 0, buffers.host),
+        host_buffer=np.where(unified, 0, buffers.host),
         kv_heads=models["kv_heads"],
     )
     room = Room(
@@ -237,71 +304,34 @@ def assess_block(
         cpu_moe_layers=parallelism.cpu_moe_layers,
     )
     layout = place(demand, room)
-    pool = np.full(n, np.inf)
+    pool = _UNBOUNDED
     if policy.cache == "pages":
         taken = layout.weights + layout.activation + layout.overhead
-        pool = np.maximum(available - taken, 0).sum(axis=1).astype(np.float64)
-    speed, parts = _speed(policy, models, machines, loads, parallelism, layout, kv, pool, tables)
+        pool = sum_devices(np.maximum(available - taken, 0)).astype(np.float64)
+    load = _load(policy, loads, parallelism, layout, pool)
     return LlmBlock(
-        kv,
-        state,
-        layout,
-        buffers,
-        pool,
-        fit_codes(layout, can_offload=policy.offload > 0, unified=unified),
-        dominance_codes(layout),
-        speed,
-        *parts,
+        kv_cache=kv,
+        state=state,
+        layout=layout,
+        buffers=buffers,
+        fit=fit_codes(layout, can_offload=policy.offload > 0, unified=unified),
+        dominance=dominance_codes(layout),
+        speed=predict(ground.work, ground.rates, load, ground.coefficients),
+        ground=ground,
+        load=load,
     )
 
 
-def _speed(
-    policy: RuntimePolicy,
-    models: Columns,
-    machines: Columns,
-    loads: Columns,
-    parallelism: Parallelism,
-    layout: Layout,
-    kv: IntArray,
-    pool: FloatArray,
-    tables: LevelTables,
-) -> tuple[LlmSpeed, tuple[LlmCoefficients, LlmRates, LlmWork, LlmLoad]]:
-    codes = {
-        **{axis: np.array([code]) for axis, code in policy.codes.items()},
-        "vendor": machines["vendor"],
-        "memory_class": machines["memory_class"],
-        "generation": machines["generation"],
-        "format": models["format"],
-        "kind": (models["experts"] > 0).astype(np.int64),
-    }
-    coefficients = look_up(tables, codes)
-    half = np.where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
-    rates = LlmRates(
-        memory_bytes_per_s=machines["memory_bytes_per_s"],
-        compute_flop_per_s=select_compute_peak(
-            int8_ops_per_s=machines["int8"],
-            fp8_flop_per_s=machines["fp8"],
-            fp4_flop_per_s=machines["fp4"],
-            fp16_flop_per_s=machines["fp16"],
-            fp16_accumulate_fp16_flop_per_s=machines["fp16_fast"],
-            fp32_flop_per_s=machines["fp32"],
-            runtime=codes["runtime"],
-            backend=codes["backend"],
-            format=codes["format"],
-        ),
-        attention_flop_per_s=half,
-        issue_per_s=machines["issue_per_s"],
-        link_bytes_per_s=machines["link_bytes_per_s"],
-        link_latency_s=machines["hop_s"],
-        host_bytes_per_s=machines["host_bytes_per_s"],
-        host_flop_per_s=machines["host_flop_per_s"],
-        pcie_bytes_per_s=machines["pcie_bytes_per_s"],
-    )
-    work = work_of(models, *_cell_sizes(policy))
+_UNBOUNDED = np.full(1, np.inf)
+
+
+def _load(
+    policy: RuntimePolicy, loads: Columns, parallelism: Parallelism, layout: Layout, pool: FloatArray
+) -> LlmLoad:
     prompt = loads["prompt_tokens"].astype(np.float64)
     output = loads["output_tokens"].astype(np.float64)
     cached = loads["cached_tokens"].astype(np.float64)
-    load = LlmLoad(
+    return LlmLoad(
         concurrency=loads["concurrency"].astype(np.float64),
         prompt_tokens=prompt,
         cached_tokens=cached,
@@ -321,7 +351,6 @@ def _speed(
         max_sequences=np.array([policy.max_sequences]),
         kv_pool_bytes=pool,
     )
-    return predict(work, rates, load, coefficients), (coefficients, rates, work, load)
 
 
 def work_of(models: Columns, k_size: float, v_size: float) -> LlmWork:

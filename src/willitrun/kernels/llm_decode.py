@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from willitrun.kernels.smoothing import share_factor, smooth_maximum
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Terms = tuple[tuple[str, FloatArray], ...]
 
 #: Bound codes, in the order of `DecodeStep.bound`.
 BOUNDS = ("memory-bandwidth", "compute", "launch", "interconnect", "host-memory")
@@ -20,10 +22,10 @@ BOUNDS = ("memory-bandwidth", "compute", "launch", "interconnect", "host-memory"
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """One decode step: its time, what it is made of, and the groups that decide the bound."""
+    """One decode step: its time, what it is made of (when somebody asks), and the groups that decide the bound."""
 
     total_s: FloatArray
-    terms: tuple[tuple[str, FloatArray], ...]
+    terms: Callable[[], Terms]
     bound: IntArray
 
 
@@ -83,8 +85,6 @@ def time_decode_step(
 
     busy_s = smooth_maximum(memory_s, issue_s, compute_s)
     memory_share = share_factor(memory_s, busy_s)
-    compute_share = share_factor(compute_s, busy_s)
-    issue_share = share_factor(issue_s, busy_s)
 
     host_dense = load.host_dense_fraction
     host_expert = load.host_expert_fraction
@@ -106,24 +106,28 @@ def time_decode_step(
     launch_s = k.step + layer_s + moe_layer_s + sequence_s
     total_s = busy_s + host_s + crossing_s + link_s + launch_s
 
-    terms = (
-        ("dense-weights", dense_s * memory_share),
-        ("lm-head", head_s * memory_share),
-        ("expert-weights", expert_s * memory_share),
-        ("kv-cache", kv_s * memory_share),
-        ("recurrent-state", state_s * memory_share),
-        ("load-issue", fetch_s * issue_share),
-        ("unpacking", unpack_s * issue_share),
-        ("linear-compute", linear_s * compute_share),
-        ("attention-compute", attention_s * compute_share),
-        ("host-weights", host_s),
-        ("host-crossings", crossing_s),
-        ("collectives", link_s),
-        ("step-launch", k.step),
-        ("layer-launch", layer_s),
-        ("moe-launch", moe_layer_s),
-        ("sequence-bookkeeping", sequence_s),
-    )
+    def terms() -> Terms:
+        compute_share = share_factor(compute_s, busy_s)
+        issue_share = share_factor(issue_s, busy_s)
+        return (
+            ("dense-weights", dense_s * memory_share),
+            ("lm-head", head_s * memory_share),
+            ("expert-weights", expert_s * memory_share),
+            ("kv-cache", kv_s * memory_share),
+            ("recurrent-state", state_s * memory_share),
+            ("load-issue", fetch_s * issue_share),
+            ("unpacking", unpack_s * issue_share),
+            ("linear-compute", linear_s * compute_share),
+            ("attention-compute", attention_s * compute_share),
+            ("host-weights", host_s),
+            ("host-crossings", crossing_s),
+            ("collectives", link_s),
+            ("step-launch", k.step),
+            ("layer-launch", layer_s),
+            ("moe-launch", moe_layer_s),
+            ("sequence-bookkeeping", sequence_s),
+        )
+
     memory_part = memory_s * memory_share
     return DecodeStep(
         total_s=total_s,

@@ -260,7 +260,7 @@ def look_up(tables: LevelTables, codes: Mapping[str, IntArray]) -> LlmCoefficien
     """
     # Axes that one code settles for the whole block multiply as numbers, before any column is made.
     scalars = {name: tables.base[name] for name in _NAMES}
-    single = {axis: int(code[0]) for axis, code in codes.items() if code.shape[0] == 1}
+    single = {axis: int(code.flat[0]) for axis, code in codes.items() if code.size == 1}
     columns: dict[str, FloatArray] = {}
     for name, axis, table, numbers in tables.factors:
         if axis in single:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.llm_decode import Terms
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
 from willitrun.kernels.smoothing import share_factor, smooth_maximum
@@ -14,8 +17,8 @@ FloatArray = NDArray[np.float64]
 
 def time_prefill(
     work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients
-) -> tuple[FloatArray, tuple[tuple[str, FloatArray], ...]]:
-    """Return the time to prefill the prompts that go together, and its terms [s]."""
+) -> tuple[FloatArray, Callable[[], Terms]]:
+    """Return the time to prefill the prompts that go together, and what gives its terms [s]."""
     ranks = load.tensor
     tokens = np.maximum(load.prompt_tokens * load.prefill_sequences, 1.0)
     batches = np.ceil(tokens / load.microbatch_tokens)
@@ -46,8 +49,6 @@ def time_prefill(
     head_s = load.prefill_sequences * 2.0 * work.lm_head_params * per_flop
     compute_s = linear_s + attention_s + head_s
     busy_s = smooth_maximum(memory_s, compute_s)
-    memory_share = share_factor(memory_s, busy_s)
-    compute_share = share_factor(compute_s, busy_s)
 
     # Weights in host memory stream over the bus once per micro-batch.
     stream_s = (
@@ -60,17 +61,22 @@ def time_prefill(
     link_s = batches * time_collectives(work, rates, load, k, tokens_each, ranks)
     # Stages work on different micro-batches; the pipeline fills once.
     overlap = (batches + load.pipeline - 1.0) / (batches * load.pipeline)
-    terms = (
-        ("dense-weights", dense_s * memory_share * overlap),
-        ("expert-weights", expert_s * memory_share * overlap),
-        ("linear-compute", linear_s * compute_share * overlap),
-        ("attention-compute", attention_s * compute_share * overlap),
-        ("lm-head", head_s * compute_share * overlap),
-        ("streamed-weights", stream_s * overlap),
-        ("collectives", link_s * overlap),
-        ("layer-launch", launch_s * overlap),
-        ("moe-launch", moe_launch_s * overlap),
-    )
+
+    def terms() -> Terms:
+        memory_share = share_factor(memory_s, busy_s)
+        compute_share = share_factor(compute_s, busy_s)
+        return (
+            ("dense-weights", dense_s * memory_share * overlap),
+            ("expert-weights", expert_s * memory_share * overlap),
+            ("linear-compute", linear_s * compute_share * overlap),
+            ("attention-compute", attention_s * compute_share * overlap),
+            ("lm-head", head_s * compute_share * overlap),
+            ("streamed-weights", stream_s * overlap),
+            ("collectives", link_s * overlap),
+            ("layer-launch", launch_s * overlap),
+            ("moe-launch", moe_launch_s * overlap),
+        )
+
     return (busy_s + stream_s + link_s + launch_s + moe_launch_s) * overlap, terms
 
 

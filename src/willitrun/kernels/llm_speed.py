@@ -13,12 +13,13 @@ coefficient k comes from `LlmCoefficients`; nothing here is fitted. Blocks of ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.llm_decode import BOUNDS, time_decode_step
+from willitrun.kernels.llm_decode import BOUNDS, Terms, time_decode_step
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_prefill import time_prefill
 
@@ -52,8 +53,8 @@ class LlmSpeed:
         Sequences that fit the scheduler and the KV pool.
     bound
         Index into `BOUNDS`: what the decode step mostly waits for.
-    terms, prefill_terms
-        (name, seconds) pairs that sum to ``step_s`` and to ``prefill_s``.
+    step_parts, prefill_parts
+        Give the terms when somebody asks: a sweep never does, and they cost as much as the prediction.
     """
 
     step_s: FloatArray
@@ -66,8 +67,18 @@ class LlmSpeed:
     loaded_time_to_first_token_s: FloatArray
     effective_concurrency: FloatArray
     bound: IntArray
-    terms: tuple[tuple[str, FloatArray], ...]
-    prefill_terms: tuple[tuple[str, FloatArray], ...]
+    step_parts: Callable[[], Terms]
+    prefill_parts: Callable[[], Terms]
+
+    @property
+    def terms(self) -> Terms:
+        """(name, seconds) pairs that sum to ``step_s``."""
+        return self.step_parts()
+
+    @property
+    def prefill_terms(self) -> Terms:
+        """(name, seconds) pairs that sum to ``prefill_s``."""
+        return self.prefill_parts()
 
 
 def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoefficients) -> LlmSpeed:
@@ -85,7 +96,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     """
     concurrency = _effective_concurrency(work, load)
     step = time_decode_step(work, rates, load, coefficients, concurrency)
-    prefill_s, prefill_terms = time_prefill(work, rates, load, coefficients)
+    prefill_s, prefill_parts = time_prefill(work, rates, load, coefficients)
 
     accepted = 1.0 + load.draft_tokens * load.acceptance
     own_s = step.total_s / accepted
@@ -110,8 +121,8 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
         loaded_time_to_first_token_s=np.where(saturated, np.nan, loaded_s),
         effective_concurrency=concurrency,
         bound=step.bound,
-        terms=step.terms,
-        prefill_terms=prefill_terms,
+        step_parts=step.terms,
+        prefill_parts=prefill_parts,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.kernels.placement import COMFORTABLE, OFFLOAD, TIGHT, Layout
+from willitrun.kernels.splits import sum_devices
 
 __all__ = ["DOMINANCE_REASONS", "FIT_REASONS", "dominance_codes", "fit_codes"]
 
@@ -38,9 +39,9 @@ def fit_codes(layout: Layout, *, can_offload: bool, unified: BoolArray) -> IntAr
 def dominance_codes(layout: Layout) -> IntArray:
     """Index into `DOMINANCE_REASONS` per row: what to change where memory is short, or where the cache is
     larger than the weights."""
-    total = layout.total.sum(axis=1)
-    kv = layout.kv_cache.sum(axis=1)
-    weights = layout.weights.sum(axis=1)
+    total = sum_devices(layout.total)
+    kv = sum_devices(layout.kv_cache)
+    weights = sum_devices(layout.weights)
     short = layout.tier <= TIGHT
     cache = (kv > KV_SHARE * np.maximum(total, 1)) & (short | (kv > weights))
     result: IntArray = np.where(cache, 1, np.where(short & (layout.tier != COMFORTABLE), 2, 0)).astype(

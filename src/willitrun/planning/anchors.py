@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class AnchorColumns:
-    """Columns of shape (slots, loads), or of rows once taken; narrowing has a trailing axis for low and high."""
+    """Columns of shape (lines, loads) or (lines, 1); narrowing has a trailing axis for low and high."""
 
     evidence: NDArray[np.int8]
     output_factor: FloatArray
@@ -31,37 +31,26 @@ class AnchorColumns:
     anchored: bool
     """Whether any factor differs from 1: powers of millions of rows cost more than their prediction."""
 
-    def take(self, slot: NDArray[np.int64], load: NDArray[np.int64]) -> AnchorColumns:
-        """Rows by slot and load."""
-        if self.evidence.shape[1] == 1:
-            load = np.zeros_like(load)
-        return AnchorColumns(
-            self.evidence[slot, load],
-            self.output_factor[slot, load],
-            self.output_narrowing[slot, load],
-            self.prefill_factor[slot, load],
-            self.prefill_narrowing[slot, load],
-            self.anchored,
-        )
 
-
-def anchor_columns(unit: Unit, slots: Sequence[Slot]) -> AnchorColumns:
-    """The columns of some slots of a unit; one load stands for all where no slot has measurements."""
-    anchored = any(slot.anchored for slot in slots)
-    loads = unit.workloads if anchored else unit.workloads[:1]
-    shape = (len(slots), len(loads))
+def anchor_columns(lines: Sequence[tuple[Unit, Slot]], rows: slice) -> AnchorColumns:
+    """The columns of some lines of a grid; one load stands for all where no slot has measurements."""
+    anchored = any(slot.anchored for _, slot in lines)
+    shape = (len(lines), rows.stop - rows.start if anchored else 1)
     evidence = np.zeros(shape, dtype=np.int8)
-    shifts = np.tile(np.array([1.0, 1.0, 1.0, 1.0]), (*shape, 1))
-    for i, slot in enumerate(slots):
+    shifts = np.ones((*shape, 4))
+    for i, (unit, slot) in enumerate(lines):
         if not slot.anchored:
             evidence[i] = EVIDENCE.index(slot.evidence)
             continue
+        # Nothing else of a load decides which measurements are near.
+        loads = unit.loads.workloads[rows]
         known: dict[int, tuple[int, tuple[float, ...]]] = {}
-        for j, load in enumerate(loads):
-            # Nothing else of a load decides which measurements are near.
+        for load in loads:
             if load.concurrency not in known:
                 known[load.concurrency] = _near(slot, load)
-            evidence[i, j], shifts[i, j] = known[load.concurrency]
+        found = [known[load.concurrency] for load in loads]
+        evidence[i] = [code for code, _ in found]
+        shifts[i] = [shift for _, shift in found]
     return AnchorColumns(
         evidence, shifts[..., 0], shifts[..., 1, None], shifts[..., 2], shifts[..., 3, None], anchored
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from willitrun.catalog import Catalog
 from willitrun.checkpoints.descriptions import describe_model
@@ -18,11 +16,13 @@ from willitrun.errors import (
 )
 from willitrun.estimators.evaluation import from_error
 from willitrun.estimators.llm_evaluation import Prepared, prepare
-from willitrun.estimators.llm_machines import MachineView, WorkloadRow, machine_row, workload_row
+from willitrun.estimators.llm_machines import MachineView, machine_row, workload_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import support_of
-from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS, complete_workload
+from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS, complete_workload, trained_context
 from willitrun.hardware.descriptions import describe_machine
+from willitrun.kernels.columns import Columns, columns_of
+from willitrun.records.models import Model
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import Reason
 
@@ -44,13 +44,21 @@ class Slot:
     """Whether measurements on these very devices have a say."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Loads:
+    """The workloads of a sweep as a model fills them, and as columns; models that fill them alike share one."""
+
+    workloads: tuple[Workload, ...]
+    columns: Columns | None
+    """None where the task has no rows of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One model at one format on one runtime: a slot per machine and placement, and the loads."""
 
     slots: tuple[Slot, ...]
-    loads: tuple[WorkloadRow, ...]
-    workloads: tuple[Workload, ...]
+    loads: Loads
 
     @property
     def request(self) -> Request:
@@ -90,10 +98,13 @@ def build_axes(
     """Describe and lower every distinct value of every axis."""
     described = [describe_machine(machine, catalog=catalog) for machine in machines]
     views: dict[tuple[Any, ...], MachineView] = {}
+    lowered: dict[Hashable, Loads] = {}
     units = []
     for reference in models:
         model = describe_model(reference, catalog=catalog)
-        filled = tuple(complete_workload(model, workload)[0] for workload in workloads)
+        if (key := _fills_alike(model)) not in lowered:
+            lowered[key] = _lower_loads(model, workloads)
+        loads = lowered[key]
         for quantization in quantizations:
             for runtime in runtimes:
                 requests = [
@@ -113,15 +124,24 @@ def build_axes(
                     _slot(closed(request), number // len(placements), views)
                     for number, request in enumerate(requests)
                 )
-                language = model.task in LLM_TASKS or model.task in ENCODER_TASKS
-                loads = (
-                    tuple(workload_row(replace(requests[0], workload=load)) for load in filled)
-                    if language
-                    else ()
-                )
-                units.append(Unit(slots, loads, filled))
+                units.append(Unit(slots, loads))
     names = tuple(machine.name for machine in described)
     return Axes(catalog, tuple(units), names, len(placements), len(workloads))
+
+
+def _fills_alike(model: Model) -> Hashable:
+    """What decides how a model fills a workload: models that agree on it share their loads."""
+    transformer = model.transformer
+    if model.task not in LLM_TASKS or transformer is None:
+        return model.id
+    return model.task, trained_context(model), transformer.vision
+
+
+def _lower_loads(model: Model, workloads: Sequence[Workload]) -> Loads:
+    filled = tuple(complete_workload(model, workload)[0] for workload in workloads)
+    if model.task not in LLM_TASKS and model.task not in ENCODER_TASKS:
+        return Loads(filled, None)
+    return Loads(filled, columns_of([workload_row(model, load) for load in filled]))
 
 
 def closed(request: Request) -> Request:
@@ -167,12 +187,3 @@ def _slot(request: Request, machine: int, views: dict[tuple[Any, ...], MachineVi
         blockers[0] if blockers else "",
         support.anchors is not None,
     )
-
-
-def available_matrix(slots: Sequence[Prepared]) -> np.ndarray:
-    """Room by device, padded with zeros, int64 of shape (slots, devices)."""
-    width = max(len(slot.machine.available) for slot in slots)
-    table = np.zeros((len(slots), width), dtype=np.int64)
-    for number, slot in enumerate(slots):
-        table[number, : len(slot.machine.available)] = slot.machine.available
-    return table

@@ -1,0 +1,97 @@
+"""Amounts divided over devices and layers, in whole layers or equal parts that sum exactly; the device is the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "LAYER_SPLIT",
+    "TENSOR_SPLIT",
+    "Split",
+    "all_devices",
+    "any_device",
+    "ceil_div",
+    "share",
+    "sum_devices",
+]
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+LAYER_SPLIT, TENSOR_SPLIT = range(2)
+
+
+def sum_devices(values: NDArray[Any]) -> NDArray[Any]:
+    """Sum over the last axis, which is the device: a view where there is one."""
+    return values[..., 0] if values.shape[-1] == 1 else values.sum(axis=-1)
+
+
+def all_devices(values: BoolArray) -> BoolArray:
+    """Whether it holds on every device."""
+    return values[..., 0] if values.shape[-1] == 1 else np.asarray(values.all(axis=-1))
+
+
+def any_device(present: BoolArray) -> BoolArray:
+    """Whether it holds on some device."""
+    return present[..., 0] if present.shape[-1] == 1 else np.asarray(present.any(axis=-1))
+
+
+def ceil_div(numerator: IntArray, denominator: IntArray) -> IntArray:
+    """``numerator / denominator`` rounded up; a denominator of 0 counts as 1."""
+    safe = np.maximum(denominator, 1)
+    result: IntArray = -(-numerator // safe)
+    return result
+
+
+def _prefix_layers(weights: IntArray, layers: IntArray) -> IntArray:
+    """Split ``layers`` over devices in proportion to ``weights`` by cumulative rounding, exactly summing."""
+    total = np.maximum(weights.sum(axis=-1, keepdims=True), 1)
+    # Shares as floats are safe: they only choose which whole layer goes where.
+    bounds = np.rint(np.cumsum(weights / total, axis=-1) * layers[..., None]).astype(np.int64)
+    bounds[..., -1] = layers
+    result: IntArray = np.diff(bounds, axis=-1, prepend=0)
+    return result
+
+
+def share(total: IntArray, count: IntArray, of: IntArray) -> IntArray:
+    """``total * count / of`` without overflow or loss: whole parts first, then the remainder."""
+    safe = np.maximum(of, 1)
+    whole = total // safe
+    rest = total - whole * safe
+    result: IntArray = whole * count + (rest * count) // safe
+    return result
+
+
+class Split:
+    """How amounts divide over the devices of each row."""
+
+    def __init__(self, available: IntArray, strategy: IntArray, layers: IntArray) -> None:
+        self.available, self.strategy = available, strategy
+        self.alone = available.shape[-1] == 1
+        if not self.alone:
+            self.layers = np.maximum(layers, 1)
+
+    def spread(self, amount: IntArray, output: IntArray | None) -> IntArray:
+        """Divide an amount by strategy; the parts sum to it exactly. ``output`` of it lies on the last device."""
+        if self.alone:
+            return amount[..., None]
+        available = self.available
+        shape = np.broadcast_shapes(amount.shape, self.layers.shape, available.shape[:-1])
+        devices = available.shape[-1]
+        amount, layers = np.broadcast_to(amount, shape), np.broadcast_to(self.layers, shape)
+        present = np.broadcast_to(available > 0, (*shape, devices))
+        count = np.maximum(present.sum(axis=-1), 1)
+        by_layer = _prefix_layers(np.broadcast_to(available, (*shape, devices)), layers)
+        in_layers = amount if output is None else np.maximum(amount - output, 0)
+        split = share(in_layers[..., None], by_layer, layers[..., None])
+        last = (devices - 1 - np.argmax(present[..., ::-1], axis=-1))[..., None]
+        equal = np.where(present, (amount // count)[..., None], 0)
+        for parts in (split, equal):
+            left = amount - parts.sum(axis=-1)
+            np.put_along_axis(parts, last, np.take_along_axis(parts, last, -1) + left[..., None], -1)
+        tensor = (self.strategy == TENSOR_SPLIT)[..., None]
+        result: IntArray = np.where(tensor, equal, split)
+        return result

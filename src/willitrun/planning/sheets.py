@@ -1,0 +1,166 @@
+"""The columns of a sweep's results, and how a block of rows is written into them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.kernels.llm_block import LlmBlock
+from willitrun.kernels.llm_speed import BOUNDS
+from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
+from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
+from willitrun.kernels.splits import sum_devices
+from willitrun.planning.anchors import EVIDENCE, AnchorColumns
+
+__all__ = ["ALL_BOUNDS", "BYTES", "RATES", "Sheet", "Tile"]
+
+FloatArray = NDArray[np.float64]
+
+ALL_BOUNDS = ("", *BOUNDS, "input", "disk")
+BYTES = ("weights_bytes", "kv_cache_bytes", "state_bytes", "activation_bytes", "overhead_bytes", "total_bytes",
+         "total_bytes_low", "total_bytes_high", "host_bytes", "available_bytes")  # fmt: skip
+RATES = ("decode_tokens_per_s", "throughput_tokens_per_s", "prefill_tokens_per_s", "time_to_first_token_s",
+         "images_per_s", "samples_per_s", "real_time_factor")  # fmt: skip
+LANGUAGE_RATES = RATES[:4]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of the sheet: some pairs of a model and a machine, and a stretch of the loads."""
+
+    pairs: NDArray[np.int64] | slice
+    loads: slice
+
+    @classmethod
+    def of(cls, pairs: NDArray[np.int64], loads: slice) -> Tile:
+        """The tile of ascending pairs; neighbours are a slice, which writes without an index."""
+        first, last = int(pairs[0]), int(pairs[-1])
+        return cls(slice(first, last + 1) if last - first + 1 == len(pairs) else pairs, loads)
+
+
+class Sheet:
+    """Results of a sweep as matrices of (pairs, loads): row-major, so that a flat view of one is a column."""
+
+    def __init__(self, pairs: int, loads: int, blocked: tuple[str, ...], *, mixed: bool) -> None:
+        shape = (pairs, loads)
+        self.blocked = list(blocked)
+        """Codes of what stands in the way; those of rows judged alone are added as they come."""
+        out: dict[str, NDArray[Any]] = {name: np.zeros(shape, dtype=np.int64) for name in BYTES}
+        for name in RATES:
+            for suffix in ("", "_low", "_high"):
+                if mixed:
+                    out[name + suffix] = np.full(shape, np.nan)
+                elif name in LANGUAGE_RATES:
+                    # Every row is written.
+                    out[name + suffix] = np.empty(shape)
+                else:
+                    # No row is: one NaN stands for all.
+                    out[name + suffix] = np.broadcast_to(np.nan, shape)
+        out["tier"] = np.full(shape, TIERS.index("unknown"), dtype=np.int8)
+        out["bound"] = np.zeros(shape, dtype=np.int8)
+        out["evidence"] = np.zeros(shape, dtype=np.int8)
+        out["blocked_by"] = np.zeros(shape, dtype=np.int16)
+        out["fit_reason"] = np.zeros(shape, dtype=np.int8)
+        out["dominance_reason"] = np.zeros(shape, dtype=np.int8)
+        self.out = out
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The flat columns."""
+        n = self.out["tier"].size
+        return {
+            name: np.broadcast_to(np.nan, n) if values.strides == (0, 0) else values.reshape(-1)
+            for name, values in self.out.items()
+        }
+
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the columns that hold codes."""
+        return {
+            "tier": TIERS,
+            "bound": ALL_BOUNDS,
+            "evidence": EVIDENCE,
+            "blocked_by": tuple(self.blocked),
+            "fit_reason": FIT_REASONS,
+            "dominance_reason": DOMINANCE_REASONS,
+        }
+
+    def store_fit(
+        self,
+        tile: Tile,
+        block: LlmBlock,
+        room: NDArray[np.int64],
+        stops: NDArray[np.int16],
+        evidence: NDArray[np.int8],
+    ) -> NDArray[np.bool_]:
+        """Write memory, tier and reasons of a tile; return which of its rows will not run."""
+        layout, place, out = block.layout, (tile.pairs, tile.loads), self.out
+        for name, values in (
+            ("weights_bytes", layout.weights),
+            ("kv_cache_bytes", layout.kv_cache),
+            ("state_bytes", layout.state),
+            ("activation_bytes", layout.activation),
+            ("overhead_bytes", layout.overhead),
+            ("total_bytes", layout.total),
+            ("total_bytes_low", layout.total_low),
+            ("total_bytes_high", layout.total_high),
+            ("available_bytes", room),
+        ):
+            out[name][place] = sum_devices(values)
+        out["host_bytes"][place] = layout.host
+        tier = np.where(stops > 0, WILL_NOT_RUN, layout.tier)
+        refused: NDArray[np.bool_] = tier == WILL_NOT_RUN
+        out["tier"][place] = tier
+        out["fit_reason"][place] = block.fit
+        out["dominance_reason"][place] = block.dominance
+        out["blocked_by"][place] = stops
+        out["bound"][place] = np.where(refused, 0, block.speed.bound + 1)
+        out["evidence"][place] = evidence
+        return refused
+
+    def store_speed(
+        self,
+        tile: Tile,
+        block: LlmBlock,
+        refused: NDArray[np.bool_],
+        factors: dict[str, FloatArray],
+        near: AnchorColumns,
+        *,
+        encoder: bool,
+    ) -> None:
+        """Write the rates of a tile with their intervals.
+
+        ``factors`` are low and high by task, shape (..., 2); ``output`` is that of decode and throughput.
+        """
+        speed = block.speed
+        # What does not run has no speed: a factor of NaN says so in one product.
+        alive = np.where(refused, np.nan, 1.0)
+        of_output, of_prefill, of_wait = factors["output"], factors["prefill"], factors["ttft"]
+        prefill = speed.prefill_tokens_per_s
+        if near.anchored:
+            of_output = of_output**near.output_narrowing
+            of_prefill, of_wait = of_prefill**near.prefill_narrowing, of_wait**near.prefill_narrowing
+            prefill = prefill * near.prefill_factor
+        self._store(tile, "prefill_tokens_per_s", prefill * alive, of_prefill)
+        if encoder:
+            self._store(tile, "samples_per_s", prefill / block.load.prompt_tokens * alive, of_prefill)
+            return
+        rates = {
+            "decode_tokens_per_s": speed.decode_tokens_per_s,
+            "throughput_tokens_per_s": speed.throughput_tokens_per_s,
+        }
+        wait = speed.loaded_time_to_first_token_s
+        if near.anchored:
+            rates = {name: values * near.output_factor for name, values in rates.items()}
+            wait = wait / near.prefill_factor
+        for name, values in rates.items():
+            self._store(tile, name, values * alive, of_output)
+        # The factors are those of a rate: a time is longest where the rate is lowest.
+        self._store(tile, "time_to_first_token_s", wait * alive, 1.0 / of_wait[..., ::-1])
+
+    def _store(self, tile: Tile, name: str, values: FloatArray, factors: FloatArray) -> None:
+        place = (tile.pairs, tile.loads)
+        self.out[name][place] = values
+        self.out[f"{name}_low"][place] = values * factors[..., 0]
+        self.out[f"{name}_high"][place] = values * factors[..., 1]

@@ -81,7 +81,16 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, float] = {name: cold(code, options.repeats) for name, code in COLD.items()}
 
-    from willitrun import Workload, assess, describe_machine, estimate_memory, estimate_speed
+    from willitrun import (
+        Workload,
+        assess,
+        describe_machine,
+        estimate_memory,
+        estimate_speed,
+        load_catalog,
+        scan,
+    )
+    from willitrun.planning.scans import models_of
 
     card = describe_machine("rtx-4090")
     eight = {"quantization": "q4_k_m"}
@@ -92,6 +101,8 @@ def main() -> None:
         lambda: estimate_memory("llama-3.1-8b", card, Workload(context_tokens=8192), **eight)  # type: ignore[arg-type]
     )
     found["warm estimate_speed [us]"] = warm(lambda: estimate_speed("llama-3.1-8b", card, **eight))  # type: ignore[arg-type]
+    many = models_of(load_catalog(), None)[:400]
+    found["warm scan of 400 models, 5 formats [us]"] = warm(lambda: scan(card, models=many))
     found |= sweep_rows_per_s()
     if options.json:
         print(json.dumps(found, indent=2))

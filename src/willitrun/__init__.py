@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from willitrun.catalog import Catalog, load_catalog
     from willitrun.checkpoints.descriptions import describe_model
     from willitrun.checkups import doctor
+    from willitrun.comparisons import compare
     from willitrun.diagnostics import Diagnosis, diagnose
     from willitrun.errors import (
         AmbiguousNameError,
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
     from willitrun.hardware.descriptions import describe_machine
     from willitrun.hardware.detection import detect
     from willitrun.intervals import Interval
+    from willitrun.planning.labels import chips
+    from willitrun.planning.runtime_choices import best_runtime
+    from willitrun.planning.scans import scan
+    from willitrun.planning.scores import score
     from willitrun.planning.tables import PlanTable, plan, plan_rows
     from willitrun.records.machines import Machine
     from willitrun.records.models import Model
@@ -95,6 +100,11 @@ _EXPORTS = {
     "describe_machine": "hardware.descriptions",
     "detect": "hardware.detection",
     "Interval": "intervals",
+    "compare": "comparisons",
+    "chips": "planning.labels",
+    "best_runtime": "planning.runtime_choices",
+    "scan": "planning.scans",
+    "score": "planning.scores",
     "PlanTable": "planning.tables",
     "plan": "planning.tables",
     "plan_rows": "planning.tables",
@@ -145,7 +155,10 @@ __all__ = [
     "__version__",
     "assess",
     "best_quantization",
+    "best_runtime",
     "calibrate",
+    "chips",
+    "compare",
     "describe_machine",
     "describe_model",
     "detect",
@@ -160,6 +173,8 @@ __all__ = [
     "load_catalog",
     "plan",
     "plan_rows",
+    "scan",
+    "score",
     "show_versions",
     "smallest_machine",
 ]

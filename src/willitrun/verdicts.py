@@ -14,10 +14,10 @@ from willitrun.estimators.requests import Request, complete_request
 from willitrun.links import verdict_links
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
-from willitrun.records.recipes import Placement, Runtime, Workload
+from willitrun.records.recipes import Placement, Runtime, Workload, WorkloadProfile
 from willitrun.records.results import Inputs, Provenance, Reason, Verdict
 
-__all__ = ["assess"]
+__all__ = ["assess", "best_comfortable", "workload_profile"]
 
 
 def assess(
@@ -83,7 +83,7 @@ def assess(
 def judge(request: Request) -> Verdict:
     """The verdict of a complete request."""
     if request.quantization_open:
-        request = _best_comfortable(request)
+        request = best_comfortable(request)
     found = evaluate_one(request)
     practical, floor_reason = _practical(found)
     reasons = [*request.blockers, *found.reasons]
@@ -115,7 +115,7 @@ def judge(request: Request) -> Verdict:
     )
 
 
-def _best_comfortable(request: Request) -> Request:
+def best_comfortable(request: Request) -> Request:
     """Nobody chose a format: the best of the ladder that is comfortable, else the best that fits at all."""
     from willitrun.estimators.requests import GGUF_LADDER
 
@@ -150,7 +150,7 @@ def _practical(found: Evaluated) -> tuple[bool | None, Reason | None]:
     if found.tier in ("will-not-run", "unknown"):
         return (False if found.tier == "will-not-run" else None), None
     request = found.request
-    profile = _profile(request)
+    profile = workload_profile(request)
     if profile is None:
         return None, None
     speed = found.speed_estimate()
@@ -168,10 +168,12 @@ def _practical(found: Evaluated) -> tuple[bool | None, Reason | None]:
     return True, None
 
 
-def _profile(request: Request) -> Any:
+def workload_profile(request: Request) -> WorkloadProfile | None:
+    """The named workload whose floor decides what is practical; None where nobody named one for the task."""
     workloads = request.catalog.workloads
     if request.workload.use is not None:
-        return workloads.resolve(request.workload.use)
+        found: WorkloadProfile = workloads.resolve(request.workload.use)
+        return found
     defaults = {
         "text-generation": "chat",
         "image-text-to-text": "vision-assistant",

@@ -100,6 +100,7 @@ _REFERENCES = {
     "troubleshooting": {"related": "troubleshooting"},
     "reason": {"glossary": "glossary", "troubleshooting": "troubleshooting"},
     "measurement": {"accelerator": "accelerator"},
+    "workload": {"reference": "model", "reference_quantization": "quantization"},
 }
 
 
@@ -107,7 +108,7 @@ def _check_references(
     report: CatalogReport, kind: str, identifier: str, record: Record, records: dict[str, dict[str, Record]]
 ) -> None:
     for name, target in _REFERENCES.get(kind, {}).items():
-        value = getattr(record, name)
+        value = getattr(record, name) or ()
         for reference in (value,) if isinstance(value, str) else value:
             known = records.get(target, {})
             if reference not in known and not (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,6 +13,8 @@ from rich.markup import escape
 import willitrun
 from willitrun.cli import options as opt
 from willitrun.cli.catalog_commands import catalog_app
+from willitrun.cli.errors import print_json, reporting_errors
+from willitrun.cli.planning_commands import planning_app
 from willitrun.cli.rendering import (
     console,
     render_explanation,
@@ -35,28 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(catalog_app, name="catalog")
-
-P = ParamSpec("P")
-
-
-def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Errors of the library are messages, not tracebacks: exit code 2 and one line on stderr."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except willitrun.WillItRunError as error:
-            report_error(error)
-            raise typer.Exit(2) from None
-        except BrokenPipeError:
-            raise typer.Exit(0) from None
-
-    return wrapped
-
-
-def _print_json(result: Any) -> None:
-    sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+app.add_typer(planning_app)
 
 
 def _assess(
@@ -104,7 +83,7 @@ def assess(
     )  # fmt: skip
     verdict = _assess(model, on, quant, runtime, kv, memory, workload)
     if as_json:
-        _print_json(verdict)
+        print_json(verdict)
     else:
         console().print(render_verdict(verdict))
     raise typer.Exit(0 if verdict.feasible else 1)
@@ -136,7 +115,7 @@ def explain(
     )  # fmt: skip
     explanation = willitrun.explain(_assess(model, on, quant, runtime, kv, memory, workload))
     if as_json:
-        _print_json(explanation)
+        print_json(explanation)
     else:
         console().print(render_explanation(explanation))
 
@@ -157,7 +136,7 @@ def detect(
 
         capture.write_text(json.dumps(record_capture(), indent=2) + "\n", "utf-8")
     if as_json:
-        _print_json(machine)
+        print_json(machine)
     else:
         console().print(render_machine(machine))
 
@@ -168,7 +147,7 @@ def doctor(as_json: opt.JsonOption = False) -> None:
     """Look for what is missing or misconfigured. Exit code 1 if something needs attention."""
     report = willitrun.doctor()
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         out = console()
         out.print(escape(report.summary()), style="bold")
@@ -235,7 +214,7 @@ def glossary(
     kind = "troubleshooting" if term.startswith("troubleshooting:") else "glossary"
     entry = catalog.resolve(kind, name)
     if as_json:
-        _print_json(entry)
+        print_json(entry)
         return
     out = console()
     out.print(escape(entry.name), style="bold")

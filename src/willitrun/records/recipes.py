@@ -89,11 +89,16 @@ class WorkloadProfile(CitedRecord):
     fields: dict[str, Any] = Field(default_factory=dict)
     floor: dict[str, float] = Field(default_factory=dict)
     """``{decode_tokens_per_s = 7}``: the slowest that people find usable."""
+    label: str = ""
+    """Short label of a machine that is up to it: what `chips` shows. Empty: no label."""
+    reference: str = ""
+    """Model by which the label is judged."""
+    reference_quantization: str | None = None
     note: str = ""
 
     @classmethod
     def _labels(cls) -> set[str]:
-        return {"task", "fields", "note"}
+        return {"task", "fields", "note", "label", "reference", "reference_quantization"}
 
 
 class Recipe(Record):

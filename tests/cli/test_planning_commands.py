@@ -1,0 +1,61 @@
+"""The planning commands: text, JSON that meets the schema, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from typer.testing import CliRunner, Result
+
+from willitrun.cli.app import app
+from willitrun.records.rankings import Chips, Comparison, RuntimeChoice, Scan, ScoreCard
+
+CASES: list[tuple[list[str], type[Any], str]] = [
+    (["scan", "--on", "rtx-3060-12gb", "-n", "5"], Scan, "models run comfortable"),
+    (["chips", "--on", "rtx-3060-12gb"], Chips, "14B chat"),
+    (["score", "llama-3.1-8b", "--on", "rtx-4090", "-q", "q4_k_m"], ScoreCard, "of 100"),
+    (["best-runtime", "llama-3.1-8b", "--on", "rtx-3060-12gb", "-q", "q4_k_m"], RuntimeChoice, "llama.cpp"),
+    (["compare", "rtx-4090", "rtx-3090,rtx-3090", "-m", "llama-3.3-70b", "-q", "q4_k_m"], Comparison, "2 x NVIDIA GeForce RTX 3090 wins 1 of 1"),
+]  # fmt: skip
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.parametrize(("arguments", "record", "expected"), CASES, ids=[case[0][0] for case in CASES])
+def test_text_and_json(arguments: list[str], record: type[Any], expected: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    assert expected in re.sub(r"\s+", " ", done.stdout)
+    assert done.stderr == ""
+    as_json = run(*arguments, "--json")
+    assert as_json.exit_code == 0, as_json.output
+    value = json.loads(as_json.stdout)
+    jsonschema.Draft202012Validator(record.model_json_schema(mode="serialization")).validate(value)
+    assert record.model_validate(value).model_dump(mode="json") == value
+
+
+def test_a_prior_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "prior.json"
+    file.write_text(json.dumps({"llama-3.2-1b": 1.0}), "utf-8")
+    done = run("scan", "--on", "rtx-3060-12gb", "--prior", str(file), "--json")
+    assert json.loads(done.stdout)["ranked"][0]["model"] == "llama-3.2-1b"
+    file.write_text("[1]", "utf-8")
+    assert run("scan", "--on", "rtx-3060-12gb", "--prior", str(file)).exit_code == 2
+
+
+def test_exit_codes() -> None:
+    assert run("best-runtime", "llama-3.1-405b", "--on", "rtx-3060-12gb").exit_code == 1
+    wrong = run("compare", "rtx-4090", "-m", "llama-3.1-8b")
+    assert wrong.exit_code == 2
+    assert "two contenders" in wrong.stderr
+    assert run("scan", "--on", "no-such-card").exit_code == 2

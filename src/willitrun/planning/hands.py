@@ -25,7 +25,7 @@ from willitrun.estimators.support import (
     support_of,
 )
 from willitrun.kernels.columns import columns_of, take
-from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes
+from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
 from willitrun.kernels.scores import texts_per_s
 from willitrun.planning.decks import Deck, Group
@@ -139,13 +139,10 @@ def _play(group: Group, machine: Machine, catalog: Catalog, memory: str) -> _Row
             cpu_moe_layers=np.full(count, -1 if moe is None else moe, dtype=np.int64),
         )
         room = rooms[on]
-        cache = cache_bytes(first.policy, models, loads)
-        buffers = block_buffers(
-            first.policy, models, row_machines, loads, parallelism, room, cache[0], _moved(first.request, machine)
-        )  # fmt: skip
-        block = assess_block(
-            first.policy, models, row_machines, loads, room, parallelism, cache, buffers, tables
-        )
+        ground = lay_ground(first.policy, models, row_machines, tables)
+        cache = cache_bytes(ground, loads)
+        buffers = block_buffers(ground, loads, parallelism, room, cache[0], _moved(first.request, machine))
+        block = assess_block(ground, loads, room, parallelism, cache, buffers)
         speed = block.speed
         texts = texts_per_s(speed.prefill_tokens_per_s, block.load.prompt_tokens)
         parts.append(

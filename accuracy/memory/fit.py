@@ -21,7 +21,7 @@ import pandas as pd
 from accuracy.memory import diffusion, finetuning, gguf, llamacpp, pytorch, vllm
 from accuracy.memory.formats import ROOT
 
-__all__ = ["fit", "main"]
+__all__ = ["fit", "main", "publisher_mixes", "size_range", "size_ranges"]
 
 MIB, GIB = 2**20, 2**30
 
@@ -65,6 +65,9 @@ def _spread(pairs: Iterable[tuple[object, float]]) -> dict[str, float]:
     }
 
 
+SIZE_CLASSES = ("ud-low", "ud-middle", "ud-high", "large-embedding")
+
+
 def size_class(quantization: str) -> str:
     """Which publisher's habit a mix follows: Unsloth's dynamic ones, bartowski's large ones, by bits."""
     if quantization.startswith("ud-"):
@@ -74,17 +77,57 @@ def size_class(quantization: str) -> str:
     return "large-embedding"
 
 
-def _sizes(data: Path) -> dict[str, dict[str, float]]:
-    found: dict[str, list[tuple[object, float]]] = defaultdict(list)
-    for sized in gguf.score(data / "mem_gguf_sizes.csv", data / "models.jsonl"):
-        if sized.standard or not 0.75 < sized.ratio < 1.45:
-            continue
-        if not sized.quantization.startswith("ud-") and not sized.quantization.endswith(("_l", "_xl")):
-            continue
-        key = (sized.matched, sized.quantization)
-        for name in (f"gguf-size.{size_class(sized.quantization)}", "gguf-size"):
-            found[name].append((key, sized.ratio))
-    return {name: _spread(pairs) for name, pairs in found.items()}
+ENOUGH_MIXES = 10
+"""Configurations from which on a publisher's mix gets a range of its own."""
+
+
+def publisher_mixes(data: Path) -> list[gguf.Sized]:
+    """Files whose name says that a publisher chose the types: Unsloth's dynamic ones, bartowski's large ones."""
+    return [
+        sized
+        for sized in gguf.score(data / "mem_gguf_sizes.csv", data / "models.jsonl")
+        if not sized.standard
+        and 0.75 < sized.ratio < 1.5
+        and (sized.quantization.startswith("ud-") or sized.quantization.endswith(("_l", "_xl")))
+    ]
+
+
+def size_ranges(files: Iterable[gguf.Sized]) -> dict[str, dict[str, float]]:
+    """Measured over predicted size by mix and by class of mixes.
+
+    The best factor is the mix's own median. The width is learnt over all mixes of a class, one value per model:
+    a publisher treats a model alike in all of its files, so models are what is exchangeable.
+    """
+    scored = list(files)
+    own: dict[str, list[float]] = defaultdict(list)
+    for sized in scored:
+        own[sized.quantization].append(sized.ratio)
+        own[size_class(sized.quantization)].append(sized.ratio)
+    centre = {name: float(np.median(values)) for name, values in own.items()}
+    around: dict[str, list[tuple[object, float]]] = defaultdict(list)
+    for sized in scored:
+        relative = sized.ratio / centre[sized.quantization]
+        around[size_class(sized.quantization)].append((sized.matched, relative))
+        around[""].append((sized.matched, relative))
+    widths = {name: _spread(pairs) for name, pairs in around.items()}
+    found = {"gguf-size": widths[""]}
+    for name, values in own.items():
+        width = widths[size_class(name)] if name not in SIZE_CLASSES else widths[name]
+        best = centre[name]
+        if name in SIZE_CLASSES or len(values) >= ENOUGH_MIXES:
+            found[f"gguf-size.{name}"] = {
+                "low": best * width["low"],
+                "best": best,
+                "high": best * width["high"],
+                "n": len(values),
+                "coverage": width["coverage"],
+            }
+    return found
+
+
+def size_range(quantization: str, ranges: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The range of one mix, or of its class."""
+    return ranges.get(f"gguf-size.{quantization}") or ranges[f"gguf-size.{size_class(quantization)}"]
 
 
 def _buffers(data: Path) -> tuple[dict[str, dict[str, float]], list[dict[str, object]]]:
@@ -176,7 +219,7 @@ def fit(data: Path) -> str:
     """The calibration as TOML text."""
     coefficients, ranges = _vllm(data)
     buffers, residuals = _buffers(data)
-    ranges |= buffers | _sizes(data) | _transformers(data)
+    ranges |= buffers | size_ranges(publisher_mixes(data)) | _transformers(data)
     coefficients |= diffusion.fit(data / "mem_diffusion.csv")
     stages = diffusion.score(data / "mem_diffusion.csv", coefficients)
     ranges["peak.diffusion"] = _range(stage.ratio for stage in stages)

@@ -13,9 +13,11 @@ import pandas as pd
 
 from accuracy.memory.configurations import config_of, models
 from accuracy.memory.formats import quantizations
+from willitrun.catalog import load_catalog
 from willitrun.errors import WillItRunError
-from willitrun.estimators.inventory import parameters
+from willitrun.estimators.inventory import is_tied, parameters
 from willitrun.estimators.inventory_formats import WeightGroups, weight_groups
+from willitrun.kernels.gguf_mixes import Era
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Quantization
 
@@ -41,6 +43,8 @@ class Sized:
     predicted_bytes: int
     standard: bool
     file: bool
+    stored_twice: bool = False
+    """Its repository stores a tied head twice, as its other files show."""
 
     @property
     def ratio(self) -> float:
@@ -65,6 +69,8 @@ class _Candidate:
     name: str
     config: TransformerConfig
     count: int
+    native: str = "bf16"
+    catalogued: bool = False
 
     @property
     def short(self) -> str:
@@ -85,7 +91,30 @@ def _candidates(path: Path) -> list[_Candidate]:
         published = row.get("params_from_config") or row.get("params_total")
         # A fact sheet that disagrees with itself (untied, vision, ...) is no basis for judging sizes.
         if published and abs(count / published - 1) < 1e-3:
-            found.append(_Candidate(row["id"], config, count))
+            found.append(_Candidate(row["id"], config, count, _native(config)))
+    return found + _catalogued({entry.name for entry in found})
+
+
+def _native(config: TransformerConfig) -> str:
+    """gpt-oss was published with its experts in MXFP4."""
+    return "mxfp4" if config.model_type == "gpt_oss" else "bf16"
+
+
+def _catalogued(known: set[str]) -> list[_Candidate]:
+    """Models of the library's own catalog whose fields agree with the count that is cited beside them."""
+    found = []
+    for model in load_catalog().models.values():
+        if model.transformer is None or model.parameters is None:
+            continue
+        try:
+            count = parameters(model.transformer)
+        except (WillItRunError, ValueError):
+            continue
+        names = [name for name in model.aliases if "/" in name and name not in known]
+        if abs(count / model.parameters - 1) < 1e-3:
+            found += [
+                _Candidate(name, model.transformer, count, _native(model.transformer)) for name in names
+            ]
     return found
 
 
@@ -95,21 +124,45 @@ def _given(row: Any) -> tuple[float, float]:
     text = str(row.size_text)
     unit = _UNITS.get(str(row.size_unit), 0)
     decimals = len(text.partition(".")[2]) if "." in text else 0
-    return float(text) * unit, 0.5 * 10**-decimals * unit
+    step = 10**-decimals * unit
+    if "mradermacher" in str(row.source_url) and row.kind == "model_card_table":
+        # Those cards print the rounded size and a tenth: 8.57 GB reads 8.7, 12.12 GB reads 12.2.
+        return (float(text) - 0.1) * unit, 0.5 * step
+    return float(text) * unit, 0.5 * step
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower().removesuffix(".gguf")).strip("-")
 
 
-def _groups(config: TransformerConfig, quantization: Quantization, row: Any) -> list[WeightGroups]:
+def _groups(
+    config: TransformerConfig, quantization: Quantization, row: Any, native: str
+) -> list[WeightGroups]:
     """Sizes without and with an importance matrix: few files say whether one was used."""
     words = f"{row.model} {row.filename} {row.note}".lower()
     known = any(mark in words for mark in (".i1-", "bartowski", "unsloth", "imat"))
+    # The repacked layouts of 2024 were ftypes of their own, which the rule for Q4_0 does not name.
+    repacked = re.search(r"q4_0_[48]_[48]", words) is not None
+    kept = "bf16" if "bf16" in str(row.model).lower() else native
+    # TheBloke stopped before the Q2_K of today; few files say when they were made.
+    eras: tuple[Era, ...] = ("2024", "2023") if quantization.id == "q2_k" else ("2024",)
     return [
-        weight_groups(config, quantization, container="gguf", imatrix=imatrix)
-        for imatrix in ((True,) if known else (False, True))
+        weight_groups(config, quantization, container="gguf", imatrix=imatrix, native=kept, era=era)
+        for imatrix in ((False,) if repacked else (True,) if known else (False, True))
+        for era in eras
     ]
+
+
+def _spelt(filename: str, known: dict[str, Quantization]) -> Quantization | None:
+    """The format that a file name ends with: more reliable than a table's column."""
+    stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", filename.lower())
+    stem = re.sub(r"q4_0_[48]_[48]$", "q4_0", stem)
+    found = re.search(r"(ud-)?((?:i?q|tq)\d\w*|mxfp4\w*|bf16|f16|f32|fp16)$", stem)
+    return None if found is None else known.get(found.group(0)) or known.get(found.group(2))
+
+
+OWN_MIX = re.compile(r"-neo[-+]|neo-imatrix|qat-q4_0|q4_v\d|-hrr-|optimized|-v2\.gguf")
+"""Marks of publishers who override tensor types; Google's QAT files keep the embedding in F16."""
 
 
 def _quantization(name: str, known: dict[str, Quantization]) -> Quantization | None:
@@ -126,19 +179,37 @@ def _match(row: Any, given: float, quantization: Quantization, pool: list[_Candi
     count = pd.to_numeric(row.params, errors="coerce")
     if not math.isnan(count) and count > 1e6:
         label = str(row.model).lower().replace(" ", "")
-        pool = [entry for entry in pool if abs(entry.count / count - 1) < 7e-4]
+        # A printed count and an architecture's label fit many fine-tunes: the fact sheet's models stand for all.
+        pool = [entry for entry in pool if not entry.catalogued and abs(entry.count / count - 1) < 7e-4]
         pool = [entry for entry in pool if _label(entry) in label or _plain(entry.short) in text]
         exact = [entry for entry in pool if entry.count == count]
         if not exact and len({entry.count for entry in pool}) > 1:
             return None  # print precision does not tell these models apart
         pool = exact or pool
     else:
-        pool = [entry for entry in pool if f"-{_plain(entry.short)}-" in text]
+        pool = [entry for entry in pool if _names(entry, row, text)]
     for entry in sorted(pool, key=lambda entry: -len(entry.short)):
         rough = (quantization.nominal_bits or 5.0) / 8 * entry.count
         if 0.5 < given / rough < 2.2:
             return entry
     return None
+
+
+_DECORATION = re.compile(
+    r"-(gguf|i1|imatrix|imat|hf|text|qat|bf16|abliterated|uncensored|v\d|q\d.*|iq\d.*|instruct|it|chat)(?=-|$)"
+)
+
+
+def _names(entry: _Candidate, row: Any, text: str) -> bool:
+    """Whether a row speaks of this model: its name, and beside it nothing that makes it another model."""
+    short = _plain(entry.short)
+    if f"-{short}-" not in text:
+        return False
+    if any(mark in text for mark in ("brainstorm", "reap", "-think-", "pruned", "merge")):
+        return any(mark in short for mark in ("brainstorm", "reap", "think", "pruned", "merge"))
+    rest = _DECORATION.sub("", f"-{_plain(str(row.model))}-".replace(f"-{short}-", "-"))
+    # Another size beside the name is another model: "Jan-Nano-128k-6B".
+    return re.search(r"-\d+(\.\d+)?b-", rest) is None
 
 
 def _label(entry: _Candidate) -> str:
@@ -148,11 +219,28 @@ def _label(entry: _Candidate) -> str:
 
 
 def score(sizes: Path, facts: Path) -> Iterator[Sized]:
-    """Score every row of ``mem_gguf_sizes.csv`` whose architecture and format are known."""
+    """Score every row of ``mem_gguf_sizes.csv`` whose architecture and format are known.
+
+    A model with tied embeddings whose repository stores the head a second time is scored so where the
+    repository's *other* files say so: the architecture alone cannot tell.
+    """
+    found = list(_pairs(sizes, facts))
+    votes: dict[str, list[tuple[str, bool]]] = {}
+    for once, twice in found:
+        if twice is not None:
+            vote = not once.agrees and abs(twice.error) < abs(once.error)
+            votes.setdefault(once.model, []).append((once.row, vote))
+    for once, twice in found:
+        others = [vote for row, vote in votes.get(once.model, []) if row != once.row]
+        yield twice if twice is not None and sum(others) > len(others) / 2 else once
+
+
+def _pairs(sizes: Path, facts: Path) -> Iterator[tuple[Sized, Sized | None]]:
+    """Each row with its head stored once, and twice where it is tied."""
     known = quantizations()
     pool = _candidates(facts)
     for _, row in pd.read_csv(sizes).iterrows():
-        quantization = _quantization(row.quant, known)
+        quantization = _spelt(str(row.filename), known) or _quantization(row.quant, known)
         if quantization is None or "gguf" not in quantization.container:
             continue
         given, rounding = _given(row)
@@ -161,12 +249,30 @@ def score(sizes: Path, facts: Path) -> Iterator[Sized]:
         entry = _match(row, given, quantization, pool)
         if entry is None or (row.kind == "per_tensor_map_sum" and quantization.id != "bf16"):
             continue  # those maps give one type to every tensor: no mix
-        try:
-            sizes_by_rule = [groups.total_bytes for groups in _groups(entry.config, quantization, row)]
-        except WillItRunError:
+        once = _sized(row, entry, entry.config, quantization, given, rounding)
+        if once is None:
             continue
-        raised = re.search(r"[-_.]ud[-_]", str(row.filename).lower()) is not None
-        yield Sized(
+        apart = entry.config.model_copy(update={"tie_word_embeddings": False})
+        twice = _sized(row, entry, apart, quantization, given, rounding) if is_tied(entry.config) else None
+        yield once, twice
+
+
+def _sized(
+    row: Any,
+    entry: _Candidate,
+    config: TransformerConfig,
+    quantization: Quantization,
+    given: float,
+    rounding: float,
+) -> Sized | None:
+    try:
+        by_rule = [groups.total_bytes for groups in _groups(config, quantization, row, entry.native)]
+    except WillItRunError:
+        return None
+    words = f"{row.model} {row.filename}".lower()
+    raised = re.search(r"[-_.]ud[-_]", str(row.filename).lower()) or OWN_MIX.search(words)
+    scored = [
+        Sized(
             row.row_id,
             row.kind,
             str(row.model),
@@ -175,7 +281,11 @@ def score(sizes: Path, facts: Path) -> Iterator[Sized]:
             str(row.family),
             given,
             rounding,
-            min(sizes_by_rule, key=lambda size: abs(size - given)),
-            quantization.exact and not raised,
+            size,
+            quantization.exact and raised is None,
             row.kind in ("catalog_rounded", "file_bytes_exact", "model_card_table"),
+            config is not entry.config,
         )
+        for size in by_rule
+    ]
+    return min(scored, key=lambda sized: (not sized.agrees, abs(sized.error)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from willitrun.kernels.gguf_mixes import STANDARD_MIXES, MixContext, fallback_format, tensor_format
+from willitrun.kernels.gguf_mixes import STANDARD_MIXES, Era, MixContext, fallback_format, tensor_format
 from willitrun.kernels.weights import BLOCK_LAYOUTS, FORMAT_CODES, TensorGroup, as_int64, bytes_of
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -129,7 +129,7 @@ def test_router_and_norms_stay_float(mix: str) -> None:
 def test_fused_projections_change_with_the_era() -> None:
     fused = TensorGroup("attn_qkv", "attention", 4096, 12288, layers=tuple(range(32)))
     before = MixContext(32, 1, n_value_tensors=32)
-    since = MixContext(32, 1, n_value_tensors=32, fused_as_value=True)
+    since = MixContext(32, 1, n_value_tensors=32, era="2026")
     assert tensor_format(fused, 5, "q4_k_m", before) == "q5_k"
     assert tensor_format(fused, 5, "q4_k_m", since) == "q4_k"
 
@@ -147,3 +147,30 @@ def test_mxfp4_mix_quantizes_experts_only() -> None:
     query = TensorGroup("attn_q", "attention", 2880, 4096, layers=(0,))
     assert tensor_format(experts, 0, "mxfp4_moe", MixContext(24, 8, 32)) == "mxfp4"
     assert tensor_format(query, 0, "mxfp4_moe", MixContext(24, 8, 32)) == "q8_0"
+
+
+def test_q2_k_of_2023_kept_most_matrices_at_q3_k() -> None:
+    """TheBloke's mistral-7b Q2_K: 65 tensors Q2_K (q, k, token_embd), 160 Q3_K, as its loader log prints."""
+    old = MixContext(32, 4, n_value_tensors=32, era="2023")
+    names = {
+        "attn_q": "q2_k", "attn_k": "q2_k", "attn_v": "q3_k", "attn_output": "q3_k",
+        "ffn_gate": "q3_k", "ffn_up": "q3_k", "ffn_down": "q3_k",
+    }  # fmt: skip
+    for role, wanted in names.items():
+        group = TensorGroup(role, "attention", 4096, 4096, layers=tuple(range(32)))
+        assert tensor_format(group, 5, "q2_k", old) == wanted
+    assert tensor_format(TensorGroup("token_embd", "embedding", 4096, 32000), 0, "q2_k", old) == "q2_k"
+
+
+def test_experts_published_in_mxfp4_stay_mxfp4() -> None:
+    context = MixContext(24, 8, 32, native_experts="mxfp4")
+    experts = TensorGroup("ffn_up_exps", "experts", 2880, 2880, 32, layers=(0,))
+    assert tensor_format(experts, 0, "q4_k_m", context) == "mxfp4"
+    assert tensor_format(experts, 0, "f16", context) == "mxfp4"
+    assert tensor_format(experts, 0, "q4_k_m", MixContext(24, 8, 32)) == "q5_0"
+
+
+@pytest.mark.parametrize(("era", "wanted"), [("2024", "q4_k"), ("2026", "q6_k")])
+def test_embeddings_per_layer_count_as_output_since_2026(era: Era, wanted: str) -> None:
+    per_layer = TensorGroup("per_layer_token_embd", "embedding", 8960, 262144)
+    assert tensor_format(per_layer, 0, "q4_k_m", MixContext(35, 4, tied=True, era=era)) == wanted

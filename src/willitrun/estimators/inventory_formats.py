@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 
 import numpy as np
@@ -10,12 +11,22 @@ import numpy as np
 from willitrun.errors import UnsupportedFormatError
 from willitrun.estimators.inventory import is_tied, tensor_inventory
 from willitrun.estimators.inventory_traits import traits_of
-from willitrun.kernels.gguf_mixes import STANDARD_MIXES, MixContext, tensor_format
+from willitrun.kernels.gguf_mixes import (
+    ERAS,
+    IMATRIX_DEFAULT,
+    IMATRIX_MIXES,
+    RAISED_EMBEDDINGS,
+    RAISED_PER_LAYER,
+    STANDARD_MIXES,
+    Era,
+    MixContext,
+    tensor_format,
+)
 from willitrun.kernels.weights import BLOCK_LAYOUTS, FORMAT_CODES, Part, TensorGroup, bytes_of
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Quantization
 
-__all__ = ["WeightGroups", "weight_groups"]
+__all__ = ["WeightGroups", "era_of", "quantiser_spread", "weight_groups"]
 
 _BLOCKS: frozenset[str] = frozenset({"attention", "dense_ffn", "experts", "shared_experts", "recurrent"})
 _VALUE_ROLES = frozenset({"attn_v", "attn_qkv", "attn_kv_b"})
@@ -86,8 +97,9 @@ def weight_groups(
     quantization: Quantization,
     *,
     container: str | None = None,
-    imatrix: bool = False,
-    fused_as_value: bool = False,
+    imatrix: bool | None = None,
+    era: Era = "2024",
+    native: str | None = None,
 ) -> WeightGroups:
     """Bytes by part of a model in a quantization.
 
@@ -101,9 +113,12 @@ def weight_groups(
     container
         ``gguf`` or ``safetensors``; the quantization's first container where None.
     imatrix
-        Whether the GGUF was made with an importance matrix.
-    fused_as_value
-        The quantiser's era since 2026: see `willitrun.kernels.gguf_mixes.MixContext`.
+        Whether the GGUF was made with an importance matrix; None takes what publishers do for this mix.
+    era
+        Rules of the quantiser's build: see `willitrun.kernels.gguf_mixes.ERAS`.
+    native
+        Format that the model was published in. Experts published in MXFP4 (gpt-oss) stay MXFP4 in every GGUF
+        made of it.
 
     Raises
     ------
@@ -116,7 +131,10 @@ def weight_groups(
         mix = "mxfp4_moe" if name == "mxfp4" else name
         if mix not in STANDARD_MIXES:
             raise UnsupportedFormatError(f"{quantization.id} is not stored in GGUF by a known rule.")
-        return _gguf_groups(config, mix, imatrix, fused_as_value, quantization.exact)
+        kept = native if native == "mxfp4" and config.num_experts else None
+        used = mix in IMATRIX_DEFAULT if imatrix is None else imatrix
+        made = used and mix in IMATRIX_MIXES
+        return _gguf_groups(config, mix, made, era, quantization.exact, kept, _raised(quantization))
     if quantization.kind == "exl":
         if quantization.nominal_bits is None:
             raise UnsupportedFormatError(f"{quantization.id} does not state its bits per weight.")
@@ -126,9 +144,67 @@ def weight_groups(
     return _plain_groups(config, name, quantization.unquantized_format, quantization.kind == "mlx")
 
 
+def _raised(quantization: Quantization) -> frozenset[str]:
+    """What the publisher of a mix raises to Q8_0 by habit."""
+    if quantization.exact:
+        return frozenset()
+    if quantization.id.startswith("ud-"):
+        low = quantization.id.startswith(("ud-iq", "ud-q2", "ud-q3"))
+        return frozenset() if low else RAISED_PER_LAYER
+    return RAISED_EMBEDDINGS if quantization.id.endswith(("_l", "_xl")) else frozenset()
+
+
+def era_of(released: date | None) -> Era:
+    """Rules by which most files of a model were made: those of the time of its release, today's of Q2_K."""
+    return "2026" if released is not None and released >= date(*ERAS["2026"]) else "2024"
+
+
+def quantiser_spread(
+    config: TransformerConfig,
+    quantization: Quantization,
+    *,
+    imatrix: bool | None,
+    released: date | None,
+    native: str | None,
+) -> tuple[int, int]:
+    """Least and most bytes that the quantiser gives a GGUF of this name [bytes].
+
+    A name says neither whether an importance matrix was used nor when the file was made (at any time since the
+    model's release); where neither changes a tensor of this model the two are equal.
+    """
+    mix, usual = quantization.id, era_of(released)
+    eras: list[Era] = [usual]
+    if mix == "q2_k" and released is not None and released < date(*ERAS["2024"]):
+        eras.append("2023")
+    if usual == "2024" and _has_moved(config):
+        eras.append("2026")
+    given = (False, True) if imatrix is None and mix in IMATRIX_MIXES else (imatrix,)
+    sizes = [
+        weight_groups(
+            config, quantization, container="gguf", imatrix=used, era=era, native=native
+        ).total_bytes
+        for era in eras
+        for used in given
+    ]
+    return min(sizes), max(sizes)
+
+
+@lru_cache(maxsize=512)
+def _has_moved(config: TransformerConfig) -> bool:
+    """Whether the model has tensors whose rule changed in 2026."""
+    moved = {"attn_qkv", "attn_kv_b", "per_layer_token_embd"}
+    return any(group.role in moved for group in tensor_inventory(config))
+
+
 @lru_cache(maxsize=1024)
 def _gguf_groups(
-    config: TransformerConfig, mix: str, imatrix: bool, fused_as_value: bool, exact: bool
+    config: TransformerConfig,
+    mix: str,
+    imatrix: bool,
+    era: Era,
+    exact: bool,
+    native_experts: str | None,
+    raised: frozenset[str],
 ) -> WeightGroups:
     groups = tensor_inventory(config)
     heads = config.num_attention_heads or 1
@@ -143,10 +219,12 @@ def _gguf_groups(
         and config.num_hidden_layers == 80
         and heads != kv_heads,
         imatrix=imatrix,
-        fused_as_value=fused_as_value,
+        era=era,
+        raised=raised,
+        native_experts=native_experts,
         n_value_tensors=sum(group.count for group in groups if group.role in _VALUE_ROLES),
     )
-    value_roles = _VALUE_ROLES if fused_as_value else {"attn_v"}
+    value_roles = _VALUE_ROLES if era == "2026" else {"attn_v"}
     values = _ordinals(groups, lambda role: role in value_roles)
     by_count = mix in _VERY_LOW or context.n_experts == 1
     downs = _ordinals(groups, lambda role: role.startswith("ffn_down")) if by_count else {}

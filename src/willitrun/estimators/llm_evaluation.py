@@ -69,7 +69,7 @@ def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
         request.quantization,
         container_of(request),
         request.catalog,
-        imatrix=bool(request.runtime.imatrix),
+        imatrix=request.runtime.imatrix,
     )
     view = view or machine_row(request)
     return Prepared(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import lru_cache
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.inventory import is_routed, is_tied, tensor_inventory
 from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
-from willitrun.estimators.inventory_formats import weight_groups
+from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
+from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig
 from willitrun.records.recipes import Quantization
@@ -85,6 +87,8 @@ class _Weights:
     vision: int
     largest_expert: int
     exact: bool
+    stored: int = 0
+    """Bytes of the file's tensors, each once."""
 
     def scaled(self, factor: float) -> _Weights:
         """The same weights with every byte count multiplied: the best estimate of a publisher's mix."""
@@ -106,17 +110,24 @@ def _row(
     tensors: TensorTable | None,
     quantization: Quantization,
     container: str,
-    imatrix: bool,
+    imatrix: bool | None,
     factors: tuple[float, float, float],
+    native: str,
+    released: date | None,
 ) -> ModelRow:
-    weights = (
-        _from_table(config, tensors)
-        if tensors is not None
-        else _from_rules(config, quantization, container, imatrix)
-    )
     low, best, high = factors
-    if not weights.exact:
-        weights = weights.scaled(best)
+    if tensors is not None:
+        weights, low, high = _from_table(config, tensors), 1.0, 1.0
+    else:
+        weights = _from_rules(config, quantization, container, imatrix, native, era_of(released))
+        if not weights.exact:
+            weights = weights.scaled(best)
+            low, high = low / best, high / best
+        elif container == "gguf":
+            least, most = quantiser_spread(
+                config, quantization, imatrix=imatrix, released=released, native=native
+            )
+            low, high = least / weights.stored, most / weights.stored
     layout = kv_layout(config)
     decode_width, prefill_width, windowed_width = attention_widths(config)
     gguf = container == "gguf"
@@ -175,8 +186,8 @@ def _row(
         hybrid_padding=int(layout.hybrid_padding),  # type: ignore[arg-type]
         encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
         tied=is_tied(config),
-        weights_low=low / best if not weights.exact else 1.0,
-        weights_high=high / best if not weights.exact else 1.0,
+        weights_low=low,
+        weights_high=high,
         exact=weights.exact,
         format=level_code("format", classify_format(quantization.id)),
         element_bytes=4 if quantization.id == "f32" else 2,
@@ -184,7 +195,12 @@ def _row(
 
 
 def model_row(
-    model: Model, quantization: Quantization, container: str, catalog: Catalog, *, imatrix: bool = False
+    model: Model,
+    quantization: Quantization,
+    container: str,
+    catalog: Catalog,
+    *,
+    imatrix: bool | None = None,
 ) -> ModelRow:
     """The row of a model at a format, in the container that the runtime reads.
 
@@ -202,14 +218,24 @@ def model_row(
         )
     factors = _publisher_factors(quantization, catalog)
     tensors = model.tensors if quantization.id == model.quantization else None
-    return _row(model.transformer, tensors, quantization, container, imatrix, factors)
+    return _row(
+        model.transformer,
+        tensors,
+        quantization,
+        container,
+        imatrix,
+        factors,
+        model.quantization,
+        model.released,
+    )
 
 
 def _publisher_factors(quantization: Quantization, catalog: Catalog) -> tuple[float, float, float]:
     """How far a publisher's mix lies from the standard mix that it is made from: low, best, high factor."""
     if quantization.exact or "gguf" not in quantization.container:
         return 1.0, 1.0, 1.0
-    found = catalog.calibrations["memory"].intervals[_mix_class(quantization.id)]
+    intervals = catalog.calibrations["memory"].intervals
+    found = intervals.get(f"gguf-size.{quantization.id}") or intervals[_mix_class(quantization.id)]
     return found["low"], found["best"], found["high"]
 
 
@@ -229,9 +255,14 @@ def _routes(config: TransformerConfig, layer: int) -> bool:
 
 
 def _from_rules(
-    config: TransformerConfig, quantization: Quantization, container: str, imatrix: bool
+    config: TransformerConfig,
+    quantization: Quantization,
+    container: str,
+    imatrix: bool | None,
+    native: str,
+    era: Era,
 ) -> _Weights:
-    groups = weight_groups(config, quantization, container=container, imatrix=imatrix)
+    groups = weight_groups(config, quantization, container=container, imatrix=imatrix, native=native, era=era)
     repeating, experts = sum(groups.layer_bytes), sum(groups.expert_layer_bytes)
     count = groups.parameters_by_part
     embedding = groups.bytes_of_part("embedding")
@@ -252,6 +283,7 @@ def _from_rules(
         vision=groups.bytes_of_part("vision"),
         largest_expert=groups.largest_expert_bytes,
         exact=groups.exact,
+        stored=groups.total_bytes,
     )
 
 

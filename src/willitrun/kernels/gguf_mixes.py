@@ -1,7 +1,8 @@
 """Which type the standard llama.cpp quantiser gives each tensor of a model.
 
-The rules were read in ``llama-quant.cpp``; the words and tables here are ours. Two eras differ: since 2026
-fused QKV and MLA's ``attn_kv_b`` count as value projections, before that they had a rule of their own.
+The rules were read in ``llama-quant.cpp``; the words and tables here are ours. Three eras differ. Since March
+2026 fused QKV and MLA's ``attn_kv_b`` count as value projections and the embeddings per layer as a tied matrix;
+before that they had rules of their own. Until January 2024 Q2_K kept most matrices at Q3_K.
 
 References
 ----------
@@ -12,10 +13,28 @@ https://github.com/ggml-org/llama.cpp/blob/059325d9b4bf046fc38278c4157d879133312
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from willitrun.kernels.weights import BLOCK_LAYOUTS, TensorGroup
 
-__all__ = ["STANDARD_MIXES", "MixContext", "fallback_format", "tensor_format"]
+__all__ = [
+    "ERAS",
+    "IMATRIX_DEFAULT",
+    "IMATRIX_MIXES",
+    "RAISED_EMBEDDINGS",
+    "RAISED_PER_LAYER",
+    "STANDARD_MIXES",
+    "Era",
+    "MixContext",
+    "fallback_format",
+    "tensor_format",
+]
+
+Era = Literal["2023", "2024", "2026"]
+"""Year from which on a build of the quantiser follows a set of rules."""
+
+ERAS: dict[Era, tuple[int, int, int]] = {"2023": (2023, 8, 21), "2024": (2024, 1, 11), "2026": (2026, 3, 1)}
+"""First day of each era: the GGUF format, the Q2_K of today, tensor categories."""
 
 STANDARD_MIXES: dict[str, str] = {
     "f32": "f32",
@@ -53,6 +72,15 @@ STANDARD_MIXES: dict[str, str] = {
     "mxfp4_moe": "mxfp4",
 }
 """Base type of each standard mix (``ftype``)."""
+
+IMATRIX_MIXES = frozenset({"q4_0", "q5_0", "iq4_nl", "iq4_xs", "iq3_xxs"})
+"""Mixes whose tensor types depend on whether an importance matrix was given."""
+
+IMATRIX_DEFAULT = frozenset({"iq4_nl", "iq4_xs", "iq3_xxs"})
+"""Those of them that publishers make with one as a rule: the lower mixes cannot be made without."""
+
+RAISED_EMBEDDINGS = frozenset({"token_embd", "per_layer_token_embd", "output"})
+RAISED_PER_LAYER = frozenset({"per_layer_token_embd"})
 
 # Never quantized, whatever the mix: small, sensitive, or read element by element.
 _KEPT_F32 = frozenset(
@@ -126,8 +154,8 @@ class MixContext:
         (80 layers of Llama or Qwen2).
     imatrix
         Whether an importance matrix was given.
-    fused_as_value
-        Era since 2026: fused QKV and ``attn_kv_b`` follow the rule of ``attn_v``.
+    era
+        Rules of the build: see `ERAS`.
     """
 
     n_layers: int
@@ -137,7 +165,12 @@ class MixContext:
     falcon: bool = False
     seventy_b: bool = False
     imatrix: bool = False
-    fused_as_value: bool = False
+    era: Era = "2024"
+    raised: frozenset[str] = frozenset()
+    """Roles that the publisher stores in Q8_0 whatever the mix: both embeddings and the output (bartowski's _L
+    and _XL), the embeddings per layer (Unsloth's dynamic ones)."""
+    native_experts: str | None = None
+    """Format in which the model was published with its experts (MXFP4); quantisers leave those as they are."""
     n_value_tensors: int = 0
     """Tensors that count as value projections: attn_v, attn_qkv and attn_kv_b, one per layer."""
 
@@ -189,10 +222,14 @@ def tensor_format(group: TensorGroup, ordinal: int, mix: str, context: MixContex
     kept = group.role in _KEPT_F32 or group.role.startswith("ssm_conv1d")
     if not group.matrix or kept or group.part == "norm":
         return "f32"
+    if group.part == "experts" and context.native_experts is not None and mix not in ("f32", "mxfp4_moe"):
+        return context.native_experts
     if group.part == "vision":
         return "f16" if base in BLOCK_LAYOUTS and base != "f32" else "f32"
     if base in ("f32", "f16", "bf16"):
         return base
+    if group.role in context.raised:
+        return fallback_format("q8_0", group.width)
     if group.role.startswith(_KEPT_F16):
         return "f16"
     return fallback_format(_chosen(group, ordinal, mix, base, context), group.width)
@@ -201,14 +238,17 @@ def tensor_format(group: TensorGroup, ordinal: int, mix: str, context: MixContex
 def _chosen(group: TensorGroup, ordinal: int, mix: str, base: str, context: MixContext) -> str:
     role = group.role
     embedding = role in ("token_embd", "per_layer_token_embd")
-    if role == "output" or (embedding and context.tied):
+    serves_as_output = role == "token_embd" or (embedding and context.era == "2026")
+    if role == "output" or (serves_as_output and context.tied):
         return _output(group, mix, base, context)
     if mix == "mxfp4_moe":
         return "mxfp4" if group.stack > 1 else "q8_0"
     if embedding:
         return _EMBEDDING.get(mix, base)
+    if mix == "q2_k" and context.era == "2023":
+        return base if role in ("attn_q", "attn_k") else "q3_k"
     fused = role in ("attn_qkv", "attn_kv_b")
-    if role == "attn_v" or (fused and context.fused_as_value):
+    if role == "attn_v" or (fused and context.era == "2026"):
         return _value(ordinal, mix, base, context)
     if role == "attn_qkv":
         return base if mix in _VERY_LOW else _FUSED_QKV_BEFORE_2026.get(mix, base)

@@ -32,18 +32,16 @@ CUDA: 8.9
 """
 
 
-def _draft(repository: Path, tmp_path: Path, sheet: str) -> subprocess.CompletedProcess[str]:
+def _draft(tmp_path: Path, sheet: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "sheet.txt"
     file.write_text(sheet, "utf-8")
-    tool = repository / "catalogs" / "tools" / "draft_accelerator.py"
     options = ["--vendor", "nvidia", "--form", "desktop", "--source", "some-sheet", "--at", "page 3"]
-    return subprocess.run(
-        [sys.executable, str(tool), str(file), *options], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-m", "willitrun", "catalog", "new", "accelerator", str(file), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
-def test_a_draft_is_a_valid_record(repository: Path, tmp_path: Path) -> None:
-    done = _draft(repository, tmp_path, SHEET)
+def test_a_draft_is_a_valid_record(tmp_path: Path) -> None:
+    done = _draft(tmp_path, SHEET)
     record = Accelerator.model_validate(tomllib.loads(done.stdout)["accelerator"][0])
     assert record.id == "nvidia-geforce-rtx-4090"
     assert record.memory_marketed == 24 * 2**30
@@ -56,8 +54,8 @@ def test_a_draft_is_a_valid_record(repository: Path, tmp_path: Path) -> None:
     assert done.stderr.splitlines() == ["not read: RT Cores: 128"]
 
 
-def test_a_contradiction_is_reported_and_not_resolved(repository: Path, tmp_path: Path) -> None:
-    done = _draft(repository, tmp_path, SHEET.replace("1.01 TB/s", "864 GB/s"))
+def test_a_contradiction_is_reported_and_not_resolved(tmp_path: Path) -> None:
+    done = _draft(tmp_path, SHEET.replace("1.01 TB/s", "864 GB/s"))
     assert "contradiction: bandwidth: stated 864.0 GB/s, bus x data rate 1008.0 GB/s" in done.stderr
     record = Accelerator.model_validate(tomllib.loads(done.stdout)["accelerator"][0])
     assert record.memory_bandwidth == pytest.approx(864e9)

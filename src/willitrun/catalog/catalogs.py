@@ -17,7 +17,10 @@ from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect
+    from willitrun.records.differences import CatalogDifference
     from willitrun.records.knowledge import (
         Calibration,
         Dataset,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from willitrun.records.models import Checkpoint, Model
     from willitrun.records.recipes import Quantization, RuntimeProfile, WorkloadProfile
 
-__all__ = ["Catalog", "Table", "load_catalog"]
+__all__ = ["Catalog", "Table", "load_catalog", "open_catalog"]
 
 T = TypeVar("T")
 
@@ -209,6 +212,16 @@ class Catalog:
             merged.setdefault(kind, {}).update(records)
         return Catalog(self._root, merged, hidden=self._hidden)
 
+    def diff(self, other: Catalog, *, kinds: tuple[str, ...] = ()) -> CatalogDifference:
+        """What differs in another catalog: records added, removed and changed, field by field.
+
+        >>> load_catalog().diff(load_catalog()).changes
+        ()
+        """
+        from willitrun.catalog.differences import diff_catalogs
+
+        return diff_catalogs(self, other, kinds=kinds)
+
     def remember(self, key: Hashable, derive: Callable[[], T]) -> T:
         """What follows from this catalog alone, derived once: ``key`` names it, ``derive`` computes it.
 
@@ -221,6 +234,19 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"<Catalog {self.version} digest {self.digest[:12]}>"
+
+
+def open_catalog(place: str | Path) -> Catalog:
+    """The catalogs of another version: a ``catalogs`` folder, a checkout, or a wheel of this package.
+
+    Raises
+    ------
+    CatalogError
+        There are none in that place.
+    """
+    from willitrun.catalog.locations import catalog_at
+
+    return Catalog(catalog_at(place))
 
 
 def _restored(added: dict[str, dict[str, Any]], hidden: tuple[str, ...]) -> Catalog:

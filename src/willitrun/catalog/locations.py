@@ -9,7 +9,7 @@ from pathlib import Path
 
 from willitrun.errors import CatalogError
 
-__all__ = ["INDEX_FOLDER", "catalog_files", "catalog_root"]
+__all__ = ["INDEX_FOLDER", "catalog_at", "catalog_files", "catalog_root"]
 
 INDEX_FOLDER = "_index"
 
@@ -26,6 +26,35 @@ def catalog_root() -> Traversable:
             return checkout
     raise CatalogError(
         "the catalogs are missing from this installation.", hint="Reinstall willitrun-engine from its wheel."
+    )
+
+
+def catalog_at(place: str | Path) -> Traversable:
+    """The catalogs of a folder, of a checkout, or inside a wheel or another zip.
+
+    Raises
+    ------
+    CatalogError
+        There are none, or they have no look-up index.
+    """
+    # Only comparing versions opens archives; every look-up comes through this module.
+    import zipfile
+
+    path = Path(place)
+    candidates: list[Traversable] = [path, path / "catalogs", path / "willitrun" / "_catalogs"]
+    if path.is_file() and zipfile.is_zipfile(path):
+        archive = zipfile.Path(path)
+        candidates = [archive / "willitrun" / "_catalogs", archive / "catalogs", archive]
+    for root in candidates:
+        if (root / "CATALOG.toml").is_file():
+            if not (root / INDEX_FOLDER / "index.json").is_file():
+                raise CatalogError(
+                    f"the catalogs of {place} have no index.",
+                    hint="Run 'willitrun catalog build' in that checkout.",
+                )
+            return root
+    raise CatalogError(
+        f"there are no catalogs in {place}.", hint="Pass a catalogs folder, a checkout or a wheel."
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 import willitrun
+from willitrun.cli import directory_commands as directory
 from willitrun.cli import options as opt
 from willitrun.cli.catalog_commands import catalog_app
 from willitrun.cli.errors import print_json, reporting_errors
@@ -264,6 +265,10 @@ def demo() -> None:
         "\nNext: willitrun assess MODEL --on MACHINE, willitrun explain ..., willitrun glossary kv-cache",
         style="dim",
     )
+
+
+app.command()(reporting_errors(directory.card))
+app.command()(reporting_errors(directory.changes))
 
 
 @app.command()

@@ -1,30 +1,20 @@
 """Draft an accelerator record from a specification sheet, for a person to review.
 
-Usage::
-
-    python catalogs/tools/draft_accelerator.py SHEET --vendor nvidia --kind gpu --form desktop --source ID [--at PLACE]
-
-The sheet is text with one fact a line, ``Label: value`` or ``Label<tab>value``, as it is copied from a product
-page or a database. The draft goes to standard output as TOML; lines that were not understood and figures that
-contradict each other go to standard error. Bandwidth is derived from bus width and data rate where the sheet
-gives both. Tensor rates are not read: sheets mix dense with sparse and FP16 with FP32 accumulation, so they need
-the vendor's table and a citation of their own. So do names that drivers report, and PCI ids.
+The sheet is text with one fact a line, ``Label: value`` or ``Label<tab>value``, as it is copied from a product page or a
+database. Bandwidth is derived from bus width and data rate where the sheet gives both; what contradicts itself is said.
+Tensor rates are not read: sheets mix dense with sparse and FP16 with FP32 accumulation, so they need the vendor's table
+and a citation of their own. So do names that drivers report, and PCI ids.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-from draft_model import render_toml
 
 from willitrun.records.accelerators import Accelerator
 
-__all__ = ["draft_record", "read_sheet"]
+__all__ = ["draft_accelerator", "read_sheet"]
 
 NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
 BANDWIDTH_TOLERANCE = 0.02
@@ -111,7 +101,7 @@ def read_sheet(lines: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     return found, unread
 
 
-def draft_record(
+def draft_accelerator(
     sheet: Mapping[str, Any], *, vendor: str, kind: str, form: str, source: str, basis: str, at: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
     """A record with what a sheet says, cited to ``source``, and the contradictions in it."""
@@ -144,36 +134,3 @@ def draft_record(
             record["memory_bandwidth"] = {"value": round(derived / 1e9, 2), "unit": "GB/s"}
             cite["memory_bandwidth"] = [citation | {"basis": "derived", "rule": "bus width / 8 x data rate"}]
     return record | {"cite": cite}, doubts
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a draft record."""
-    parser = argparse.ArgumentParser(description="Draft an accelerator record from a specification sheet.")
-    parser.add_argument("sheet", type=Path)
-    parser.add_argument("--vendor", required=True)
-    parser.add_argument("--kind", default="gpu")
-    parser.add_argument("--form", required=True, help="desktop, laptop, workstation, server-pcie, ...")
-    parser.add_argument("--source", required=True, help="id of the source record")
-    parser.add_argument("--basis", default="vendor", choices=("vendor", "secondary"))
-    parser.add_argument("--at", default="", help="place inside the source")
-    options = parser.parse_args(arguments)
-    sheet, unread = read_sheet(options.sheet.read_text("utf-8").splitlines())
-    record, doubts = draft_record(
-        sheet,
-        vendor=options.vendor,
-        kind=options.kind,
-        form=options.form,
-        source=options.source,
-        basis=options.basis,
-        at=options.at,
-    )
-    sys.stdout.write(render_toml("accelerator", record))
-    for line in unread:
-        print(f"not read: {line}", file=sys.stderr)
-    for doubt in doubts:
-        print(f"contradiction: {doubt}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

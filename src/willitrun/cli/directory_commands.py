@@ -22,7 +22,14 @@ __all__ = ["card", "changes", "render_change"]
 
 CURRENT = "current"
 MOST_LINES = 40
-_ANSWERS = {"yes": "green", "tight": "yellow", "offload": "yellow", "slow": "yellow", "no": "red", "unknown": "magenta"}
+_ANSWERS = {
+    "yes": "green",
+    "tight": "yellow",
+    "offload": "yellow",
+    "slow": "yellow",
+    "no": "red",
+    "unknown": "magenta",
+}
 
 
 def card(
@@ -91,7 +98,12 @@ def render_card(found: HardwareCard) -> RenderableType:
             runs.add_column()
         for chip in found.chips:
             model = f"{chip.model} {chip.quantization or ''}".strip()
-            runs.add_row(escape(chip.label), escape(model), Text(chip.answer, style=_ANSWERS.get(chip.answer, "")), escape(chip.why))
+            runs.add_row(
+                escape(chip.label),
+                escape(model),
+                Text(chip.answer, style=_ANSWERS.get(chip.answer, "")),
+                escape(chip.why),
+            )
         parts.append(runs)
     if found.measurements:
         parts.append(Text(f"{len(found.measurements)} catalogued measurements.", style="dim"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from generators.markup import Page, page, toctree
+from generators.markup import Page, Section, page, toctree
 from willitrun import Catalog
+
+SECTION = Section("Accuracy", "accuracy/index", "Prediction against measurement, out of sample")
 
 REPORTS = Path(__file__).resolve().parents[2] / "accuracy"
 INTRODUCTION = "Prediction against measurement, out of sample unless a table says otherwise."

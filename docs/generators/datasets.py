@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators.markup import Page, page, table
+from generators.markup import Page, Section, page, table
 from willitrun import Catalog
 from willitrun.units import format_bytes
+
+SECTION = Section("Datasets", "datasets", "Counts, classes and size on disk")
 
 HEAD = ("dataset", "splits", "classes", "disk", "id")
 

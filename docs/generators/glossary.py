@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from generators.markup import Page, headline, link_text, page, rendered, source_links, table, toctree
+from generators.markup import Page, Section, headline, link_text, page, rendered, source_links, table, toctree
 from willitrun import Catalog
 from willitrun.records.knowledge import GlossaryEntry
+
+SECTION = Section(
+    "Glossary", "glossary/index", "Terms of the field, each with an example that the engine computes"
+)
 
 
 def pages(catalog: Catalog) -> Iterator[Page]:

@@ -6,9 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from generators.markup import Page, page, table, toctree
+from generators.markup import Page, Section, page, table, toctree
 from willitrun import Catalog
 from willitrun.units import format_bytes, format_rate
+
+SECTION = Section(
+    "Hardware", "hardware/index", "Accelerators and host platforms, every value with its source"
+)
 
 HEAD = (
     "device",

@@ -19,6 +19,15 @@ class Page:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """How a family shows itself on the overview: its title, its first page, and one line about it."""
+
+    title: str
+    start: str
+    about: str
+
+
 def page(name: str, lines: Iterable[str]) -> Page:
     """A page from its lines."""
     return Page(name, "\n".join(lines))

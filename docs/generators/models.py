@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from generators.markup import Page, page, table, toctree
+from generators.markup import Page, Section, page, table, toctree
 from willitrun import Catalog
 from willitrun.units import format_count
+
+SECTION = Section("Models", "models/index", "Architectures by task")
 
 HEAD = ("model", "parameters", "active", "context", "licence", "id")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from generators.markup import Page, page, table
+from generators.markup import Page, Section, page, table
 from willitrun import Catalog
+
+SECTION = Section("Quantizations", "quantizations", "Weight formats: block layouts and bits per weight")
 
 HEAD = ("format", "kind", "block", "bits per weight", "exact", "id")
 

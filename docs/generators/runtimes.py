@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators.markup import Page, page, table
+from generators.markup import Page, Section, page, table
 from willitrun import Catalog
+
+SECTION = Section("Runtimes", "runtimes", "What reads which format, and where it runs")
 
 HEAD = ("runtime", "reads", "back ends", "offload to host", "id")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators.markup import Page, link_text, page, table
+from generators.markup import Page, Section, link_text, page, table
 from willitrun import Catalog
+
+SECTION = Section("Sources", "sources", "Where every fact was read, under which licence")
 
 HEAD = ("source", "publisher", "kind", "licence")
 

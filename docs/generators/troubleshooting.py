@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from generators.markup import Page, headline, link_text, page, prose, rendered, source_links, table, toctree
+from generators.markup import (
+    Page,
+    Section,
+    headline,
+    link_text,
+    page,
+    prose,
+    rendered,
+    source_links,
+    table,
+    toctree,
+)
 from willitrun import Catalog
 from willitrun.records.knowledge import Fix, TroubleshootingEntry
+
+SECTION = Section(
+    "Troubleshooting",
+    "troubleshooting/index",
+    "Failures: how to recognise them, why they happen, what helps and what does not",
+)
 
 
 def pages(catalog: Catalog) -> Iterator[Page]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.calibration_rows import phase_of
+from willitrun.estimators.llm_term_inputs import DECODE_EQUATIONS, decode_inputs
 from willitrun.estimators.support import headline_phase, interval_of
 from willitrun.intervals import Interval
 from willitrun.kernels.llm_speed import BOUNDS
@@ -22,23 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["headline_of", "pack_memory", "pack_speed", "tier_reasons"]
 
 EXACT = Interval.exact(0)
-
-_EQUATIONS = {
-    "dense-weights": "dense bytes / ranks x k_weights / memory bandwidth",
-    "lm-head": "output matrix bytes / ranks x k_weights / memory bandwidth",
-    "expert-weights": "expert bytes x share of experts hit / shards x k_weights x k_experts / memory bandwidth",
-    "kv-cache": "sequences x depth x KV bytes per token / ranks x k_kv / memory bandwidth",
-    "recurrent-state": "sequences x state bytes x k_kv / memory bandwidth",
-    "unpacking": "weights touched x k_unpack / vector rate",
-    "linear-compute": "2 x tokens x active parameters / ranks x k_linear / compute peak",
-    "attention-compute": "4 x tokens x attention width x depth / ranks x k_attention / 16-bit peak",
-    "host-weights": "bytes in host memory x k_host / host bandwidth",
-    "collectives": "2 all-reduces per layer: hops x latency + bytes x 2(t-1)/t / link bandwidth",
-    "step-launch": "o_step",
-    "layer-launch": "o_layer x layers",
-    "moe-launch": "o_moe x MoE layers",
-    "sequence-bookkeeping": "o_sequence x sequences",
-}
 
 
 def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
@@ -224,11 +209,8 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     prefill = rate(speed.prefill_tokens_per_s, "prefill")
     terms = speed.prefill_terms if encoder else speed.terms
     row = found.prepared
-    inputs: dict[str, float | int | str] = {
-        "memory_bytes_per_s": row.machine.row.memory_bytes_per_s,
-        "dense_bytes": row.model.dense_bytes,
-        "concurrency": row.load.concurrency,
-    }
+    # The names of a prefill's terms are those of a decode step; its equations differ.
+    equations = {} if encoder else DECODE_EQUATIONS
     cites = ("llm-speed", *row.machine.cites)
     bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
     return SpeedEstimate.model_construct(
@@ -246,21 +228,26 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
         evidence=found.support.evidence,
         support=f"{'prefill' if encoder else task}/{level}",
         terms=with_anchor_term(
-            tuple(
-                Term.model_construct(
-                    name=name,
-                    value=float(values[place if len(values) > 1 else 0]),
-                    unit="s",
-                    equation=_EQUATIONS.get(name, ""),
-                    inputs=inputs if name == "dense-weights" else {},
-                    cites=cites if name == "dense-weights" else ("llm-speed",),
-                    evidence="calibrated",
-                )
-                for name, values in terms
-            ),
+            tuple(_time_term(found, name, values, equations, cites) for name, values in terms),
             of_prefill if encoder else of_output,
         ),
         notes=tuple(notes),
+    )
+
+
+def _time_term(
+    found: EvaluatedLlm, name: str, values: Any, equations: Mapping[str, str], cites: tuple[str, ...]
+) -> Term:
+    seconds = float(values[found.place if len(values) > 1 else 0])
+    return Term.model_construct(
+        name=name,
+        value=seconds,
+        unit="s",
+        equation=equations.get(name, ""),
+        # A term that is nothing here needs no numbers: reading them would cost every verdict.
+        inputs=decode_inputs(found, name) if seconds and name in equations else {},
+        cites=cites if name == "dense-weights" else ("llm-speed",),
+        evidence="calibrated",
     )
 
 

@@ -22,11 +22,13 @@ BOUNDS = ("memory-bandwidth", "compute", "launch", "interconnect", "host-memory"
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """One decode step: its time, what it is made of (when somebody asks), and the groups that decide the bound."""
+    """One decode step: its time, what it is made of (when somebody asks), what decides the bound, work per rank."""
 
     total_s: FloatArray
     terms: Callable[[], Terms]
     bound: IntArray
+    work: Callable[[], tuple[FloatArray, FloatArray]]
+    """Gives what one rank reads from its memory [bytes] and computes [FLOP]."""
 
 
 def time_decode_step(
@@ -64,23 +66,18 @@ def time_decode_step(
 
     always = work.dense_params * on_dense + work.lm_head_params
     per_cycle = 1.0 / rates.issue_per_s
-    fetch_s = (dense + head + expert + kv + state) * (k.fetch * per_cycle)
+    read = dense + head + expert + kv + state
+    fetch_s = read * (k.fetch * per_cycle)
     unpack_s = (always / ranks + work.expert_params * on_expert) * (k.unpack * per_cycle)
     issue_s = fetch_s + unpack_s
-    linear_s = (
-        2.0
-        * (tokens / ranks)
-        * (always + work.expert_params * used * (1.0 - load.host_expert_fraction))
-        * k.linear
-        / rates.compute_flop_per_s
+    linear_flop = (
+        2.0 * (tokens / ranks) * (always + work.expert_params * used * (1.0 - load.host_expert_fraction))
     )
-    attention_s = (
-        4.0
-        * (tokens / ranks)
-        * (work.attention_width * depth + work.windowed_width * windowed_depth)
-        * k.attention
-        / rates.attention_flop_per_s
+    attention_flop = (
+        4.0 * (tokens / ranks) * (work.attention_width * depth + work.windowed_width * windowed_depth)
     )
+    linear_s = linear_flop * k.linear / rates.compute_flop_per_s
+    attention_s = attention_flop * k.attention / rates.attention_flop_per_s
     compute_s = linear_s + attention_s
 
     busy_s = smooth_maximum(memory_s, issue_s, compute_s)
@@ -133,6 +130,7 @@ def time_decode_step(
         total_s=total_s,
         terms=terms,
         bound=_largest(memory_part, busy_s - memory_part, launch_s, link_s, host_s + crossing_s),
+        work=lambda: (read, linear_flop + attention_flop),
     )
 
 

@@ -55,6 +55,8 @@ class LlmSpeed:
         Index into `BOUNDS`: what the decode step mostly waits for.
     step_parts, prefill_parts
         Give the terms when somebody asks: a sweep never does, and they cost as much as the prediction.
+    step_work
+        Gives what one rank reads and computes in a decode step: a point of the roofline [bytes], [FLOP].
     """
 
     step_s: FloatArray
@@ -69,11 +71,22 @@ class LlmSpeed:
     bound: IntArray
     step_parts: Callable[[], Terms]
     prefill_parts: Callable[[], Terms]
+    step_work: Callable[[], tuple[FloatArray, FloatArray]]
 
     @property
     def terms(self) -> Terms:
         """(name, seconds) pairs that sum to ``step_s``."""
         return self.step_parts()
+
+    @property
+    def step_read_bytes(self) -> FloatArray:
+        """What one rank reads in a decode step [bytes]."""
+        return self.step_work()[0]
+
+    @property
+    def step_flop(self) -> FloatArray:
+        """What one rank computes in a decode step [FLOP]."""
+        return self.step_work()[1]
 
     @property
     def prefill_terms(self) -> Terms:
@@ -123,6 +136,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
         bound=step.bound,
         step_parts=step.terms,
         prefill_parts=prefill_parts,
+        step_work=step.work,
     )
 
 

@@ -120,10 +120,14 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
 def decode_inputs(found: EvaluatedLlm, term: str) -> Inputs:
     """Inputs of one decode term of one row."""
     block, place = found.block, found.place
-    return {
-        shown: _cell(getattr(getattr(block, part), field), place)
-        for shown, part, field in _SOURCES.get(term, ())
+    parts = {
+        "work": block.ground.work,
+        "rates": block.ground.rates,
+        "coefficients": block.ground.coefficients,
+        "load": block.load,
+        "speed": block.speed,
     }
+    return {shown: _cell(getattr(parts[part], field), place) for shown, part, field in _SOURCES.get(term, ())}
 
 
 def _cell(column: Any, place: int) -> float:

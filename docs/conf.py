@@ -42,6 +42,7 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = "willitrun"
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["willitrun.css"]
 html_theme_options = {

@@ -59,6 +59,8 @@ class Anchors(HTMLParser):
 def read(site: Path) -> dict[str, Anchors]:
     found = {}
     for file in site.rglob("*.html"):
+        if file.relative_to(site).parts[0] == "_static":  # templates of the theme
+            continue
         parser = Anchors()
         parser.feed(file.read_text("utf-8"))
         found[file.relative_to(site).as_posix()] = parser

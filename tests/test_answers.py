@@ -9,13 +9,13 @@ import pytest
 from willitrun import (
     WillItRunError,
     Workload,
+    ask,
     assess,
     describe_machine,
     estimate_memory,
     largest_context,
     load_catalog,
 )
-from willitrun.answers import ask
 from willitrun.records.machines import Machine
 
 R3060, R3090, R4090 = (f"nvidia-geforce-rtx-{name}" for name in ("3060-12gb", "3090", "4090"))
@@ -193,6 +193,14 @@ def test_what_names_no_model_is_unclear(question: str, here: Machine) -> None:
 def test_no_question_is_an_error(question: str) -> None:
     with pytest.raises(WillItRunError):
         ask(question)
+
+
+def test_what_can_i_run_is_a_scan(here: Machine) -> None:
+    answer = ask("what can I run on a 3060 12gb?", machine=here)
+    assert answer.intent == "models"
+    assert answer.machines == (R3060,)
+    assert answer.value is not None
+    assert str(answer.value) in answer.text
 
 
 def test_answers_are_deterministic_and_travel() -> None:

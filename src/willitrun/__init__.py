@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from willitrun.answers import ask
     from willitrun.catalog import Catalog, load_catalog
     from willitrun.checkpoints.descriptions import describe_model
     from willitrun.checkups import doctor
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from willitrun.planning.scans import scan
     from willitrun.planning.scores import score
     from willitrun.planning.tables import PlanTable, plan, plan_rows
+    from willitrun.records.answers import Answer
     from willitrun.records.machines import Machine
     from willitrun.records.models import Model
     from willitrun.records.recipes import Placement, Runtime, Workload
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from willitrun.versions import show_versions
 
 _EXPORTS = {
+    "ask": "answers",
+    "Answer": "records.answers",
     "Catalog": "catalog",
     "load_catalog": "catalog",
     "describe_model": "checkpoints.descriptions",
@@ -125,6 +129,7 @@ _EXPORTS = {
 
 __all__ = [
     "AmbiguousNameError",
+    "Answer",
     "Catalog",
     "CatalogError",
     "CatalogInvalidError",
@@ -153,6 +158,7 @@ __all__ = [
     "WillItRunError",
     "Workload",
     "__version__",
+    "ask",
     "assess",
     "best_quantization",
     "best_runtime",

@@ -311,3 +311,10 @@ def test_arguments_of_the_library() -> None:
     assert not isinstance(chosen, str)
     assert chosen is not None
     assert (chosen.name, chosen.backend, chosen.kv_dtype_v) == ("llama.cpp", "vulkan", "q8_0")
+
+
+def test_ask_answers_in_a_paragraph() -> None:
+    found = run("ask", "can a 3060 12GB run llama 3.1 8b at 32k?")
+    assert found.exit_code == 0
+    assert "32,768 tokens" in said(found)
+    assert run("ask", "tell me a joke").exit_code == 1

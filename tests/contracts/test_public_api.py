@@ -9,17 +9,18 @@ import pytest
 import willitrun
 
 NAMES = {
-    "AmbiguousNameError", "Catalog", "CatalogError", "CatalogInvalidError", "CheckpointError", "CorruptCheckpointError",
+    "AmbiguousNameError", "Answer", "Catalog", "CatalogError", "CatalogInvalidError", "CheckpointError", "CorruptCheckpointError",
     "Diagnosis", "Explanation", "Interval", "InvalidWorkloadError", "Machine", "MemoryEstimate", "MissingDataError",
     "MissingExtraError", "Model", "Placement", "PlanTable", "Reason", "Runtime", "SpeedEstimate", "Term", "UnitError",
     "UnknownIdError", "UnsupportedArchitectureError", "UnsupportedFormatError", "Verdict", "WillItRunError", "Workload",
-    "__version__", "assess", "best_quantization", "best_runtime", "calibrate", "chips", "compare",
+    "__version__", "ask", "assess", "best_quantization", "best_runtime", "calibrate", "chips", "compare",
     "describe_machine", "describe_model", "detect", "diagnose", "doctor",
     "estimate_memory", "estimate_speed", "explain", "largest_batch", "largest_concurrency", "largest_context",
     "load_catalog", "plan", "plan_rows", "scan", "score", "show_versions", "smallest_machine",
 }  # fmt: skip
 
 SIGNATURES = {
+    "ask": ("question", "machine catalog"),
     "assess": ("model machine workload", "quantization runtime placement memory catalog"),
     "estimate_memory": ("model machine workload", "quantization runtime placement catalog"),
     "estimate_speed": ("model machine workload", "quantization runtime placement catalog"),

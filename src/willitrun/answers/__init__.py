@@ -12,6 +12,7 @@ from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.hardware.detection import detect
+from willitrun.planning.scans import scan
 from willitrun.records.answers import Answer, Choice
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
@@ -66,6 +67,8 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
         choices = [model_choice, *choices]
     if reading.vram_gib is None and not named:
         reading.vram_gib = read_memory(reading)
+    if name is None and reading.intent == "models" and (named or machine is not None or reading.here):
+        return _ranked(question, text, reading, named, choices, machine, catalog)
     if name is None:
         return _unclear(question, reading, named, choices, rest)
     model: Model = catalog.models[name]
@@ -147,17 +150,40 @@ def _elsewhere(reading: Reading, machine: Any, catalog: Catalog) -> Machine:
     return detect()
 
 
+def _ranked(
+    question: str,
+    text: str,
+    reading: Reading,
+    named: list[NamedMachine],
+    choices: list[Choice],
+    machine: Any,
+    catalog: Catalog,
+) -> Answer:
+    """The models that are worth running on a machine, by `scan`."""
+    found = _described(named, text, reading, catalog)
+    place = found[0] if found else _elsewhere(reading, machine, catalog)
+    ranking = scan(place, catalog=catalog)
+    best = [f"{row.model} at {row.quantization}" for row in ranking.fitting[:3]]
+    head = f"{len(ranking.fitting)} of {len(ranking.ranked)} language models run comfortably and fast enough on {place.name}"
+    told = f"{head}; the largest are {', '.join(best)}." if best else f"{head}."
+    return Answer(
+        question=question,
+        intent="models",
+        text=f"{told} `willitrun scan` lists them all.",
+        choices=tuple(choices),
+        machines=tuple(device.id for device in named),
+        value=ranking.fitting[0].model if ranking.fitting else None,
+    )
+
+
 def _unclear(
     question: str, reading: Reading, named: list[NamedMachine], choices: list[Choice], rest: str
 ) -> Answer:
     where = f" The machine was read as {', '.join(found.id for found in named)}." if named else ""
-    if reading.intent == "models":
-        text = f"That asks for models.{where} `willitrun scan` ranks the whole catalog on a machine; or name one model here."
-    else:
-        text = (
-            f"No model was found in the question.{where} Name one as its publisher does, such as "
-            "“llama 3.1 8b”, “resnet-50” or a Hub repository."
-        )
+    text = (
+        f"No model was found in the question.{where} Name one as its publisher does, such as "
+        "“llama 3.1 8b”, “resnet-50” or a Hub repository."
+    )
     words = tuple(word for word in re.findall(r"[a-z0-9.\-]{3,}", rest) if re.search(r"\d", word))
     return Answer(
         question=question,

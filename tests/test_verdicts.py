@@ -562,7 +562,7 @@ def test_defaults_are_listed() -> None:
 def test_the_chosen_format_is_the_best_that_is_comfortable() -> None:
     chosen = judged("llama-3.1-8b", "rtx-3060-12gb")
     assert chosen.tier == "comfortable"
-    from willitrun.estimators.requests import GGUF_LADDER
+    from willitrun.estimators.defaults import GGUF_LADDER
 
     for better in GGUF_LADDER[: GGUF_LADDER.index(str(chosen.inputs.quantization))]:
         assert judged("llama-3.1-8b", "rtx-3060-12gb", better).tier != "comfortable"

@@ -117,7 +117,7 @@ def judge(request: Request) -> Verdict:
 
 def best_comfortable(request: Request) -> Request:
     """Nobody chose a format: the best of the ladder that is comfortable, else the best that fits at all."""
-    from willitrun.estimators.requests import GGUF_LADDER
+    from willitrun.estimators.defaults import GGUF_LADDER
 
     candidates = [request.with_quantization(request.catalog.quantizations[name]) for name in GGUF_LADDER]
     order = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
+from willitrun.catalog.memos import Memo
 from willitrun.catalog.names import names_without_format, normalise_name
 from willitrun.catalog.record_tables import Table
 from willitrun.catalog.traces import TraceLibrary
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Table", "load_catalog", "open_catalog"]
 
 T = TypeVar("T")
+
+#: Values of a kind that a catalog keeps: a ranking of all models on one machine fits, and little memory is held.
+MOST_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,9 @@ class Catalog:
         """
         if kind != "model":
             return self.table(kind).resolve(name)
+        return self.memo("models").get((), name, lambda: self._resolve_model(name))
+
+    def _resolve_model(self, name: str) -> Model:
         if (model := self._model(name)) is not None:
             return model
         for shorter, stated in names_without_format(name):
@@ -231,6 +238,10 @@ class Catalog:
             self._derived[key] = derive()
         found: T = self._derived[key]
         return found
+
+    def memo(self, name: str, *, most: int = MOST_KEPT) -> Memo:
+        """The memo of one kind of value that follows from records of this catalog and others like them."""
+        return self.remember(("memo", name), lambda: Memo(most))
 
     def __repr__(self) -> str:
         return f"<Catalog {self.version} digest {self.digest[:12]}>"

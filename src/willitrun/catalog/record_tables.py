@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from willitrun.catalog.layout import KINDS, record_class
+from willitrun.catalog.memos import Memo
 from willitrun.catalog.names import normalise_name, suggest
 from willitrun.catalog.spellings import spellings
 from willitrun.errors import AmbiguousNameError, CatalogInvalidError, UnknownIdError
@@ -20,6 +21,8 @@ from willitrun.records.bases import Record
 __all__ = ["Table", "validated"]
 
 R = TypeVar("R", bound=Record)
+
+MOST_RESOLVED = 4096
 
 
 def validated(kind: str, raw: Mapping[str, Any], file: str) -> Record:
@@ -55,6 +58,7 @@ class Table(Mapping[str, R], Generic[R]):
         self._added = dict(added)
         self._shards: dict[str, dict[str, Any]] = {}
         self._records: dict[str, R] = {}
+        self._resolved = Memo(MOST_RESOLVED)
         self._lock = Lock()
 
     @cached_property
@@ -135,6 +139,9 @@ class Table(Mapping[str, R], Generic[R]):
 
     def resolve(self, name: str) -> R:
         """The one record that goes by a name."""
+        return self._resolved.get((), name, lambda: self._resolve(name))
+
+    def _resolve(self, name: str) -> R:
         found = self.named(name) or self.variants(name)
         if not found:
             raise UnknownIdError(self._kind.name, name, self.suggestions(name))

@@ -152,7 +152,7 @@ def _machine(row: Measurement, catalog: Catalog) -> object:
 
 
 def _compare_language(members: list[tuple[int, Measurement, Request]]) -> list[tuple[int, Comparison]]:
-    from willitrun.estimators.llm_evaluation import BlockKey, block_key, prepare
+    from willitrun.estimators.llm_evaluation import BlockKey, prepare
 
     results: list[tuple[int, Comparison]] = []
     groups: dict[BlockKey, list[tuple[int, Measurement, Prepared]]] = {}
@@ -166,7 +166,7 @@ def _compare_language(members: list[tuple[int, Measurement, Request]]) -> list[t
         except WillItRunError as error:
             results.append((number, _refuse(measurement, str(error))))
             continue
-        groups.setdefault(block_key(row), []).append((number, measurement, row))
+        groups.setdefault(row.lowered.key, []).append((number, measurement, row))
     for group in groups.values():
         results += _compare_block(group)
     return results

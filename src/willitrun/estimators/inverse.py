@@ -8,9 +8,9 @@ from typing import Any
 
 from willitrun.catalog import Catalog
 from willitrun.errors import InvalidWorkloadError
+from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.evaluation import evaluate
 from willitrun.estimators.requests import (
-    GGUF_LADDER,
     Request,
     complete_request,
     with_machine,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
@@ -21,13 +22,14 @@ from willitrun.estimators.llm_machines import (
 from willitrun.estimators.llm_models import ModelRow, model_row
 from willitrun.estimators.llm_packing import headline_of, pack_memory, pack_speed, tier_reasons
 from willitrun.estimators.llm_policies import container_of, runtime_policy
-from willitrun.estimators.overheads import block_buffers
+from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, support_of
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import columns_of
 from willitrun.kernels.llm_block import (
     LlmBlock,
+    LlmGround,
     Parallelism,
     RuntimePolicy,
     assess_block,
@@ -35,36 +37,77 @@ from willitrun.kernels.llm_block import (
     lay_ground,
 )
 from willitrun.kernels.llm_levels import LevelTables, lay_out
+from willitrun.kernels.overheads import MemoryRange
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement, Runtime
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
 
-__all__ = ["EvaluatedLlm", "Prepared", "block_key", "evaluate_llm", "prepare"]
+__all__ = ["EvaluatedLlm", "Lowered", "Prepared", "evaluate_llm", "parallelism_of", "prepare"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Lowered:
+    """What a request comes to whatever its load: the runtime's policy, the model's row, the machine as it is used."""
+
+    policy: RuntimePolicy
+    model: ModelRow
+    machine: MachineView
+    parallelism: tuple[int, int, int, int]
+    key: BlockKey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """A request lowered to rows."""
 
     request: Request
-    policy: RuntimePolicy
-    model: ModelRow
-    machine: MachineView
+    lowered: Lowered
     load: WorkloadRow
-    parallelism: tuple[int, int, int, int]
+
+    @property
+    def policy(self) -> RuntimePolicy:
+        """How the runtime spends memory and time."""
+        return self.lowered.policy
+
+    @property
+    def model(self) -> ModelRow:
+        """The model at its format."""
+        return self.lowered.model
+
+    @property
+    def machine(self) -> MachineView:
+        """The machine as the request uses it."""
+        return self.lowered.machine
+
+    @property
+    def parallelism(self) -> tuple[int, int, int, int]:
+        """Tensor ranks, pipeline stages, data groups and expert shards."""
+        return self.lowered.parallelism
+
+
+BlockKey = tuple[Runtime, str, str | None, bool, bool]
+"""What all rows of one block share: the runtime, its profile, the system, whether the host computes, encoders."""
 
 
 def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
-    """Rows of one request; a sweep hands in the machine's view that it has at hand.
+    """Rows of one request; a part of a larger model hands in the machine as the whole uses it.
 
     Raises
     ------
     MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
         A fact that the kernels need is not known.
     """
+    records = (request.model, request.machine, request.quantization, request.runtime, request.profile)
+    lowered = request.catalog.memo("lowered").get(
+        (*records, request.placement, view), request.memory, lambda: _lower(request, view)
+    )
+    return Prepared(request, lowered, workload_row(request.model, request.workload))
+
+
+def _lower(request: Request, view: MachineView | None) -> Lowered:
     assert request.quantization is not None
     assert request.machine is not None
-    row = model_row(
+    model = model_row(
         request.model,
         request.quantization,
         container_of(request),
@@ -72,24 +115,19 @@ def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
         imatrix=request.runtime.imatrix,
     )
     view = view or machine_row(request)
-    return Prepared(
-        request,
+    return Lowered(
         runtime_policy(request),
-        row,
+        model,
         view,
-        workload_row(request.model, request.workload),
         parallel(request, len(view.available)),
+        (
+            request.runtime,
+            request.profile.id,
+            request.machine.host.system,
+            view.row.on_host,
+            model.encoder_only,
+        ),
     )
-
-
-BlockKey = tuple[Runtime, str, str | None, bool, bool]
-
-
-def block_key(row: Prepared) -> BlockKey:
-    """What all rows of one block share: the runtime, the system, and whether the host computes."""
-    request = row.request
-    system = request.machine.host.system if request.machine is not None else None
-    return request.runtime, request.profile.id, system, row.machine.row.on_host, row.model.encoder_only
 
 
 @lru_cache(maxsize=8)
@@ -99,16 +137,34 @@ def speed_tables(catalog: Catalog) -> LevelTables:
     return lay_out(calibration.coefficients, calibration.levels)
 
 
-def run_block(rows: Sequence[Prepared]) -> LlmBlock:
-    """One array call for rows that share a policy."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """A block without its loads, ready for any: ground, room, ranks, and what the runtime itself takes."""
+
+    ground: LlmGround
+    available: NDArray[np.int64]
+    parallelism: Parallelism
+    overhead: MemoryRange
+
+
+def _set_stage(rows: Sequence[Prepared]) -> Stage:
     first = rows[0]
     width = max(len(row.machine.available) for row in rows)
     available = np.zeros((len(rows), width), dtype=np.int64)
     for number, row in enumerate(rows):
         available[number, : len(row.machine.available)] = row.machine.available
+    parallelism = parallelism_of(rows)
+    models = columns_of([row.model for row in rows])
+    machines = columns_of([row.machine.row for row in rows])
+    ground = lay_ground(first.policy, models, machines, speed_tables(first.request.catalog))
+    return Stage(ground, available, parallelism, device_overhead(ground, parallelism, first.request))
+
+
+def parallelism_of(rows: Sequence[Prepared]) -> Parallelism:
+    """Ranks and given splits of some rows, as columns."""
     ranks = np.array([row.parallelism for row in rows], dtype=np.int64)
     placements = [row.request.placement for row in rows]
-    parallelism = Parallelism(
+    return Parallelism(
         tensor=ranks[:, 0],
         pipeline=ranks[:, 1],
         data=ranks[:, 2],
@@ -120,12 +176,18 @@ def run_block(rows: Sequence[Prepared]) -> LlmBlock:
             [-1 if p.cpu_moe_layers is None else p.cpu_moe_layers for p in placements], dtype=np.int64
         ),
     )
-    models = columns_of([row.model for row in rows])
-    machines = columns_of([row.machine.row for row in rows])
+
+
+def run_block(rows: Sequence[Prepared]) -> LlmBlock:
+    """One array call for rows that share a policy."""
+    request = rows[0].request
+    stage = request.catalog.memo("stages", most=256).get(
+        tuple(row.lowered for row in rows), None, lambda: _set_stage(rows)
+    )
+    ground, parallelism, available = stage.ground, stage.parallelism, stage.available
     loads = columns_of([row.load for row in rows])
-    ground = lay_ground(first.policy, models, machines, speed_tables(first.request.catalog))
     cache = cache_bytes(ground, loads)
-    buffers = block_buffers(ground, loads, parallelism, available, cache[0], first.request)
+    buffers = block_buffers(ground, loads, parallelism, available, cache[0], stage.overhead, request)
     return assess_block(ground, loads, available, parallelism, cache, buffers)
 
 
@@ -144,7 +206,7 @@ def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
         except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
             results[number] = from_error(request, error)
             continue
-        groups.setdefault(block_key(row), []).append((number, row))
+        groups.setdefault(row.lowered.key, []).append((number, row))
     for members in groups.values():
         block = run_block([row for _, row in members])
         for place, (number, row) in enumerate(members):

@@ -166,13 +166,23 @@ def _roomiest(devices: list[tuple[int, InstalledAccelerator]]) -> int:
 
 
 def machine_row(request: Request) -> MachineView:
-    """The machine as this request uses it.
+    """The machine as this request uses it: derived once per machine, runtime and placement.
 
     Raises
     ------
     MissingDataError
         Bandwidth, compute or memory of a device that is used has no source.
     """
+    transformer = request.model.transformer
+    heads = transformer.num_attention_heads if transformer is not None else None
+    return request.catalog.memo("machine-rows").get(
+        (request.machine, request.runtime, request.profile, request.placement),
+        (request.memory, heads),
+        lambda: _machine_row(request),
+    )
+
+
+def _machine_row(request: Request) -> MachineView:
     machine = request.machine
     assert machine is not None
     host_bandwidth, host_flops = _host_speed(machine)

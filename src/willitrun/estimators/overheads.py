@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from willitrun.estimators.llm_policies import ENGINES
 from willitrun.estimators.requests import Request
@@ -21,7 +22,7 @@ from willitrun.kernels.overheads import MemoryRange, add_ranges, scale_range, vl
 from willitrun.kernels.splits import sum_devices
 from willitrun.records.knowledge import Calibration
 
-__all__ = ["CALIBRATION", "allocator_factors", "block_buffers", "runtime_overhead"]
+__all__ = ["CALIBRATION", "allocator_factors", "block_buffers", "device_overhead", "runtime_overhead"]
 
 CALIBRATION = "memory"
 # Engines that allocate like another one.
@@ -75,27 +76,31 @@ def allocator_factors(request: Request) -> tuple[float, float, float]:
     return max(found["low"], 1.0), max(found["best"], 1.0), max(found["high"], 1.0)
 
 
+def device_overhead(ground: LlmGround, parallelism: Parallelism, request: Request) -> MemoryRange:
+    """What the runtime itself takes on each device of each row; ``request`` stands for all rows of a block."""
+    host = bool(ground.machines["on_host"].flat[0])
+    alone = runtime_overhead(request, host=host)
+    together = runtime_overhead(request, host=host, parallel=True)
+    many = (parallelism.tensor > 1)[..., None]
+    return MemoryRange(*(np.where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True)))
+
+
 def block_buffers(
     ground: LlmGround,
     loads: Columns,
     parallelism: Parallelism,
     available: IntArray,
     kv_cache: IntArray,
+    overhead: MemoryRange,
     request: Request,
 ) -> Buffers:
     """Activations and overhead of every device of every row of a block.
 
-    ``request`` stands for the runtime, its options and the catalog, which all rows of a block share.
+    ``overhead`` is that of the runtime on each device; ``request`` stands for the runtime, its options and the
+    catalog, which all rows of a block share.
     """
     calibration = request.catalog.calibrations[CALIBRATION]
     policy, models, machines = ground.policy, ground.models, ground.machines
-    host = bool(machines["on_host"].flat[0])
-    alone = runtime_overhead(request, host=host)
-    together = runtime_overhead(request, host=host, parallel=True)
-    many = (parallelism.tensor > 1)[..., None]
-    overhead = MemoryRange(
-        *(np.where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True))
-    )
     sequences = np.maximum(loads["concurrency"], policy.slots)
     host_bytes = np.zeros_like(sequences)
     if policy.cache == "cells":
@@ -142,10 +147,14 @@ def _cells_buffer(
     request: Request,
 ) -> MemoryRange:
     """llama.cpp's compute buffer per device: the last one holds the output, several work as a pipeline."""
-    present = available > 0
-    count = present.sum(axis=-1)
-    devices = available.shape[-1]
-    last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
+    holds_output: ArrayLike = True
+    pipeline: ArrayLike = False
+    if available.shape[-1] > 1:
+        present = available > 0
+        devices = available.shape[-1]
+        last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
+        holds_output = np.arange(devices) == last[..., None]
+        pipeline = (present.sum(axis=-1) > 1)[..., None]
     # Experts that must lie on the host leave a copy of the largest of their tensors on the device.
     whole = models["repeating"] + models["output"] + kv_cache
     spills = (whole > sum_devices(available)) & ~machines["unified"] & (policy.offload == 2)
@@ -163,8 +172,8 @@ def _cells_buffer(
         cells[..., None],
         n_ubatch=policy.n_ubatch,
         flash_attention=request.runtime.flash_attention is not False,
-        holds_output=np.arange(devices) == last[..., None],
-        pipeline=(count > 1)[..., None],
+        holds_output=holds_output,
+        pipeline=pipeline,
         streamed_layer_bytes=streamed[..., None],
         mask_bytes=MASK_BYTES_BEFORE_8200 if _build(request) < 8200 else MASK_BYTES,
         single_buffer=machines["on_host"][..., None],

@@ -8,15 +8,9 @@ from typing import Any, Literal
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.checkpoints.descriptions import describe_model
 from willitrun.errors import InvalidWorkloadError
-from willitrun.estimators.workloads import (
-    ASR_TASKS,
-    DIFFUSION_TASKS,
-    ENCODER_TASKS,
-    GRAPH_TASKS,
-    LLM_TASKS,
-    complete_workload,
-    context_reason,
-)
+from willitrun.estimators.defaults import default_backend, default_quantization, default_runtime
+from willitrun.estimators.obstacles import find_obstacles
+from willitrun.estimators.workloads import GRAPH_TASKS, complete_workload
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
@@ -24,28 +18,16 @@ from willitrun.records.recipes import Placement, Quantization, Runtime, RuntimeP
 from willitrun.records.results import Reason
 
 __all__ = [
-    "GGUF_LADDER",
     "MemoryMode",
     "Request",
     "complete_request",
     "with_machine",
     "with_quantization_checked",
     "with_runtime_checked",
+    "with_runtime_fields",
 ]
 
 MemoryMode = Literal["free", "idle", "nameplate"]
-
-GGUF_LADDER = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "iq3_xxs", "q2_k")
-"""Formats tried from best to smallest when nobody chose one."""
-
-_BACKENDS: dict[str, tuple[str, ...]] = {
-    "nvidia": ("cuda", "vulkan"),
-    "amd": ("rocm", "vulkan"),
-    "intel": ("sycl", "xpu", "openvino", "vulkan"),
-    "apple": ("metal",),
-    "google": ("tpu",),
-    "qualcomm": ("vulkan",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +55,14 @@ class Request:
 
     def rechecked(self) -> Request:
         """The same request with what stands in its way found anew."""
-        blockers = _blockers(
-            self.model, self.machine, self.workload, self.quantization, self.runtime, self.profile
+        blockers = find_obstacles(
+            self.catalog,
+            self.model,
+            self.machine,
+            self.workload,
+            self.quantization,
+            self.runtime,
+            self.profile,
         )
         return replace(self, blockers=blockers)
 
@@ -111,26 +99,71 @@ def complete_request(
     place = _machine(machine, catalog, without_machine)
     task_workload, filled = complete_workload(described, workload)
     _refuse_foreign_dataset(described, task_workload, catalog)
-    defaulted = [f"workload.{name}" for name in filled]
-    notes: list[Reason] = []
-    if place is not None:
-        notes += _host_note(place)
+    # All but the workload follows from names and records: it is settled once for them.
+    mode = task_workload.mode
+    setting = catalog.memo("settings").get(
+        (described, place),
+        (quantization, runtime, placement, mode),
+        lambda: _settle(described, place, quantization, runtime, placement, mode, catalog),
+    )
+    return Request(
+        catalog=catalog,
+        model=described,
+        machine=place,
+        workload=task_workload,
+        quantization=setting.quantization,
+        runtime=setting.runtime,
+        profile=setting.profile,
+        placement=setting.placement,
+        memory=memory,  # type: ignore[arg-type]
+        defaulted=(*(f"workload.{name}" for name in filled), *setting.defaulted),
+        notes=setting.notes,
+        blockers=find_obstacles(
+            catalog, described, place, task_workload, setting.quantization, setting.runtime, setting.profile
+        ),
+        quantization_open=setting.quantization_open,
+    )
 
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a request takes beside model, machine and workload, with what was assumed."""
+
+    quantization: Quantization | None
+    quantization_open: bool
+    runtime: Runtime
+    profile: RuntimeProfile
+    placement: Placement
+    defaulted: tuple[str, ...]
+    notes: tuple[Reason, ...]
+
+
+def _settle(
+    model: Model,
+    machine: Machine | None,
+    quantization: str | None,
+    runtime: str | Runtime | None,
+    placement: str | Placement | None,
+    mode: str,
+    catalog: Catalog,
+) -> _Setting:
+    defaulted: list[str] = []
+    notes = [] if machine is None else _host_note(machine)
     asked_runtime = _runtime(runtime)
     format_open = False
     if quantization is None:
         defaulted.append("quantization")
-        if task_workload.mode == "inference":
-            quantization, format_open = _default_quantization(described, asked_runtime, catalog)
-        elif described.task not in GRAPH_TASKS:
-            quantization = "nf4" if task_workload.mode == "qlora" else "bf16"
+        if mode == "inference":
+            quantization, format_open = default_quantization(model, asked_runtime, catalog)
+        elif model.task not in GRAPH_TASKS:
+            quantization = "nf4" if mode == "qlora" else "bf16"
     record = None if quantization is None else catalog.resolve("quantization", quantization)
     if asked_runtime is None:
         defaulted.append("runtime")
-        training = task_workload.mode != "inference" and described.task not in GRAPH_TASKS
-        suits = "transformers" if training else _default_runtime(described, record, place, catalog)
+        training = mode != "inference" and model.task not in GRAPH_TASKS
+        suits = "transformers" if training else default_runtime(model, record, machine, catalog)
         asked_runtime = Runtime(name=suits)
-        what = described.task if record is None else "GGUF formats" if format_open else record.id
+        what = model.task if record is None else "GGUF formats" if format_open else record.id
         notes.append(
             Reason(
                 code="assumed-runtime",
@@ -139,23 +172,20 @@ def complete_request(
             )
         )
     profile = catalog.resolve("runtime", asked_runtime.name)
-    asked_runtime = asked_runtime.model_copy(
-        update={"name": profile.id, "backend": asked_runtime.backend or _backend(profile, place)}
+    completed = asked_runtime.model_copy(
+        update={"name": profile.id, "backend": asked_runtime.backend or default_backend(profile, machine)}
     )
-    return Request(
-        catalog=catalog,
-        model=described,
-        machine=place,
-        workload=task_workload,
+    asked_placement = _placement(placement)
+    # Equal recipes become one record, so that what follows from it for one model is found again for the next.
+    recipes = catalog.memo("recipes")
+    return _Setting(
         quantization=record,
-        runtime=asked_runtime,
+        quantization_open=format_open,
+        runtime=recipes.get((), completed, lambda: completed),
         profile=profile,
-        placement=_placement(placement),
-        memory=memory,  # type: ignore[arg-type]
+        placement=recipes.get((), asked_placement, lambda: asked_placement),
         defaulted=tuple(defaulted),
         notes=tuple(notes),
-        blockers=_blockers(described, place, task_workload, record, asked_runtime, profile),
-        quantization_open=format_open,
     )
 
 
@@ -186,11 +216,18 @@ def _host_note(machine: Machine) -> list[Reason]:
 
 def with_machine(request: Request, machine: Machine) -> Request:
     """The same request on another machine."""
-    backend = request.runtime.backend
-    if backend == "cpu" and machine.accelerators:
-        backend = _backend(request.profile, machine)
-    runtime = request.runtime.model_copy(update={"backend": backend})
+    runtime = request.runtime
+    if runtime.backend == "cpu" and machine.accelerators:
+        runtime = with_runtime_fields(request, backend=default_backend(request.profile, machine)).runtime
     return replace(request, machine=machine, runtime=runtime).rechecked()
+
+
+def with_runtime_fields(request: Request, **fields: Any) -> Request:
+    """The same request with options of its runtime changed, unchecked. Alike changes give one record."""
+    runtime = request.catalog.memo("runtime-fields").get(
+        (request.runtime,), tuple(fields.items()), lambda: request.runtime.model_copy(update=fields)
+    )
+    return replace(request, runtime=runtime)
 
 
 def with_quantization_checked(request: Request, name: str) -> Request | None:
@@ -205,7 +242,11 @@ def with_runtime_checked(request: Request, name: str) -> Request | None:
     if name not in request.catalog.runtimes:
         return None
     profile = request.catalog.runtimes[name]
-    runtime = Runtime(name=name, backend=_backend(profile, request.machine))
+    runtime = request.catalog.memo("runtimes").get(
+        (profile, request.machine),
+        None,
+        lambda: Runtime(name=name, backend=default_backend(profile, request.machine)),
+    )
     return replace(request, runtime=runtime, profile=profile).rechecked()
 
 
@@ -229,126 +270,3 @@ def _runtime(runtime: str | Runtime | None) -> Runtime | None:
 
 def _placement(placement: str | Placement | None) -> Placement:
     return placement if isinstance(placement, Placement) else Placement(strategy=placement)
-
-
-def _default_quantization(model: Model, runtime: Runtime | None, catalog: Catalog) -> tuple[str | None, bool]:
-    """The checkpoint's own format; else, for GGUF-capable runtimes, open: the best that is comfortable."""
-    if model.task in GRAPH_TASKS:
-        return None, False
-    own = model.quantization
-    if model.origin or own not in ("bf16", "f16", "f32"):
-        return own, False
-    if model.task not in LLM_TASKS:
-        return own, False
-    if runtime is not None and "gguf" not in catalog.resolve("runtime", runtime.name).containers:
-        return own, False
-    if model.transformer is None:
-        return own, False
-    return GGUF_LADDER[0], True
-
-
-def _default_runtime(
-    model: Model, quantization: Quantization | None, machine: Machine | None, catalog: Catalog
-) -> str:
-    if model.task in GRAPH_TASKS:
-        return "pytorch"
-    if model.task in DIFFUSION_TASKS:
-        return "diffusers"
-    if model.task in ASR_TASKS or model.task in ENCODER_TASKS or model.task == "text-to-speech":
-        if quantization is not None and quantization.container == ("gguf",):
-            return "whisper.cpp" if model.task in ASR_TASKS else "llama.cpp"
-        return "transformers"
-    if quantization is None:
-        return "transformers"
-    if "gguf" in quantization.container and quantization.kind in ("gguf-type", "gguf-mix"):
-        return "llama.cpp"
-    if quantization.kind == "mlx":
-        return "mlx"
-    if quantization.kind == "exl":
-        return "exllamav3" if "exl3" in quantization.container else "exllamav2"
-    if quantization.kind == "bitsandbytes":
-        return "transformers"
-    vendors = {device.accelerator.vendor for device in machine.accelerators} if machine else set()
-    if vendors & {"nvidia", "amd"}:
-        return "vllm"
-    if "gguf" in quantization.container:
-        return "llama.cpp"
-    return "transformers"
-
-
-def _backend(profile: RuntimeProfile, machine: Machine | None) -> Any:
-    if machine is None:
-        return profile.backends[0]
-    for device in machine.accelerators:
-        for backend in _BACKENDS.get(device.accelerator.vendor, ()):
-            if backend in profile.backends:
-                if backend == "rocm" and machine.host.system == "windows" and "vulkan" in profile.backends:
-                    return "vulkan"
-                return backend
-    return "cpu" if "cpu" in profile.backends else profile.backends[0]
-
-
-def _blockers(
-    model: Model,
-    machine: Machine | None,
-    workload: Workload,
-    quantization: Quantization | None,
-    runtime: Runtime,
-    profile: RuntimeProfile,
-) -> tuple[Reason, ...]:
-    found: list[Reason] = []
-    if model.task not in profile.tasks:
-        found.append(
-            Reason(
-                code="task-not-supported-by-runtime",
-                message=f"{profile.name} does not do {model.task}.",
-                numbers={"runtime": profile.id, "task": model.task},
-            )
-        )
-    if quantization is not None and not _loads(profile, quantization):
-        found.append(
-            Reason(
-                code="format-not-supported-by-runtime",
-                message=f"{profile.name} does not load {quantization.name}; it reads {', '.join(profile.containers)}.",
-                numbers={"runtime": profile.id, "quantization": quantization.id},
-            )
-        )
-    too_long = context_reason(model, workload)
-    if too_long is not None:
-        found.append(too_long)
-    if machine is not None:
-        system = machine.host.system
-        if system is not None and system not in profile.systems:
-            found.append(
-                Reason(
-                    code="runtime-not-on-system",
-                    message=f"{profile.name} does not run on {system}.",
-                    numbers={"runtime": profile.id, "system": system},
-                )
-            )
-        vendors = {device.accelerator.vendor for device in machine.accelerators}
-        if machine.accelerators and runtime.backend != "cpu":
-            usable = {vendor for vendor in vendors if runtime.backend in _BACKENDS.get(vendor, ())}
-            if not usable or (profile.vendors and not usable & set(profile.vendors)):
-                found.append(
-                    Reason(
-                        code="runtime-not-on-vendor",
-                        message=f"{profile.name} ({runtime.backend}) does not run on {', '.join(sorted(vendors))}.",
-                        numbers={"runtime": profile.id, "backend": str(runtime.backend)},
-                    )
-                )
-        elif not machine.accelerators and "cpu" not in profile.backends:
-            found.append(
-                Reason(
-                    code="no-accelerator",
-                    message=f"{profile.name} needs an accelerator and the machine has none.",
-                    numbers={"runtime": profile.id},
-                )
-            )
-    return tuple(found)
-
-
-def _loads(profile: RuntimeProfile, quantization: Quantization) -> bool:
-    if not set(profile.containers) & set(quantization.container):
-        return False
-    return not profile.formats or quantization.id in profile.formats

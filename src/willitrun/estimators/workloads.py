@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from willitrun.errors import InvalidWorkloadError
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
@@ -73,6 +75,9 @@ def trained_context(model: Model) -> int | None:
     return model.transformer.max_position_embeddings
 
 
+_PLAIN = Workload()
+
+
 def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload, tuple[str, ...]]:
     """Fill a workload's defaults for a model; return it with the names of the fields that were filled.
 
@@ -81,7 +86,7 @@ def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload
     InvalidWorkloadError
         The workload is for another task, has a field that the task lacks, or contradicts itself.
     """
-    given = workload or Workload()
+    given = workload or _PLAIN
     task = given.task or model.task
     if task != model.task:
         raise InvalidWorkloadError(
@@ -156,16 +161,23 @@ def _llm_defaults(model: Model, given: Workload, filled: dict[str, object]) -> N
         )
 
 
-def _refuse_foreign_fields(model: Model, given: Workload) -> None:
+@cache
+def _allowed_fields(task: str, training: bool, sees: bool) -> frozenset[str]:
+    """Fields of a workload that a task has; language models take images where they have a tower for them."""
     allowed = set(_COMMON)
     for tasks, fields in _FIELDS:
-        if model.task in tasks:
+        if task in tasks:
             allowed |= fields
-    if given.mode != "inference":
+    if training:
         allowed |= _TRAINING
-    if model.task in LLM_TASKS and (model.transformer is None or model.transformer.vision is None):
+    if task in LLM_TASKS and not sees:
         allowed -= {"images", "image_size"}
-    for name in given.model_fields_set - allowed:
+    return frozenset(allowed)
+
+
+def _refuse_foreign_fields(model: Model, given: Workload) -> None:
+    sees = model.transformer is not None and model.transformer.vision is not None
+    for name in given.model_fields_set - _allowed_fields(model.task, given.mode != "inference", sees):
         if getattr(given, name) not in (None, Workload.model_fields[name].default):
             pictures = name == "images" and model.task in GRAPH_TASKS | DIFFUSION_TASKS
             raise InvalidWorkloadError(

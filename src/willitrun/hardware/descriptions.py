@@ -66,7 +66,8 @@ def describe_machine(spec: object, *, catalog: Catalog | None = None) -> Machine
 
         catalog = load_catalog()
     if isinstance(spec, str):
-        return _from_name(spec, catalog)
+        # One name is one machine: what follows from the machine is then found again, too.
+        return catalog.memo("machines").get((), spec, lambda: _from_name(spec, catalog))
     if isinstance(spec, Mapping):
         return _from_mapping(spec, catalog)
     if isinstance(spec, Iterable):

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Columns", "columns_of", "side", "take"]
+__all__ = ["Columns", "columns_of", "pick", "side", "take"]
 
 C = TypeVar("C")
 
@@ -64,6 +64,19 @@ def columns_of(rows: Sequence[Any]) -> Columns:
         table = np.array([[getattr(row, name) for name in names] for row in rows], dtype=dtype)
         arrays.update(zip(names, np.ascontiguousarray(table.T), strict=True))
     return Columns(arrays)
+
+
+def pick(condition: ArrayLike, yes: ArrayLike, no: ArrayLike) -> NDArray[Any]:
+    """``np.where`` that builds nothing where a plain bool answers for all rows.
+
+    Examples
+    --------
+    >>> pick(True, np.array([1, 2]), 0).tolist(), pick(np.array([True, False]), 1, 0).tolist()
+    ([1, 2], [1, 0])
+    """
+    if isinstance(condition, bool):
+        return np.asarray(yes if condition else no)
+    return np.where(condition, yes, no)
 
 
 def take(columns: Columns, index: NDArray[np.intp] | slice) -> Columns:

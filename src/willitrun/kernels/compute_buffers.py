@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.kernels.columns import pick
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -118,7 +119,7 @@ def device_buffer(
     count = as_int64(cells, "cells")
     vocabulary, hidden = as_int64(shape.vocabulary), as_int64(shape.hidden)
     heads, head_total = as_int64(shape.heads), as_int64(shape.head_total)
-    flash = np.asarray(flash_attention, dtype=bool)
+    flash = flash_attention if isinstance(flash_attention, bool) else np.asarray(flash_attention, dtype=bool)
     rows = batch if logits_rows is None else np.minimum(as_int64(logits_rows), batch)
     stream = hidden * batch * FLOAT_BYTES
     mask = count * batch * FLOAT_BYTES
@@ -127,16 +128,18 @@ def device_buffer(
     without_scores = count * batch * as_int64(mask_bytes) + 4 * stream
     feed_forward = (2 * as_int64(shape.feed_forward) * FLOAT_BYTES) * batch + 3 * stream
     layer = as_int64(streamed_layer_bytes)
-    feed_forward = np.where(layer > 0, feed_forward + layer, np.where(flash, feed_forward, 0))
-    output = np.asarray(holds_output, dtype=bool) & np.asarray(shape.has_output, dtype=bool)
+    feed_forward = np.where(layer > 0, feed_forward + layer, pick(flash, feed_forward, 0))
+    output = np.asarray(shape.has_output, dtype=bool)
+    if holds_output is not True:
+        output = output & np.asarray(holds_output, dtype=bool)
     stage = np.maximum(
-        np.maximum(np.where(flash, without_scores, with_scores), feed_forward),
-        np.where(output, logits, 0),
+        np.maximum(pick(flash, without_scores, with_scores), feed_forward), np.where(output, logits, 0)
     )
-    copies = np.where(flash, 2, 3) * mask + 4 * stream
     stage = stage + np.where(np.asarray(single_buffer, dtype=bool), stream, 0)
-    total = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0)
-    return np.asarray(total, dtype=np.int64)
+    if pipeline is not False:
+        copies = pick(flash, 2, 3) * mask + 4 * stream
+        stage = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0)
+    return np.asarray(stage, dtype=np.int64)
 
 
 def host_buffer(shape: BufferShape, cells: ArrayLike, *, n_ubatch: ArrayLike = 512) -> Int64Array:

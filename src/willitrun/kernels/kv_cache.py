@@ -7,10 +7,12 @@ code serves one scenario and a million.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.kernels.columns import pick
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -45,7 +47,7 @@ KV_FORMATS: dict[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KvLayout:
     """What one token leaves in the cache, summed over layers; all fields int64 scalars or arrays of one shape.
 
@@ -215,24 +217,37 @@ def cells_cache(
     slots = as_int64(sequences, "sequences")
     context = as_int64(context_tokens, "context_tokens")
     window = as_int64(layout.window_tokens, "window_tokens")
-    shared = np.asarray(unified, dtype=bool) | (not era.streams)
-    streams = np.where(shared, 1, slots)
-    cells = _pad(np.where(shared, context, context // slots), era.padding)
+    shared = True if unified is True or not era.streams else np.asarray(unified, dtype=bool)
+    streams = pick(shared, 1, slots)
+    cells = _pad(pick(shared, context, context // slots), era.padding)
     if era.windowed:
-        reach = window * np.where(shared, slots, 1) + as_int64(n_ubatch, "n_ubatch")
+        reach = window * pick(shared, slots, 1) + as_int64(n_ubatch, "n_ubatch")
         # The window's cache is padded on its own: it never exceeds the full one.
         narrow = np.minimum(cells, _pad(reach, era.padding))
-        narrow = np.where(np.asarray(swa_full, dtype=bool) | (window == 0), cells, narrow)
+        full = window == 0 if swa_full is False else np.asarray(swa_full, dtype=bool) | (window == 0)
+        narrow = np.where(full, cells, narrow)
     else:
         narrow = cells
+    per_cell, per_narrow, cross = _cell_bytes(layout, kind_k, kind_v, era)
+    total = streams * (cells * per_cell + narrow * per_narrow) + slots * cross
+    return np.asarray(total, dtype=np.int64)
+
+
+@lru_cache(maxsize=512)
+def _cell_bytes(
+    layout: KvLayout, kind_k: str, kind_v: str, era: CellsPolicy
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Bytes of a cell over full and over sliding-window layers, and of a slot's cross-attention.
+
+    A layout is found by identity: it is the same object for all loads of a model.
+    """
     window_k, window_v = (kind_k, kind_v) if era.quantized_window else ("f16", "f16")
     values = as_int64(layout.full_v) + (as_int64(layout.latent_v) if era.latent_values else 0)
     per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(values, kind_v)
     per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(layout.windowed_v, window_v)
     indexer = 2 * as_int64(layout.index_k)
     cross = as_int64(layout.cross_positions) * 2 * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
-    total = streams * (cells * (per_cell + indexer) + narrow * per_narrow) + slots * cross
-    return np.asarray(total, dtype=np.int64)
+    return per_cell + indexer, per_narrow, cross
 
 
 def recurrent_state(

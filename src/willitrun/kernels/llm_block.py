@@ -8,6 +8,7 @@ do not change (work, rates, coefficients) is the block's ground: it is laid once
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,19 +115,47 @@ class LlmGround:
     coefficients: LlmCoefficients
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LlmBlock:
-    """Results of a block."""
+    """Results of a block: memory and placement; speed and reason codes when somebody looks."""
 
+    ground: LlmGround
+    loads: Columns
+    parallelism: Parallelism
+    available: IntArray
     kv_cache: IntArray
     state: IntArray
-    layout: Layout
     buffers: Buffers
-    fit: IntArray
-    dominance: IntArray
-    speed: LlmSpeed
-    ground: LlmGround
-    load: LlmLoad
+    layout: Layout
+
+    @cached_property
+    def fit(self) -> IntArray:
+        """Index into `FIT_REASONS` per row."""
+        ground = self.ground
+        return fit_codes(
+            self.layout, can_offload=ground.policy.offload > 0, unified=ground.machines["unified"]
+        )
+
+    @cached_property
+    def dominance(self) -> IntArray:
+        """Index into `DOMINANCE_REASONS` per row."""
+        return dominance_codes(self.layout)
+
+    @cached_property
+    def load(self) -> LlmLoad:
+        """What the speed kernel is asked."""
+        policy, layout = self.ground.policy, self.layout
+        pool = _UNBOUNDED
+        if policy.cache == "pages":
+            taken = layout.weights + layout.activation + layout.overhead
+            pool = sum_devices(np.maximum(self.available - taken, 0)).astype(np.float64)
+        return _load(policy, self.loads, self.parallelism, layout, pool)
+
+    @cached_property
+    def speed(self) -> LlmSpeed:
+        """The speed of every row."""
+        ground = self.ground
+        return predict(ground.work, ground.rates, self.load, ground.coefficients)
 
 
 def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables: LevelTables) -> LlmGround:
@@ -254,7 +283,7 @@ def assess_block(
     cache: tuple[IntArray, IntArray],
     buffers: Buffers,
 ) -> LlmBlock:
-    """Memory, placement, tier and speed of a block of scenarios.
+    """Memory, placement and tier of a block of scenarios, and its speed when it is looked at.
 
     Parameters
     ----------
@@ -303,22 +332,15 @@ def assess_block(
         gpu_layers=parallelism.gpu_layers,
         cpu_moe_layers=parallelism.cpu_moe_layers,
     )
-    layout = place(demand, room)
-    pool = _UNBOUNDED
-    if policy.cache == "pages":
-        taken = layout.weights + layout.activation + layout.overhead
-        pool = sum_devices(np.maximum(available - taken, 0)).astype(np.float64)
-    load = _load(policy, loads, parallelism, layout, pool)
     return LlmBlock(
+        ground=ground,
+        loads=loads,
+        parallelism=parallelism,
+        available=available,
         kv_cache=kv,
         state=state,
-        layout=layout,
         buffers=buffers,
-        fit=fit_codes(layout, can_offload=policy.offload > 0, unified=unified),
-        dominance=dominance_codes(layout),
-        speed=predict(ground.work, ground.rates, load, ground.coefficients),
-        ground=ground,
-        load=load,
+        layout=place(demand, room),
     )
 
 

@@ -171,6 +171,9 @@ _WHOLE = _column("whole_blocks")
 _FLAT = _column("flat")
 
 
+_INT64 = np.dtype(np.int64)
+
+
 def as_int64(value: ArrayLike, name: str = "value") -> Int64Array:
     """Return ``value`` as an int64 array, refusing what could have been rounded or wrapped.
 
@@ -184,6 +187,8 @@ def as_int64(value: ArrayLike, name: str = "value") -> Int64Array:
     >>> as_int64(2**40).item()
     1099511627776
     """
+    if type(value) is np.ndarray and value.dtype is _INT64:
+        return value
     array = np.asarray(value)
     if array.dtype == np.int64:
         return array

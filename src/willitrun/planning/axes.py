@@ -16,7 +16,7 @@ from willitrun.errors import (
 )
 from willitrun.estimators.evaluation import from_error
 from willitrun.estimators.llm_evaluation import Prepared, prepare
-from willitrun.estimators.llm_machines import MachineView, machine_row, workload_row
+from willitrun.estimators.llm_machines import workload_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import support_of
 from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS, complete_workload, trained_context
@@ -97,7 +97,6 @@ def build_axes(
 ) -> Axes:
     """Describe and lower every distinct value of every axis."""
     described = [describe_machine(machine, catalog=catalog) for machine in machines]
-    views: dict[tuple[Any, ...], MachineView] = {}
     lowered: dict[Hashable, Loads] = {}
     units = []
     for reference in models:
@@ -120,10 +119,7 @@ def build_axes(
                     for machine in described
                     for placement in placements
                 ]
-                slots = tuple(
-                    _slot(closed(request), number // len(placements), views)
-                    for number, request in enumerate(requests)
-                )
+                slots = tuple(_slot(closed(request)) for request in requests)
                 units.append(Unit(slots, loads))
     names = tuple(machine.name for machine in described)
     return Axes(catalog, tuple(units), names, len(placements), len(workloads))
@@ -160,17 +156,14 @@ def closed(request: Request) -> Request:
     return request
 
 
-def _slot(request: Request, machine: int, views: dict[tuple[Any, ...], MachineView]) -> Slot:
+def _slot(request: Request) -> Slot:
     language = request.model.task in LLM_TASKS or request.model.task in ENCODER_TASKS
     if not language or request.workload.mode != "inference":
         return Slot(request, None, None, "", "", "")
     transformer = request.model.transformer
     heads = transformer.num_attention_heads if transformer is not None else None
-    key = (machine, request.profile.id, request.runtime, request.placement, heads)
     try:
-        if key not in views:
-            views[key] = machine_row(request)
-        prepared = prepare(request, view=views[key])
+        prepared = prepare(request)
     except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
         return Slot(request, None, from_error(request, error).reason, "", "", "")
     support = support_of(request, prepared.machine.device_ids, "llm-speed")

@@ -16,8 +16,9 @@ from willitrun.errors import (
     UnsupportedArchitectureError,
     UnsupportedFormatError,
 )
-from willitrun.estimators.llm_evaluation import BlockKey, Prepared, block_key, prepare
-from willitrun.estimators.requests import GGUF_LADDER, Request, complete_request
+from willitrun.estimators.defaults import GGUF_LADDER
+from willitrun.estimators.llm_evaluation import BlockKey, Prepared, prepare
+from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import model_family
 from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS
 from willitrun.kernels.columns import Columns, columns_of
@@ -141,7 +142,7 @@ def build_deck(
             except _GAPS:
                 gaps.append((number, "memory-not-modelled"))
                 break
-            rows.setdefault(block_key(lowered), []).append((number, lowered))
+            rows.setdefault(lowered.lowered.key, []).append((number, lowered))
     return Deck(
         tuple(cards),
         tuple(floors),

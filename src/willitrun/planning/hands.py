@@ -15,7 +15,7 @@ from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.inverse import TIER_ORDER
 from willitrun.estimators.llm_evaluation import speed_tables
 from willitrun.estimators.llm_machines import MachineView, machine_row, parallel
-from willitrun.estimators.overheads import block_buffers
+from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import (
     LEVELS,
@@ -141,7 +141,9 @@ def _play(group: Group, machine: Machine, catalog: Catalog, memory: str) -> _Row
         room = rooms[on]
         ground = lay_ground(first.policy, models, row_machines, tables)
         cache = cache_bytes(ground, loads)
-        buffers = block_buffers(ground, loads, parallelism, room, cache[0], _moved(first.request, machine))
+        moved = _moved(first.request, machine)
+        overhead = device_overhead(ground, parallelism, moved)
+        buffers = block_buffers(ground, loads, parallelism, room, cache[0], overhead, moved)
         block = assess_block(ground, loads, room, parallelism, cache, buffers)
         speed = block.speed
         texts = texts_per_s(speed.prefill_tokens_per_s, block.load.prompt_tokens)

@@ -12,6 +12,7 @@ from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
+from willitrun.kernels.scores import texts_per_s
 from willitrun.kernels.splits import sum_devices
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 
@@ -142,9 +143,11 @@ class Sheet:
             of_output = of_output**near.output_narrowing
             of_prefill, of_wait = of_prefill**near.prefill_narrowing, of_wait**near.prefill_narrowing
             prefill = prefill * near.prefill_factor
-        self._store(tile, "prefill_tokens_per_s", prefill * alive, of_prefill)
+        self._store(tile, "prefill_tokens_per_s", prefill, of_prefill, alive)
         if encoder:
-            self._store(tile, "samples_per_s", prefill / block.load.prompt_tokens * alive, of_prefill)
+            self._store(
+                tile, "samples_per_s", texts_per_s(prefill, block.load.prompt_tokens), of_prefill, alive
+            )
             return
         rates = {
             "decode_tokens_per_s": speed.decode_tokens_per_s,
@@ -155,12 +158,15 @@ class Sheet:
             rates = {name: values * near.output_factor for name, values in rates.items()}
             wait = wait / near.prefill_factor
         for name, values in rates.items():
-            self._store(tile, name, values * alive, of_output)
+            self._store(tile, name, values, of_output, alive)
         # The factors are those of a rate: a time is longest where the rate is lowest.
-        self._store(tile, "time_to_first_token_s", wait * alive, 1.0 / of_wait[..., ::-1])
+        self._store(tile, "time_to_first_token_s", wait, 1.0 / of_wait[..., ::-1], alive)
 
-    def _store(self, tile: Tile, name: str, values: FloatArray, factors: FloatArray) -> None:
+    def _store(
+        self, tile: Tile, name: str, values: FloatArray, factors: FloatArray, alive: FloatArray
+    ) -> None:
         place = (tile.pairs, tile.loads)
+        values = values * alive
         self.out[name][place] = values
         self.out[f"{name}_low"][place] = values * factors[..., 0]
         self.out[f"{name}_high"][place] = values * factors[..., 1]

@@ -7,15 +7,15 @@ depends on one side only is computed once for that side, and columns grow to a t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.estimators.evaluation import evaluate
-from willitrun.estimators.llm_evaluation import BlockKey, Prepared, block_key, speed_tables
-from willitrun.estimators.overheads import block_buffers
+from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
+from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, interval_factors
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
@@ -48,7 +48,7 @@ def run_sweep(
             if slot.prepared is None:
                 alone.append(position)
                 continue
-            key = block_key(slot.prepared), len(slot.prepared.machine.available)
+            key = slot.prepared.lowered.key, len(slot.prepared.machine.available)
             groups.setdefault(key, []).append(_Pair(first + position, number, slot, slot.prepared))
         if alone:
             _scalar_rows(axes, unit, alone, first, sheet)
@@ -108,7 +108,8 @@ def _fill(
     parallelism = _parallelism(prepared)
     room = np.array([row.machine.available for row in prepared], dtype=np.int64)[:, None, :]
     cache = cache_bytes(ground, asked)
-    buffers = block_buffers(ground, asked, parallelism, room, cache[0], first.request)
+    overhead = device_overhead(ground, parallelism, first.request)
+    buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, first.request)
     block = assess_block(ground, asked, room, parallelism, cache, buffers)
     tile = Tile.of(np.array([pair.line for pair in pairs]), rows)
     near = anchor_columns([(axes.units[pair.unit], pair.slot) for pair in pairs], rows)
@@ -131,21 +132,9 @@ def _loads(loads: Sequence[Loads], rows: slice) -> Columns:
 
 
 def _parallelism(prepared: Sequence[Prepared]) -> Parallelism:
-    def line(values: list[int]) -> NDArray[np.int64]:
-        return np.array(values, dtype=np.int64)[:, None]
-
-    tensor, pipeline, data, expert_shards = (
-        line([row.parallelism[rank] for row in prepared]) for rank in range(4)
-    )
-    places = [row.request.placement for row in prepared]
-    return Parallelism(
-        tensor=tensor,
-        pipeline=pipeline,
-        data=data,
-        expert_shards=expert_shards,
-        gpu_layers=line([-1 if p.gpu_layers is None else p.gpu_layers for p in places]),
-        cpu_moe_layers=line([-1 if p.cpu_moe_layers is None else p.cpu_moe_layers for p in places]),
-    )
+    """Ranks and given splits, down the side of the grid."""
+    lines = parallelism_of(prepared)
+    return Parallelism(*(getattr(lines, field.name)[:, None] for field in fields(Parallelism)))
 
 
 def _stops(axes: Axes, sheet: Sheet, pairs: Sequence[_Pair], asked: Columns) -> NDArray[np.int16]:

@@ -89,15 +89,21 @@ class Record(BaseModel):
         """
         template, required, factories = _fields_of(cls)
         fields = {**template, **values}
-        if len(fields) != len(template) or not required <= values.keys():
-            wrong = sorted((values.keys() - template.keys()) | (required - values.keys()))
-            raise TypeError(f"{cls.__name__} has no field, or lacks a value for, {', '.join(wrong)}")
-        for name, make in factories:
-            if name not in values:
-                fields[name] = make()
+        if len(fields) != len(template) or len(values) < len(template):
+            if len(fields) != len(template) or not required <= values.keys():
+                wrong = sorted((values.keys() - template.keys()) | (required - values.keys()))
+                raise TypeError(f"{cls.__name__} has no field, or lacks a value for, {', '.join(wrong)}")
+            for name, make in factories:
+                if name not in values:
+                    fields[name] = make()
         made = cls.__new__(cls)
         _fill(made, fields, set(values) if _fields_set is None else _fields_set)
         return made
+
+    def stated(self) -> dict[str, Any]:
+        """The fields whose values are not their defaults."""
+        defaults = _fields_of(type(self))[0]
+        return {name: value for name, value in self.__dict__.items() if value != defaults[name]}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed to values that are known to be valid; records are shared, not copied.

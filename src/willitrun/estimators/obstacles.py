@@ -1,0 +1,96 @@
+"""What stands in the way of a combination whatever memory says: task, format, context, system, vendor."""
+
+from __future__ import annotations
+
+from willitrun.catalog import Catalog
+from willitrun.estimators.defaults import BACKENDS
+from willitrun.estimators.workloads import context_reason
+from willitrun.records.machines import Machine
+from willitrun.records.models import Model
+from willitrun.records.recipes import Quantization, Runtime, RuntimeProfile, Workload
+from willitrun.records.results import Reason
+
+__all__ = ["find_obstacles"]
+
+
+def find_obstacles(
+    catalog: Catalog,
+    model: Model,
+    machine: Machine | None,
+    workload: Workload,
+    quantization: Quantization | None,
+    runtime: Runtime,
+    profile: RuntimeProfile,
+) -> tuple[Reason, ...]:
+    """Reasons for which a combination cannot run, in the order of what a reader would change first."""
+    of_model, of_machine = catalog.memo("obstacles").get(
+        (model, machine, quantization, runtime, profile),
+        None,
+        lambda: _lasting(model, machine, quantization, runtime, profile),
+    )
+    too_long = context_reason(model, workload)
+    return (*of_model, *of_machine) if too_long is None else (*of_model, too_long, *of_machine)
+
+
+def _lasting(
+    model: Model,
+    machine: Machine | None,
+    quantization: Quantization | None,
+    runtime: Runtime,
+    profile: RuntimeProfile,
+) -> tuple[tuple[Reason, ...], tuple[Reason, ...]]:
+    """What no workload changes: of the model and its format, and of the machine."""
+    found: list[Reason] = []
+    if model.task not in profile.tasks:
+        found.append(
+            Reason(
+                code="task-not-supported-by-runtime",
+                message=f"{profile.name} does not do {model.task}.",
+                numbers={"runtime": profile.id, "task": model.task},
+            )
+        )
+    if quantization is not None and not _loads(profile, quantization):
+        found.append(
+            Reason(
+                code="format-not-supported-by-runtime",
+                message=f"{profile.name} does not load {quantization.name}; it reads {', '.join(profile.containers)}.",
+                numbers={"runtime": profile.id, "quantization": quantization.id},
+            )
+        )
+    of_model, found = tuple(found), []
+    if machine is not None:
+        system = machine.host.system
+        if system is not None and system not in profile.systems:
+            found.append(
+                Reason(
+                    code="runtime-not-on-system",
+                    message=f"{profile.name} does not run on {system}.",
+                    numbers={"runtime": profile.id, "system": system},
+                )
+            )
+        vendors = {device.accelerator.vendor for device in machine.accelerators}
+        if machine.accelerators and runtime.backend != "cpu":
+            usable = {vendor for vendor in vendors if runtime.backend in BACKENDS.get(vendor, ())}
+            if not usable or (profile.vendors and not usable & set(profile.vendors)):
+                found.append(
+                    Reason(
+                        code="runtime-not-on-vendor",
+                        message=f"{profile.name} ({runtime.backend}) does not run on {', '.join(sorted(vendors))}.",
+                        numbers={"runtime": profile.id, "backend": str(runtime.backend)},
+                    )
+                )
+        elif not machine.accelerators and "cpu" not in profile.backends:
+            found.append(
+                Reason(
+                    code="no-accelerator",
+                    message=f"{profile.name} needs an accelerator and the machine has none.",
+                    numbers={"runtime": profile.id},
+                )
+            )
+    return of_model, tuple(found)
+
+
+def _loads(profile: RuntimeProfile, quantization: Quantization) -> bool:
+    if not set(profile.containers) & set(quantization.container):
+        return False
+    return not profile.formats or quantization.id in profile.formats

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from willitrun.checkpoints.descriptions import describe_model
     from willitrun.checkups import doctor
     from willitrun.comparisons import compare
+    from willitrun.costs import cost
     from willitrun.diagnostics import Diagnosis, diagnose
     from willitrun.errors import (
         AmbiguousNameError,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from willitrun.planning.scores import score
     from willitrun.planning.tables import PlanTable, plan, plan_rows
     from willitrun.records.answers import Answer
+    from willitrun.recommendations import recommend
     from willitrun.records.machines import Machine
     from willitrun.records.models import Model
     from willitrun.records.recipes import Placement, Runtime, Workload
@@ -105,6 +107,8 @@ _EXPORTS = {
     "detect": "hardware.detection",
     "Interval": "intervals",
     "compare": "comparisons",
+    "cost": "costs",
+    "recommend": "recommendations",
     "chips": "planning.labels",
     "best_runtime": "planning.runtime_choices",
     "scan": "planning.scans",
@@ -165,6 +169,7 @@ __all__ = [
     "calibrate",
     "chips",
     "compare",
+    "cost",
     "describe_machine",
     "describe_model",
     "detect",
@@ -179,6 +184,7 @@ __all__ = [
     "load_catalog",
     "plan",
     "plan_rows",
+    "recommend",
     "scan",
     "score",
     "show_versions",

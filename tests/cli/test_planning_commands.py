@@ -15,7 +15,9 @@ pytest.importorskip("rich")
 from typer.testing import CliRunner, Result
 
 from willitrun.cli.app import app
+from willitrun.records.costs import Cost
 from willitrun.records.rankings import Chips, Comparison, RuntimeChoice, Scan, ScoreCard
+from willitrun.records.recommendations import Recommendation
 
 CASES: list[tuple[list[str], type[Any], str]] = [
     (["scan", "--on", "rtx-3060-12gb", "-n", "5"], Scan, "models run comfortable"),
@@ -23,6 +25,8 @@ CASES: list[tuple[list[str], type[Any], str]] = [
     (["score", "llama-3.1-8b", "--on", "rtx-4090", "-q", "q4_k_m"], ScoreCard, "of 100"),
     (["best-runtime", "llama-3.1-8b", "--on", "rtx-3060-12gb", "-q", "q4_k_m"], RuntimeChoice, "llama.cpp"),
     (["compare", "rtx-4090", "rtx-3090,rtx-3090", "-m", "llama-3.3-70b", "-q", "q4_k_m"], Comparison, "2 x NVIDIA GeForce RTX 3090 wins 1 of 1"),
+    (["recommend", "qwen3-32b", "-t", "decode_tokens_per_s=20", "-q", "q4_k_m", "--among", "rtx-4090", "--among", "rtx-3060-12gb", "--owned", "rtx-3060-12gb", "--price", "rtx-4090=1400"], Recommendation, "1,400 USD"),
+    (["cost", "llama-3.1-8b", "--on", "rtx-4090", "-q", "awq-int4", "--concurrency", "16", "--tokens", "0.05,0.08"], Cost, "break-even against api"),
 ]  # fmt: skip
 
 
@@ -59,3 +63,6 @@ def test_exit_codes() -> None:
     assert wrong.exit_code == 2
     assert "two contenders" in wrong.stderr
     assert run("scan", "--on", "no-such-card").exit_code == 2
+    assert run("recommend", "llama-3.1-405b", "--among", "rtx-3060-12gb", "-q", "bf16").exit_code == 1
+    assert run("recommend", "llama-3.1-8b", "-t", "fast").exit_code == 2
+    assert run("cost", "llama-3.1-8b", "--on", "rtx-4090", "--tokens", "1").exit_code == 2

@@ -13,10 +13,10 @@ NAMES = {
     "Diagnosis", "Explanation", "Interval", "InvalidWorkloadError", "Machine", "MemoryEstimate", "MissingDataError",
     "MissingExtraError", "Model", "Placement", "PlanTable", "Reason", "Runtime", "SpeedEstimate", "Term", "UnitError",
     "UnknownIdError", "UnsupportedArchitectureError", "UnsupportedFormatError", "Verdict", "WillItRunError", "Workload",
-    "__version__", "ask", "assess", "best_quantization", "best_runtime", "calibrate", "chips", "compare",
+    "__version__", "ask", "assess", "best_quantization", "best_runtime", "calibrate", "chips", "compare", "cost",
     "describe_machine", "describe_model", "detect", "diagnose", "doctor",
     "estimate_memory", "estimate_speed", "explain", "largest_batch", "largest_concurrency", "largest_context",
-    "load_catalog", "plan", "plan_rows", "scan", "score", "show_versions", "smallest_machine",
+    "load_catalog", "plan", "plan_rows", "recommend", "scan", "score", "show_versions", "smallest_machine",
 }  # fmt: skip
 
 SIGNATURES = {

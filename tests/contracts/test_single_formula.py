@@ -15,7 +15,16 @@ import pytest
 import willitrun
 
 PACKAGE = Path(willitrun.__path__[0])
-FLOORS = ("estimators/*.py", "planning/*.py", "verdicts.py", "explanations.py", "links.py")
+FLOORS = (
+    "estimators/*.py",
+    "planning/*.py",
+    "verdicts.py",
+    "explanations.py",
+    "links.py",
+    "recommendations.py",
+    "comparisons.py",
+    "costs.py",
+)
 QUANTITIES = ("_bytes", "_per_s", "_flops", "_flop")
 FORMULA = (ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.MatMult)
 ARRAY_FORMULA = {"multiply", "divide", "true_divide", "floor_divide", "power", "dot", "matmul", "prod"}

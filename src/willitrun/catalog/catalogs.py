@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TroubleshootingEntry,
     )
     from willitrun.records.models import Checkpoint, Model
+    from willitrun.records.prices import Price, PriceAge
     from willitrun.records.recipes import Quantization, RuntimeProfile, WorkloadProfile
 
 __all__ = ["Catalog", "Table", "load_catalog", "open_catalog"]
@@ -70,6 +71,8 @@ class Catalog:
     glossary: Table[GlossaryEntry]
     troubleshooting: Table[TroubleshootingEntry]
     reasons: Table[ReasonLinks]
+    prices: Table[Price]
+    price_ages: Table[PriceAge]
     sources: Table[Source]
     calibrations: Table[Calibration]
     measurements: Table[Measurement]
@@ -201,7 +204,15 @@ class Catalog:
         wanted = normalise_name(text)
         found: dict[tuple[str, str], int] = {}
         for kind in KINDS.values():
-            if kind.name in ("measurement", "calibration", "source", "reason", "checkpoint"):
+            if kind.name in (
+                "measurement",
+                "calibration",
+                "source",
+                "reason",
+                "checkpoint",
+                "price",
+                "price-age",
+            ):
                 continue
             table = self.table(kind.name)
             for spelling, ids in [*((key, [key]) for key in table), *table._names.items()]:

@@ -102,6 +102,14 @@ KINDS: dict[str, Kind] = {
             "willitrun.records.knowledge:TroubleshootingEntry",
         ),
         Kind("reason", "reasons", "reason", ("reasons.toml",), "willitrun.records.knowledge:ReasonLinks"),
+        Kind(
+            "price",
+            "prices",
+            "price",
+            ("cloud/*.toml", "prices/*.toml"),
+            "willitrun.records.prices:Price",
+        ),
+        Kind("price-age", "price_ages", "age", ("prices/ages.toml",), "willitrun.records.prices:PriceAge"),
         Kind("source", "sources", "source", ("sources*.toml",), "willitrun.records.knowledge:Source"),
         Kind(
             "calibration",

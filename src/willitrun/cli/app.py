@@ -14,6 +14,7 @@ import willitrun
 from willitrun.cli import directory_commands as directory
 from willitrun.cli import options as opt
 from willitrun.cli.catalog_commands import catalog_app
+from willitrun.cli.cost_commands import cost_app
 from willitrun.cli.errors import print_json, reporting_errors
 from willitrun.cli.knowledge_commands import knowledge_app
 from willitrun.cli.planning_commands import planning_app
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(planning_app)
 app.add_typer(knowledge_app)
+app.add_typer(cost_app)
 
 
 def _assess(

@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from willitrun.planning.scans import scan
     from willitrun.planning.scores import score
     from willitrun.planning.tables import PlanTable, plan, plan_rows
-    from willitrun.records.answers import Answer
     from willitrun.recommendations import recommend
+    from willitrun.records.answers import Answer
     from willitrun.records.machines import Machine
     from willitrun.records.models import Model
     from willitrun.records.recipes import Placement, Runtime, Workload

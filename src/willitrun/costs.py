@@ -374,7 +374,9 @@ def _point(against: str, spans: list[float], work: _Work, utilisation: float) ->
         return BreakEven(against=against, hours=None, units=None, years=None, message=message)
     hours = Interval(low, best, high)
     rates = (work.units_per_s.high, work.units_per_s.best, work.units_per_s.low)
-    units = sorted(float(units_of_hours(span, rate)) for span, rate in zip(spans, rates, strict=True) if span < 1e300)
+    units = sorted(
+        float(units_of_hours(span, rate)) for span, rate in zip(spans, rates, strict=True) if span < 1e300
+    )
     best_units = float(units_of_hours(best, work.units_per_s.best))
     years = hours.scale(1.0 / (HOURS_PER_YEAR * utilisation))
     text = f"after {best:,.0f} busy hours ({low:,.0f} to {high:,.0f}), {years.best:.2g} years at {utilisation:.0%} use"

@@ -1,203 +1,180 @@
-"""Predicted against allocated: full-size models without data in a real llama.cpp on the CPU.
+"""Predicted against allocated: full-size models without data in a real llama.cpp.
 
-Run ``python -m accuracy.memory.truth --facts ../shared/data/models.jsonl --python PYTHON``, where ``PYTHON`` is an
-interpreter that has ``llama-cpp-python`` (it builds from source in some minutes). Only the KV cache and compute
-buffers take memory; weights are mapped holes.
+Run ``python -m accuracy.memory.truth``. It builds llama.cpp where the user's cache has none (`llamacpp_build`), writes
+a sparse GGUF per model (`sparse_gguf`), loads it on the CPU and on devices that hold nothing (``probe/null_device.c``),
+and compares what llama.cpp says that it allocated with what `willitrun.estimate_memory` says. It fails where fewer
+than the owed share agree.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from accuracy.memory.configurations import config_of, models
-from accuracy.memory.formats import ROOT
-from accuracy.memory.sparse_gguf import Dialect, write_sparse
-from willitrun.estimators.inventory_cache import buffer_shape, kv_layout
-from willitrun.kernels.compute_buffers import device_buffer
-from willitrun.kernels.kv_cache import cells_cache
-from willitrun.records.models import TransformerConfig
+from accuracy.memory.llamacpp_build import LLAMA_CPP, VERSION, build_probe
+from accuracy.memory.llamacpp_probe import MIB, Allocation, Options, allocations
+from accuracy.memory.sparse_gguf import DIALECTS, write_sparse
+from willitrun import Placement, Runtime, Workload, describe_machine, estimate_memory, load_catalog
+from willitrun.records.results import MemoryEstimate
 
-__all__ = ["DIALECTS", "Allocation", "allocate", "main"]
+__all__ = ["Comparison", "compare", "main"]
 
-MIB = 2**20
-_KINDS = {1: "f16", 8: "q8_0"}
-
-DIALECTS: dict[str, Dialect] = {
-    "meta-llama/Llama-3.1-8B-Instruct": Dialect("llama", {"rope.dimension_count": 128}),
-    "Qwen/Qwen2.5-7B-Instruct": Dialect("qwen2"),
-    "Qwen/Qwen3-8B": Dialect("qwen3"),
-    "Qwen/Qwen3-30B-A3B": Dialect("qwen3moe"),
-    "google/gemma-2-2b-it": Dialect(
-        "gemma2", {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
-    ),
-    "google/gemma-3-4b-it": Dialect("gemma3"),
-    "deepseek-ai/DeepSeek-V2-Lite-Chat": Dialect(
-        "deepseek2",
-        {
-            "attention.head_count_kv": 1,
-            "attention.key_length": 576,
-            "attention.value_length": 512,
-            "attention.key_length_mla": 192,
-            "attention.value_length_mla": 128,
-            "attention.kv_lora_rank": 512,
-            "rope.dimension_count": 64,
-            "leading_dense_block_count": 1,
-            "expert_shared_count": 2,
-            "expert_weights_scale": 1.0,
-            "expert_gating_func": 1,
-        },
-    ),
-    "allenai/OLMo-2-1124-7B-Instruct": Dialect(
-        "olmo2", names={"attn_norm": "post_attention_norm", "ffn_norm": "post_ffw_norm"}
-    ),
-    "microsoft/Phi-3.5-mini-instruct": Dialect("phi3", {"rope.dimension_count": 96}),
-}
-
-# Runs in the interpreter that has llama-cpp-python and nothing of ours.
-_LOADER = r"""
-import ctypes, json, re, sys
-import llama_cpp as L
-log = []
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def keep(level, text, user):
-    line = text.decode("utf8", "replace")
-    if "input tensor" not in line:
-        log.append(line)
-L.llama_log_set(keep, ctypes.c_void_p(0))
-L.llama_backend_init()
-options = L.llama_model_default_params()
-options.n_gpu_layers = 0
-model = L.llama_model_load_from_file(sys.argv[1].encode(), options)
-loaded = "".join(log)
-answer = {"error": loaded[-1500:], "rows": []}
-if model:
-    answer = {"weights": re.findall(r"model buffer size =\s*([\d.]+)", loaded), "rows": []}
-    for case in json.loads(sys.argv[2]):
-        log.clear()
-        options = L.llama_context_default_params()
-        options.n_batch = 2048
-        for key, value in case.items():
-            setattr(options, "flash_attn_type" if key == "flash" else key, value)
-        context = L.llama_init_from_model(model, options)
-        text = "".join(log)
-        sizes = re.findall(r"size =\s*([\d.]+) MiB \(\s*(\d+) cells,\s*(\d+) layers", text)
-        compute = re.findall(r"compute buffer size =\s*([\d.]+)", text)
-        answer["rows"].append({"case": case, "kv": sizes, "compute": compute[-1:]})
-        if context:
-            L.llama_free(context)
-print(json.dumps(answer))
-"""
+KINDS = {"1": "f16", "8": "q8_0", "2": "q4_0"}
+OWED_COMPUTE = 0.90
+TOLERANCE = 0.01
+ROUNDING = 0.0051 * MIB
+"""Sizes are printed to two decimals of a MiB; buffers of several devices add theirs."""
 
 
-@dataclass(frozen=True)
-class Allocation:
-    """One load: what was printed and what the kernels say [MiB]; NaN where nothing was printed."""
-
-    model: str
-    case: dict[str, Any]
-    kv_printed: float
-    kv_predicted: float
-    compute_printed: float
-    compute_predicted: float
-
-
-def _cases() -> list[dict[str, Any]]:
-    cases: list[dict[str, Any]] = [
-        {"n_ctx": context, "n_ubatch": batch, "n_seq_max": slots, "flash": flash, "swa_full": False}
+def _grid(**fixed: int | str) -> list[Options]:
+    return [
+        {**fixed, "n_ctx": context, "n_ubatch": batch, "flash": flash}
         for context in (4096, 32768)
         for batch in (128, 512, 2048)
-        for slots in (1, 4)
         for flash in (0, 1)
     ]
-    one: dict[str, Any] = {"n_ctx": 32768, "n_ubatch": 512, "n_seq_max": 1, "flash": 1, "swa_full": False}
+
+
+def _cases(devices: str | None) -> list[Options]:
+    """What every model is loaded with: contexts, batches and flash attention, then one option at a time."""
+    placed: dict[str, int | str] = {"devices": devices, "n_gpu_layers": 999} if devices else {}
+    one: dict[str, int | str] = {**placed, "n_ctx": 32768, "n_ubatch": 512, "flash": 1}
     return [
-        *cases,
-        one | {"n_seq_max": 4, "kv_unified": True},
+        *_grid(**placed),
+        one | {"n_seq_max": 4},
+        one | {"n_seq_max": 4, "kv_unified": 1},
         one | {"type_k": 8, "type_v": 8},
+        one | {"n_ctx": 16384, "swa_full": 1},
         one | {"n_ctx": 131072},
-        one | {"n_ctx": 1000, "flash": 0, "swa_full": True},
+        one | {"n_ctx": 1000, "n_ubatch": 256, "flash": 0},
     ]
 
 
-def allocate(name: str, config: TransformerConfig, python: str) -> Iterator[Allocation | float]:
-    """Load one model in every case; first the relative error of its weights, then the allocations."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One load: allocated and predicted bytes of each part, on the devices."""
+
+    model: str
+    options: Options
+    weights: tuple[float, float]
+    cache: tuple[float, float]
+    compute: tuple[float, float]
+
+    @property
+    def cache_exact(self) -> bool:
+        """KV cache and recurrent state agree to print precision."""
+        return abs(self.cache[0] - self.cache[1]) <= 3 * ROUNDING
+
+    @property
+    def compute_error(self) -> float:
+        """Predicted over allocated, less one."""
+        return self.compute[1] / self.compute[0] - 1
+
+    @property
+    def weights_error(self) -> float:
+        """Predicted less allocated [bytes]."""
+        return self.weights[1] - self.weights[0]
+
+
+def predict(model: str, options: Options) -> MemoryEstimate:
+    """What a user gets for these options, through the public door."""
+    slots = int(options.get("n_seq_max", 1))
+    unified = bool(options.get("kv_unified", 0)) or slots == 1
+    devices = len(str(options["devices"]).split(",")) if "devices" in options else 0
+    machine = describe_machine(
+        {
+            "name": "null",
+            "accelerators": ["nvidia-geforce-rtx-4090"] * devices,
+            "host": {"ram": "8192 GiB", "cpu": "any", "cores": 8, "memory_bandwidth": "80 GB/s"},
+        }
+    )
+    encoder = load_catalog().models[model].task == "feature-extraction"
+    load = {"context_tokens": int(options["n_ctx"]) // slots, "prompt_tokens": 1}
+    return estimate_memory(
+        model,
+        machine,
+        Workload(**load, **({} if encoder else {"output_tokens": 1})),
+        quantization="q8_0",
+        runtime=Runtime(
+            name="llama.cpp",
+            backend="cuda" if devices else "cpu",
+            n_ubatch=min(int(options["n_ubatch"]), int(options["n_ctx"])),
+            n_seq_max=slots,
+            kv_unified=unified,
+            kv_dtype_k=KINDS[str(options.get("type_k", 1))],
+            kv_dtype_v=KINDS[str(options.get("type_v", 1))],
+            flash_attention=bool(options["flash"]),
+            swa_full=bool(options.get("swa_full", 0)),
+        ),
+        placement=Placement(gpu_layers=999) if devices else None,
+    )
+
+
+def _compare(model: str, found: Allocation) -> Comparison:
+    estimate = predict(model, found.options)
+    weights = sum(device.weights_bytes for device in estimate.per_device)
+    cache = sum(device.kv_cache_bytes + device.state_bytes for device in estimate.per_device)
+    compute = sum(device.activation_bytes for device in estimate.per_device)
+    return Comparison(
+        model,
+        found.options,
+        (found.on_devices("weights"), float(weights)),
+        (found.on_devices("kv_cache") + found.on_devices("state"), float(cache)),
+        (found.on_devices("compute"), float(compute)),
+    )
+
+
+def compare(model: str, probe: Path, devices: Sequence[str | None] = (None, "24")) -> Iterator[Comparison]:
+    """Load one model in every case and set the prediction beside it."""
+    config = load_catalog().models[model].transformer
+    assert config is not None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sparse.gguf"
-        tensors = write_sparse(path, config, DIALECTS[name])
-        arguments = [python, "-c", _LOADER, str(path), json.dumps(_cases())]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=600)
-    answer = json.loads(done.stdout) if done.stdout else {"error": done.stderr[-500:], "rows": []}
-    if "error" in answer:
-        print(f"{name}: not loaded: {answer['error'][-300:]}", file=sys.stderr)
-        return
-    yield tensors / MIB / sum(float(size) for size in answer["weights"]) - 1
-    layout, shape = kv_layout(config), buffer_shape(config)
-    for row in answer["rows"]:
-        case = row["case"]
-        kind = _KINDS[case.get("type_k", 1)]
-        if not row["kv"] or not row["compute"]:
-            continue
-        slots = case["n_seq_max"]
-        kv = cells_cache(
-            layout,
-            case["n_ctx"],
-            sequences=slots,
-            unified=slots == 1 or case.get("kv_unified", False),
-            n_ubatch=case["n_ubatch"],
-            swa_full=case["swa_full"],
-            kind_k=kind,
-            kind_v=kind,
-        ).item()
-        compute = device_buffer(
-            shape,
-            max(int(cells) for _, cells, _ in row["kv"]),
-            n_ubatch=min(case["n_ubatch"], case["n_ctx"]),
-            flash_attention=bool(case["flash"]),
-            single_buffer=True,
-        ).item()
-        printed = sum(float(size) for size, _, _ in row["kv"])
-        yield Allocation(name, case, printed, kv / MIB, float(row["compute"][0]), compute / MIB)
+        path = Path(folder) / f"{model}.gguf"
+        write_sparse(path, config, DIALECTS[model])
+        for device in devices:
+            for found in allocations(probe, path, _cases(device)):
+                yield _compare(model, found)
 
 
-def main() -> None:
-    """Print one line per model."""
+def main() -> int:
+    """Print a line per model; 1 where less than the owed share agrees."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--facts", type=Path, default=ROOT.parent / "shared" / "data" / "models.jsonl")
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--models", nargs="*", default=sorted(DIALECTS))
+    parser.add_argument("models", nargs="*", default=sorted(DIALECTS))
+    parser.add_argument("--verbose", action="store_true", help="print every case that is off")
     arguments = parser.parse_args()
-    rows = {row["id"]: row for row in models(arguments.facts)}
-    print("| model | loads | weights error | KV exact | compute within 1 % | worst |")
+    probe = build_probe()
+    print(f"llama.cpp {LLAMA_CPP}, of llama-cpp-python {VERSION}\n")
+    print("| model | loads | weights off [bytes] | KV and state exact | compute within 1 % | worst |")
     print("|---|---:|---:|---:|---:|---:|")
-    for name in arguments.models:
-        config = config_of(rows[name])
-        if config is None:
-            continue
-        error, found = float("nan"), []
-        for item in allocate(name, config, arguments.python):
-            if isinstance(item, float):
-                error = item
-            else:
-                found.append(item)
-        if found:
-            exact = np.mean([abs(load.kv_printed - load.kv_predicted) < 0.0101 for load in found])
-            off = np.array([abs(load.compute_predicted / load.compute_printed - 1) for load in found])
-            print(
-                f"| {name} | {len(found)} | {error:.1e} | {exact:.0%} | {np.mean(off < 0.01):.0%} "
-                f"| {off.max():.1%} |",
-                flush=True,
-            )
+    every: list[Comparison] = []
+    for model in arguments.models:
+        found = list(compare(model, probe))
+        every += found
+        error = np.array([item.compute_error for item in found])
+        print(
+            f"| {model} | {len(found)} | {max((item.weights_error for item in found), key=abs):.0f} "
+            f"| {np.mean([item.cache_exact for item in found]):.0%} | {np.mean(abs(error) <= TOLERANCE):.0%} "
+            f"| {error[abs(error).argmax()]:+.1%} |",
+            flush=True,
+        )
+        for item in found if arguments.verbose else ():
+            if not item.cache_exact or abs(item.compute_error) > TOLERANCE:
+                print(
+                    f"  {dict(item.options)} cache {item.cache[0] / MIB:.2f} {item.cache[1] / MIB:.2f} "
+                    f"compute {item.compute[0] / MIB:.2f} {item.compute[1] / MIB:.2f}",
+                    file=sys.stderr,
+                )
+    cache = np.mean([item.cache_exact for item in every])
+    compute = np.mean([abs(item.compute_error) <= TOLERANCE for item in every])
+    print(f"\n{len(every)} loads: KV and state exact {cache:.1%}, compute buffers within 1 % {compute:.1%}")
+    return int(cache < 1.0 or compute < OWED_COMPUTE)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -274,3 +274,25 @@ def test_diagnoses_show_themselves(catalog: Catalog) -> None:
     assert "<b>" not in html.replace("<b></b>", "")
     assert found.links[0] == "troubleshooting:cuda-out-of-memory"
     assert type(found).model_validate_json(found.model_dump_json()) == found
+
+
+FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
+    (Path(__file__).parent / "fixtures" / "first_contact.toml").read_text("utf-8")
+)["message"]
+
+
+@pytest.mark.parametrize(("part", "least"), [("mend", 0.95), ("held-out", 0.65)])
+def test_messages_that_no_signature_was_written_for(part: str, least: float, catalog: Catalog) -> None:
+    """How many messages of new threads rank first. Nobody mends the held-out ones: they tell what readers will meet."""
+    rows = [row for row in FIRST_CONTACT if row["part"] == part]
+    assert len(rows) >= 30
+    right = 0
+    for row in rows:
+        found = diagnose(row["text"], catalog=catalog)
+        right += bool(found) and found[0].entry == row["entry"]
+    assert right / len(rows) >= least
+
+
+def test_case_does_not_matter(catalog: Catalog) -> None:
+    (found,) = diagnose(MEMORY_ERROR.upper().replace("GIB", "GiB").replace("MIB", "MiB"), catalog=catalog)
+    assert found.entry == "cuda-out-of-memory"

@@ -95,7 +95,7 @@ def _class_end(expression: str, start: int) -> int:
 def _rarest_window(literals: Iterable[str]) -> bytes | None:
     best: tuple[float, bytes] | None = None
     for literal in literals:
-        raw = literal.encode()
+        raw = literal.lower().encode()
         for start in range(len(raw) - GRAM_BYTES + 1):
             window = raw[start : start + GRAM_BYTES]
             frequency = sum(log(_COMMON.get(chr(byte), 15)) for byte in window)
@@ -126,7 +126,11 @@ class SignatureIndex:
         return SignatureIndex(tuple(found for found in self.signatures if found.entry not in entries))
 
     def candidates(self, buffer: bytes) -> list[tuple[int, int]]:
-        """Positions in a buffer that hold a window, with the window [bytes offset, window as integer]."""
+        """Positions in a buffer that hold a window, with the window [bytes offset, window as integer].
+
+        Letters are compared without case: the same message is written both ways across programs and versions.
+        """
+        buffer = buffer.lower()
         found: list[tuple[int, int]] = []
         for offset in range(GRAM_BYTES):
             count = (len(buffer) - offset) // GRAM_BYTES
@@ -159,7 +163,7 @@ def compile_signatures(entries: tuple[tuple[str, tuple[str, ...]], ...]) -> Sign
     for entry, expressions in entries:
         for expression in expressions:
             try:
-                pattern = re.compile(expression)
+                pattern = re.compile(expression, re.IGNORECASE)
             except re.error as error:
                 raise ValueError(f"{entry}: {expression!r} is no regular expression: {error}") from error
             gram = _rarest_window(required_literals(expression))

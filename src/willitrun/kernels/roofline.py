@@ -40,8 +40,8 @@ def workload_point(
 
     Examples
     --------
-    >>> workload_point(16e9, 4e9, 0.008)
-    (array(4.), array(2.e+12))
+    >>> tuple(float(value) for value in workload_point(16e9, 4e9, 0.008))
+    (4.0, 2000000000000.0)
     """
     work = np.asarray(flop, dtype=np.float64)
     return work / np.asarray(moved_bytes), work / np.asarray(seconds)

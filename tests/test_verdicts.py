@@ -534,6 +534,17 @@ def test_inputs_lead_to_the_same_verdict(index: int) -> None:
     assert again.inputs.model_copy(update={"defaulted": verdict.inputs.defaulted}) == verdict.inputs
 
 
+@pytest.mark.parametrize(
+    ("machine", "runtime"),
+    [("rtx-5080", "llama.cpp"), (["rtx-3090"] * 2, "llama.cpp"), ("nvidia-h100-sxm5-80gb", "vllm")],
+)
+def test_a_format_of_both_worlds_runs_where_the_machine_suits(machine: Any, runtime: str) -> None:
+    verdict = assess("gpt-oss-20b", machine)
+    assert verdict.inputs.quantization == "mxfp4"
+    assert verdict.inputs.runtime["name"] == runtime
+    assert verdict.feasible
+
+
 def test_defaults_are_listed() -> None:
     chat = judged("llama-3.1-8b", "rtx-4090")
     assert {

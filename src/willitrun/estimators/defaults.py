@@ -31,6 +31,8 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 }
 """Back ends that drive a vendor's devices, the usual one first."""
 
+_SERVER_FORMS = ("cloud", "server", "server-oam", "server-pcie", "server-sxm")
+
 
 def default_quantization(model: Model, runtime: Runtime | None, catalog: Catalog) -> tuple[str | None, bool]:
     """The checkpoint's own format; else, for GGUF-capable runtimes, open: the best that is comfortable."""
@@ -70,12 +72,11 @@ def default_runtime(
         return "exllamav3" if "exl3" in quantization.container else "exllamav2"
     if quantization.kind == "bitsandbytes":
         return "transformers"
-    vendors = {device.accelerator.vendor for device in machine.accelerators} if machine else set()
-    if vendors & {"nvidia", "amd"}:
-        return "vllm"
-    if "gguf" in quantization.container:
+    devices = [device.accelerator for device in machine.accelerators] if machine else []
+    if "gguf" in quantization.container and not any(device.form in _SERVER_FORMS for device in devices):
+        # Both worlds load the format (MXFP4): people's own machines run llama.cpp, which can also offload.
         return "llama.cpp"
-    return "transformers"
+    return "vllm" if {device.vendor for device in devices} & {"nvidia", "amd"} else "transformers"
 
 
 def default_backend(profile: RuntimeProfile, machine: Machine | None) -> Any:

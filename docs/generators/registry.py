@@ -11,7 +11,7 @@ from pathlib import Path
 import generators
 from willitrun import load_catalog
 
-NOT_FAMILIES = {"registry", "markup"}
+NOT_FAMILIES = {"registry", "markup", "links"}
 
 
 def families() -> tuple[str, ...]:

@@ -99,6 +99,10 @@ class Table(Mapping[str, R], Generic[R]):
             self._records[identifier] = record  # type: ignore[assignment]
         return record  # type: ignore[return-value]
 
+    def get(self, identifier: object, default: Any = None) -> Any:
+        """The record, or the default where no id is spelled like that."""
+        return self[identifier] if isinstance(identifier, str) and identifier in self else default
+
     def __contains__(self, identifier: object) -> bool:
         return identifier in self._lookup["ids"] or identifier in self._added
 

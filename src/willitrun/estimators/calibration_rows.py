@@ -145,7 +145,8 @@ def _machine(row: Measurement, catalog: Catalog) -> object:
     Where no source lists the sizes, the row itself says that it was enough.
     """
     devices = [row.accelerator] * row.accelerator_count
-    known = catalog.accelerators.get(row.accelerator)
+    names = catalog.os_names(row.accelerator)
+    known = catalog.accelerators[names[0]] if len(names) == 1 else None
     if known is None or not known.unified_memory:
         return devices
     return {"accelerators": devices, "host": {"ram": max(known.unified_memory_options, default=_AMPLE)}}

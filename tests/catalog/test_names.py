@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
-from willitrun import UnknownIdError, load_catalog
+from willitrun import AmbiguousNameError, UnknownIdError, describe_machine, load_catalog
 from willitrun.catalog.names import names_without_format, normalise_name
 
 
@@ -87,3 +90,35 @@ def test_suffixes_are_taken_from_the_end_only() -> None:
     assert names_without_format("fp8-of-something") == ()
     assert names_without_format("a/B-7B-Q8_0-GGUF") == (("a/B-7B-Q8_0", ""), ("a/B-7B", "q8-0"))
     assert normalise_name("q4_K_M") == "q4-k-m"
+
+
+COMMON = list(csv.DictReader((Path(__file__).parent / "common_names.csv").read_text("utf-8").splitlines()))
+
+
+@pytest.mark.parametrize("row", COMMON, ids=[f"{row['kind']}:{row['name']}" for row in COMMON])
+def test_names_that_people_type(row: dict[str, str]) -> None:
+    """Hub ids, tags of Ollama, names of LM Studio, timm and torchvision, plain speech; devices as people call them."""
+    expected = row["expected"]
+    try:
+        if row["kind"] == "model":
+            model = load_catalog().resolve("model", row["name"])
+            found, weights = model.id, model.quantization
+        else:
+            machine = describe_machine(row["name"])
+            found = (
+                machine.accelerators[0].accelerator.id if machine.accelerators else f"host:{machine.host.cpu}"
+            )
+            weights = ""
+    except AmbiguousNameError as error:
+        found, weights = "one of " + " ".join(error.candidates), ""
+    except UnknownIdError:
+        found, weights = "unknown", ""
+    assert (found, weights) == (expected, row["quantization"])
+
+
+def test_the_table_of_common_names_covers_what_people_use() -> None:
+    models = [row for row in COMMON if row["kind"] == "model"]
+    assert len(models) >= 200
+    assert len(COMMON) - len(models) >= 90
+    answered = [row for row in models if row["expected"] != "unknown"]
+    assert len(answered) >= 200

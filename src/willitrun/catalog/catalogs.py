@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
 from willitrun.catalog.memos import Memo
-from willitrun.catalog.names import names_without_format, normalise_name
+from willitrun.catalog.names import name_and_size, names_without_format, normalise_name
 from willitrun.catalog.record_tables import Table
 from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Table", "load_catalog", "open_catalog"]
 
 T = TypeVar("T")
+SIZE_TOLERANCE = 0.12
+"""A tag rounds the number of parameters."""
 
 #: Values of a kind that a catalog keeps: a ranking of all models on one machine fits, and little memory is held.
 MOST_KEPT = 4096
@@ -168,7 +170,19 @@ class Catalog:
                 continue
             if (model := self._model(shorter)) is not None:
                 return model.model_copy(update={"quantization": weights[0]}) if weights else model
+        if (sized := name_and_size(name)) is not None and (model := self._of_size(*sized)) is not None:
+            return model
         raise UnknownIdError("model", name, self.models.suggestions(name))
+
+    def _of_size(self, name: str, billions: float) -> Model | None:
+        """The model of a name where it has about that many parameters: a size may be stated, not guessed."""
+        try:
+            model = self._model(name)
+        except AmbiguousNameError:
+            return None
+        if model is None or model.parameters is None:
+            return None
+        return model if abs(model.parameters / 1e9 - billions) <= SIZE_TOLERANCE * billions else None
 
     def _model(self, name: str) -> Model | None:
         """The model of an id, an alias or a checkpoint's repository; None where nothing goes by that name."""

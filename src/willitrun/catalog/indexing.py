@@ -17,7 +17,7 @@ from typing import Any
 from willitrun.catalog.authoring import read_kind
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_files
-from willitrun.catalog.names import name_variants
+from willitrun.catalog.names import name_variants, normalise_name
 from willitrun.catalog.spellings import record_id, spellings
 from willitrun.catalog.traces import trace_index
 from willitrun.errors import CatalogInvalidError
@@ -65,7 +65,8 @@ def index_documents(root: Traversable) -> dict[str, Any]:
                 for spelling in spellings(raw, kind):
                     names[spelling].add(identifier)
                 if kind.name == "accelerator":
-                    for variant in name_variants(identifier):
+                    spoken = name_variants(identifier) | name_variants(normalise_name(str(raw["name"])))
+                    for variant in spoken - spellings(raw, kind):
                         variants[variant].add(identifier)
                     for pci_id in raw.get("pci_ids", ()):
                         pci[pci_id.lower()].add(identifier)

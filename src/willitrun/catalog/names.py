@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 
-__all__ = ["name_variants", "names_without_format", "normalise_name", "suggest"]
+__all__ = ["name_and_size", "name_variants", "names_without_format", "normalise_name", "suggest"]
 
 _SEPARATORS = re.compile(r"[\s_\-()\[\],:®™]+")
 _VENDOR = re.compile(
@@ -13,6 +13,13 @@ _VENDOR = re.compile(
 )
 _MEMORY = re.compile(r"-\d+gb$")
 _FORM = re.compile(r"-(?:sxm\d?|pcie|nvl|oam|\d+gpu|hbm\d?e?|per-gpu)$")
+_FORM_INSIDE = re.compile(r"-(?:sxm\d?|pcie|nvl)(?=-)")
+_SERIES = re.compile(r"^(?:rtx|gtx|rx)-(?=\d{4})")
+_EDITION = re.compile(
+    r"-(?:(?:max-q-)?(?:workstation|server)-edition|blackwell|generation|core-ultra-\w+|gpu|core|graphics)$"
+)
+# "RTX4090", "4070Ti": the letters and digits of a series, written in one word.
+_RUN_TOGETHER = re.compile(r"(?<![a-z0-9])(rtx|gtx|rx)(?=\d{3})|(?<=\d{4})(?=(?:ti|super|xtx?|gre)(?:-|$))")
 # What publishers append to the name of a model whose weights they store in another format, and that format;
 # "" where the suffix names only a container. Seen on the Hub: bartowski, unsloth, RedHatAI, nvidia, amd,
 # mlx-community, turboderp; q4_K_M after a colon in tags of Ollama and of `llama.cpp -hf`.
@@ -37,16 +44,18 @@ _FORMAT_SUFFIXES = tuple(
         (r"fp4", "nvfp4"),
     )
 )
+_SIZE_TAG = re.compile(r"(.+):(\d{1,4}(?:\.\d{1,2})?)b$")
 _TAG_VARIANT = re.compile(r"-(?:instruct|chat|it)$", re.IGNORECASE)
 
 
 def normalise_name(name: str) -> str:
     """Lower case, one hyphen for every run of separators.
 
-    >>> normalise_name("NVIDIA GeForce  RTX_4090"), normalise_name("Llama 3.1:8b")
-    ('nvidia-geforce-rtx-4090', 'llama-3.1-8b')
+    >>> normalise_name("NVIDIA GeForce  RTX_4090"), normalise_name("Llama 3.1:8b"), normalise_name("RTX4070Ti")
+    ('nvidia-geforce-rtx-4090', 'llama-3.1-8b', 'rtx-4070-ti')
     """
-    return _SEPARATORS.sub("-", name.strip().lower()).strip("-")
+    plain = _SEPARATORS.sub("-", name.strip().lower()).strip("-")
+    return _RUN_TOGETHER.sub(lambda found: f"{found[0]}-", plain)
 
 
 def name_variants(identifier: str) -> set[str]:
@@ -55,15 +64,16 @@ def name_variants(identifier: str) -> set[str]:
     They only ever lead to a question ("which of these?") or to the one device that they fit.
 
     >>> sorted(name_variants("nvidia-a100-pcie-40gb"))
-    ['a100', 'a100-pcie', 'a100-pcie-40gb', 'nvidia-a100', 'nvidia-a100-pcie']
+    ['a100', 'a100-40gb', 'a100-pcie', 'a100-pcie-40gb', 'nvidia-a100', 'nvidia-a100-40gb', 'nvidia-a100-pcie']
     """
     found: set[str] = set()
     queue = [identifier]
     while queue:
         name = queue.pop()
-        for pattern in (_VENDOR, _MEMORY, _FORM):
+        for pattern in (_VENDOR, _MEMORY, _FORM, _FORM_INSIDE, _SERIES, _EDITION):
             shorter = pattern.sub("", name)
-            if shorter != name and shorter not in found and any(char.isdigit() for char in shorter):
+            telling = any(char.isdigit() for char in shorter) or shorter.count("-") >= 2
+            if shorter != name and shorter not in found and telling:
                 found.add(shorter)
                 queue.append(shorter)
     return found
@@ -99,6 +109,16 @@ def _strip_format(name: str) -> tuple[str, str] | None:
         if match and match.start():
             return name[: match.start()], normalise_name(match.expand(stated))
     return None
+
+
+def name_and_size(name: str) -> tuple[str, float] | None:
+    """A tag of Ollama that only states the size, as a name and billions of parameters.
+
+    >>> name_and_size("phi4:14b"), name_and_size("phi4-mini:3.8b"), name_and_size("qwen3:30b-a3b")
+    (('phi4', 14.0), ('phi4-mini', 3.8), None)
+    """
+    match = _SIZE_TAG.match(name.strip().lower())
+    return (match[1], float(match[2])) if match else None
 
 
 def suggest(name: str, known: list[str], most: int = 5) -> tuple[str, ...]:

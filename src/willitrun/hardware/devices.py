@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceWish", "read_wishes", "resolve_wish"]
 
+_SIZED = re.compile(r"(?P<name>.*\S)[\s-]+(?P<size>\d{1,4})\s?Gi?B\Z", re.IGNORECASE)
 _COUNTED = re.compile(r"\s*(?P<before>\d{1,4})\s*[x×*]\s+(?P<what>\S.*)\Z")
 _COUNTED_AFTER = re.compile(r"\s*(?P<what>\S.*?)\s+[x×*]\s*(?P<before>\d{1,4})\s*\Z")
 _PCI_ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\Z")
@@ -157,7 +158,15 @@ def resolve_wish(wish: DeviceWish, catalog: Catalog) -> tuple[DeviceWish, Accele
         return wish, wish.record
     if wish.name is None:
         return wish, _given(wish)
-    accelerator = _looked_up(wish, catalog)
+    try:
+        accelerator = _looked_up(wish, catalog)
+    except UnknownIdError:
+        # "M4 Max 128GB": people write the size of shared memory after the name, as they do that of a card.
+        sized = _SIZED.match(wish.name)
+        if sized is None or wish.memory_bytes is not None:
+            raise
+        wish = replace(wish, name=sized["name"], memory_bytes=int(sized["size"]) << 30)
+        accelerator = _looked_up(wish, catalog)
     _check_memory(wish, accelerator)
     if wish.product:
         accelerator = _changed(accelerator, wish.product)

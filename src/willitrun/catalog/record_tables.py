@@ -99,7 +99,7 @@ class Table(Mapping[str, R], Generic[R]):
             self._records[identifier] = record  # type: ignore[assignment]
         return record  # type: ignore[return-value]
 
-    def get(self, identifier: object, default: Any = None) -> Any:
+    def get(self, identifier: object, default: R | None = None) -> R | None:  # type: ignore[override]
         """The record, or the default where no id is spelled like that."""
         return self[identifier] if isinstance(identifier, str) and identifier in self else default
 

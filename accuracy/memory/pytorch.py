@@ -50,6 +50,8 @@ class Peak:
     tokens: int
     sequences: int
     devices: int
+    run: str = ""
+    """Source and settings, which the metrics of one run share."""
 
     @property
     def ratio(self) -> float:
@@ -177,4 +179,5 @@ def _peak(
         tokens,
         sequences,
         devices,
+        f"{row.source_url} {row.model} {row.config}",
     )

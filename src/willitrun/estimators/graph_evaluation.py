@@ -22,7 +22,7 @@ from willitrun.estimators.graph_rates import (
     vision_scales,
 )
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
-from willitrun.estimators.overheads import allocator_factors, runtime_overhead
+from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, interval_of, support_of
 from willitrun.intervals import Interval
@@ -121,7 +121,7 @@ def prepare_graph(request: Request) -> PreparedGraph:
         profile=PROFILES.index(profile),
         rates=graph_rates(request, view, workload.precision or "fp32", scales),
         overhead=runtime_overhead(request, host=host),
-        allocator_share=allocator_factors(request)[2] - 1.0,
+        allocator_share=allocator_slack(request)[1],
         decode_per_s=decode_rate(request),
         has_trace=trace.scaled_from is None,
     )

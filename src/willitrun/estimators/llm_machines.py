@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
+from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
 from willitrun.kernels.llm_levels import level_code
@@ -120,7 +121,7 @@ def on_host(request: Request) -> bool:
 def select_devices(request: Request) -> tuple[int, ...]:
     """Indices of the accelerators that the request uses.
 
-    llama.cpp and relatives spread layers over all of them; tensor-parallel runtimes take ``tp`` (all of a
+    Runtimes that split by layer spread over all of them; tensor-parallel runtimes take ``tp`` (all of a
     power of two where nobody says); everything else takes the roomiest one. Devices of another vendor than
     the chosen back end serves, and an iGPU beside a card, are left out.
     """
@@ -140,7 +141,8 @@ def select_devices(request: Request) -> tuple[int, ...]:
     asked = (placement.tp or 1) * (placement.pp or 1) * (placement.dp or 1)
     if placement.tp or placement.pp or placement.dp:
         return tuple(i for i, _ in usable[:asked])
-    if "layer" in modes and request.profile.kv_policy == "cells":
+    if "layer" in modes and placement.strategy != "tensor":
+        # llama.cpp's split and accelerate's device_map="auto" take whatever there is.
         return tuple(i for i, _ in usable)
     if "tensor" in modes:
         heads = request.model.transformer.num_attention_heads if request.model.transformer else None
@@ -207,8 +209,9 @@ def _machine_row(request: Request) -> MachineView:
             device.memory_total_bytes or device.accelerator.memory or free
             for device, free in zip(used.accelerators, available, strict=True)
         ]
+        outside = outside_budget(request)
         available = tuple(
-            min(free, round(limit * total)) for free, total in zip(available, totals, strict=True)
+            min(free, round(limit * total) + outside) for free, total in zip(available, totals, strict=True)
         )
     return MachineView(
         row,

@@ -11,6 +11,7 @@ import numpy as np
 from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.calibration_rows import phase_of
 from willitrun.estimators.llm_term_inputs import DECODE_EQUATIONS, decode_inputs
+from willitrun.estimators.paged_pools import pool_notes
 from willitrun.estimators.support import headline_phase, interval_of
 from willitrun.intervals import Interval
 from willitrun.kernels.llm_speed import BOUNDS
@@ -146,7 +147,7 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
         ),
         per_device=devices,
         terms=terms,
-        notes=(),
+        notes=pool_notes(found),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -18,19 +20,35 @@ from willitrun.kernels.compute_buffers import (
     output_buffer,
 )
 from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism, RuntimePolicy
-from willitrun.kernels.overheads import MemoryRange, add_ranges, scale_range, vllm_activation_peak
+from willitrun.kernels.overheads import (
+    MemoryRange,
+    add_ranges,
+    scale_range,
+    vllm_activation_peak,
+    vllm_default_limits,
+)
 from willitrun.kernels.splits import sum_devices
 from willitrun.records.knowledge import Calibration
 
-__all__ = ["CALIBRATION", "allocator_factors", "block_buffers", "device_overhead", "runtime_overhead"]
+__all__ = [
+    "CALIBRATION",
+    "GRAPHS_IN_BUDGET",
+    "allocator_slack",
+    "block_buffers",
+    "device_overhead",
+    "outside_budget",
+    "runtime_overhead",
+    "server_version",
+]
 
 CALIBRATION = "memory"
 # Engines that allocate like another one.
 _LIKE = {"llamafile": "llama.cpp", "sglang": "vllm", "tensorrt-llm": "vllm", "transformers": "pytorch", "diffusers": "pytorch",
          "comfyui": "pytorch", "exllama": "pytorch", "onnxruntime": "pytorch", "tensorrt": "pytorch",
          "openvino": "pytorch", "mlx": "llama.cpp"}  # fmt: skip
-DEFAULT_MAX_NUM_SEQS = 256
-"""vLLM's scheduler limit where nobody sets it: https://docs.vllm.ai/en/latest/configuration/engine_args/"""
+SAMPLER_CHANGED = (0, 12)
+"""First version of vLLM whose sampler needs about 16 instead of 38 bytes per logit."""
+NEWEST = (10**6, 0)
 
 
 def _engine(request: Request) -> str:
@@ -70,10 +88,41 @@ def runtime_overhead(request: Request, *, host: bool, parallel: bool = False) ->
     return int(total.low), int(total.best), int(total.high)
 
 
-def allocator_factors(request: Request) -> tuple[float, float, float]:
-    """What a caching allocator reserves over what is allocated: low, best, high factor."""
-    found = request.catalog.calibrations[CALIBRATION].intervals["reserved.transformers.forward"]
-    return max(found["low"], 1.0), max(found["best"], 1.0), max(found["high"], 1.0)
+GRAPHS_IN_BUDGET = (0, 20)
+"""First version of vLLM that books CUDA graphs inside its memory budget."""
+
+
+def outside_budget(request: Request) -> int:
+    """What a server takes beside its memory budget: the device context, and CUDA graphs before 0.20 [bytes]."""
+    calibration = request.catalog.calibrations[CALIBRATION]
+    system = request.machine.host.system if request.machine is not None else "linux"
+    place = "windows" if system == "windows" else "linux"
+    outside = int(calibration.intervals[f"context.pytorch.{place}"]["best"])
+    if server_version(request) < GRAPHS_IN_BUDGET and not request.runtime.enforce_eager:
+        outside += int(calibration.intervals["graphs.vllm"]["best"])
+    return outside
+
+
+EXLLAMA_CHUNK = 2048
+"""``max_chunk_size`` of ExLlama: https://github.com/turboderp-org/exllamav3"""
+
+LEGACY_CACHE = (4, 36)
+"""First version of transformers whose cache does not keep the previous step's copy alive."""
+
+LAST_LOGITS = (4, 45)
+"""First version of transformers that makes logits of the last position only."""
+
+
+def allocator_slack(request: Request) -> tuple[float, float, float]:
+    """What a caching allocator reserves beyond what is allocated: low, best, high share of the live tensors.
+
+    Weights are allocated once and leave no holes; caches and activations come and go.
+    """
+    engine = ENGINES.get(request.profile.id, request.profile.id)
+    legacy = engine == "transformers" and server_version(request) < LEGACY_CACHE
+    stage = "generate" if legacy and request.workload.mode == "inference" else "forward"
+    found = request.catalog.calibrations[CALIBRATION].intervals[f"slack.transformers.{stage}"]
+    return found["low"], found["best"], found["high"]
 
 
 def device_overhead(ground: LlmGround, parallelism: Parallelism, request: Request) -> MemoryRange:
@@ -111,14 +160,19 @@ def block_buffers(
         host_bytes = host_buffer(flat, cells, n_ubatch=policy.n_ubatch) + output_buffer(
             flat, sequences=sequences
         )
-    elif policy.cache == "pages":
-        activation = _paged_activation(policy, models, parallelism, calibration, request)
+    elif policy.cache == "pages" and _engine(request) == "vllm":
+        activation = _paged_activation(models, machines, loads, parallelism, calibration, request)
     else:
-        activation = _eager_activation(models, loads, sequences)
+        activation = _eager_activation(models, loads, sequences, kv_cache, request)
+        devices = np.maximum((available > 0).sum(axis=-1), 1)
+        live = (kv_cache // devices)[..., None] + activation.best
+        slack = scale_range(live, *allocator_slack(request))
         weights = models["repeating"] + models["output"] + models["vision_bytes"]
-        allocated = (weights + kv_cache)[..., None] + activation.best
-        low, best, high = allocator_factors(request)
-        overhead = add_ranges(overhead, scale_range(allocated, low - 1.0, best - 1.0, high - 1.0))
+        room = available - (weights // devices)[..., None] - live - overhead.best
+        # An allocator gives back what it does not use before it fails: what is held beyond the live tensors
+        # ends at the card's edge. Its high end does not, since holes may be too small to be of use.
+        held = np.clip(slack.best, 0, np.maximum(room, 0))
+        overhead = add_ranges(overhead, MemoryRange(np.minimum(slack.low, held), held, slack.high))
     return Buffers(
         activation=activation.best,
         activation_low=activation.low,
@@ -182,22 +236,33 @@ def _cells_buffer(
     return scale_range(best, factors["low"], factors["best"], factors["high"])
 
 
+def server_version(request: Request) -> tuple[int, int]:
+    """Major and minor version of the runtime; the newest where nobody says."""
+    found = re.match(r"v?(\d+)\.(\d+)", request.runtime.version or "")
+    return (int(found.group(1)), int(found.group(2))) if found else NEWEST
+
+
 def _paged_activation(
-    policy: RuntimePolicy,
     models: Columns,
+    machines: Columns,
+    loads: Columns,
     parallelism: Parallelism,
     calibration: Calibration,
     request: Request,
 ) -> MemoryRange:
-    numbers = calibration.coefficients
+    numbers, runtime = calibration.coefficients, request.runtime
+    version = server_version(request) if _engine(request) == "vllm" else NEWEST
+    each = machines["total_memory"] // np.maximum(machines["devices"], 1)
+    sequences, batched = vllm_default_limits(each, version=version, context_tokens=loads["context_tokens"])
+    old = version < SAMPLER_CHANGED
     peak = vllm_activation_peak(
         models["vocab_size"][..., None],
         models["hidden_size"][..., None],
         models["feed_forward"][..., None],
-        max_num_seqs=request.runtime.max_num_seqs or DEFAULT_MAX_NUM_SEQS,
-        max_num_batched_tokens=policy.microbatch_tokens,
+        max_num_seqs=runtime.max_num_seqs or sequences[..., None],
+        max_num_batched_tokens=runtime.max_num_batched_tokens or batched[..., None],
         tensor=parallelism.tensor[..., None],
-        sampler_bytes=numbers["vllm.sampler_bytes"],
+        sampler_bytes=numbers["vllm.sampler_bytes_before_0.12" if old else "vllm.sampler_bytes"],
         forward_copies=numbers["vllm.forward_copies"],
         base_bytes=numbers["vllm.activation_base_bytes"],
     )
@@ -205,14 +270,29 @@ def _paged_activation(
     return scale_range(peak, factors["low"], factors["best"], factors["high"])
 
 
-def _eager_activation(models: Columns, loads: Columns, sequences: IntArray) -> MemoryRange:
+def _eager_activation(
+    models: Columns, loads: Columns, sequences: IntArray, kv_cache: IntArray, request: Request
+) -> MemoryRange:
+    engine = ENGINES.get(request.profile.id, request.profile.id)
+    version = server_version(request) if engine == "transformers" else NEWEST
+    # A runtime that prefills in chunks (ExLlama) never sees more than one chunk at once.
+    chunked = request.profile.kv_policy == "pages"
     peak = eager_transformer_peak(
-        loads["prompt_tokens"],
+        np.minimum(loads["prompt_tokens"], EXLLAMA_CHUNK) if chunked else loads["prompt_tokens"],
         sequences=np.maximum(sequences, loads["texts"]),
         vocabulary=models["vocab_size"] * models["has_output"],
         hidden=models["hidden_size"],
         feed_forward=models["feed_forward"],
         heads=models["heads"],
         element_bytes=models["element_bytes"],
+        all_logits=version < LAST_LOGITS,
     )
+    # Tuples of the step before stay alive while the new ones are joined. Every device of a layer split runs the
+    # same pass, one after the other.
+    doubled = np.maximum(peak, kv_cache)
+    if version < LEGACY_CACHE and not chunked:
+        return MemoryRange.exact(doubled[..., None])
+    if engine == "transformers" and request.runtime.version is None:
+        # Nobody says which version, and models that bring their own code often keep the old cache.
+        return MemoryRange(peak[..., None], peak[..., None], doubled[..., None])
     return MemoryRange.exact(peak[..., None])

@@ -10,7 +10,7 @@ from willitrun.errors import MissingDataError, UnsupportedArchitectureError, Uns
 from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
 from willitrun.estimators.llm_evaluation import Prepared, prepare, run_block
 from willitrun.estimators.llm_machines import MachineView, machine_row
-from willitrun.estimators.overheads import allocator_factors, runtime_overhead
+from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.ready import Part, Ready, judge_parts
 from willitrun.estimators.requests import Request
 from willitrun.estimators.speech_models import (
@@ -119,20 +119,23 @@ def _recogniser_parts(
             "windows at once x positions x (3 feed-forward + 2 hidden) x bytes",
             {"windows_at_once": load.at_once, "encoder_positions": load.positions},
         ),
-        *_runtime_parts(request, view, weights + cache + activation),
+        *_runtime_parts(request, view, cache + activation),
     ]
 
 
-def _runtime_parts(request: Request, view: MachineView, held: int) -> list[Part]:
-    low, best, high = allocator_factors(request)
-    slack = scale_range(np.int64(held), low - 1.0, best - 1.0, high - 1.0)
+def _runtime_parts(request: Request, view: MachineView, live: int) -> list[Part]:
+    slack = scale_range(np.int64(live), *allocator_slack(request))
     context = MemoryRange(
         *(np.int64(v) for v in runtime_overhead(request, host=view.row.on_host))  # type: ignore[arg-type]
     )
     return [
         Part.ranged("overhead", "device context", context, "context and libraries of the runtime", {}),
         Part.ranged(
-            "overhead", "allocator slack", slack, "(reserved / allocated - 1) x everything allocated", {}
+            "overhead",
+            "allocator slack",
+            slack,
+            "share of the live tensors that a caching allocator holds beyond them",
+            {},
         ),
     ]
 

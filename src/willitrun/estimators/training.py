@@ -12,7 +12,7 @@ from willitrun.estimators.inventory_cache import feed_forward_width
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.llm_machines import machine_row
 from willitrun.estimators.llm_models import model_row
-from willitrun.estimators.overheads import allocator_factors, runtime_overhead
+from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.ready import Part, Ready, judge_parts
 from willitrun.estimators.requests import Request
 from willitrun.kernels.overheads import MemoryRange, scale_range
@@ -114,9 +114,7 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
     )
     logits = logits_activation_bytes(tokens, batch=batch, vocabulary=config.vocab_size)
     activation = int(kept) + int(logits)
-    low, best, high = allocator_factors(request)
-    held = int(states.device_total) + activation
-    slack = scale_range(np.int64(held), low - 1.0, best - 1.0, high - 1.0)
+    slack = scale_range(np.int64(activation), *allocator_slack(request))
     context = MemoryRange(*(np.int64(v) for v in runtime_overhead(request, host=view.row.on_host)))  # type: ignore[arg-type]
     inputs: dict[str, float | int | str] = {
         "parameters": total,
@@ -160,7 +158,11 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
         ),
         Part.ranged("overhead", "device context", context, "context and libraries of PyTorch", {}),
         Part.ranged(
-            "overhead", "allocator slack", slack, "(reserved / allocated - 1) x everything allocated", {}
+            "overhead",
+            "allocator slack",
+            slack,
+            "share of the live activations that a caching allocator holds beyond them",
+            {},
         ),
     ]
     tier, memory, reason = judge_parts(

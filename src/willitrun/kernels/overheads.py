@@ -17,6 +17,7 @@ __all__ = [
     "add_ranges",
     "scale_range",
     "vllm_activation_peak",
+    "vllm_default_limits",
     "vllm_kv_pool",
     "vllm_kv_tokens",
 ]
@@ -79,6 +80,35 @@ def add_ranges(*parts: MemoryRange) -> MemoryRange:
         np.asarray(best, dtype=np.int64),
         np.asarray(best + np.ceil(above).astype(np.int64), dtype=np.int64),
     )
+
+
+ROOMY_CARD_BYTES = 70 * 2**30
+"""From this size on vLLM's server takes larger scheduler defaults."""
+
+
+def vllm_default_limits(
+    device_bytes: ArrayLike, *, version: tuple[int, int], context_tokens: ArrayLike
+) -> tuple[Int64Array, Int64Array]:
+    """``max_num_seqs`` and ``max_num_batched_tokens`` where nobody sets them.
+
+    256 sequences, 1,024 on cards of 70 GiB and more since 0.9; 2,048 tokens per step, 8,192 on such cards, and
+    before chunked prefill (0.8) at least the whole context.
+
+    References
+    ----------
+    https://docs.vllm.ai/en/latest/configuration/engine_args/
+
+    Examples
+    --------
+    >>> [int(limit) for limit in vllm_default_limits(80 * 2**30, version=(0, 11), context_tokens=8192)]
+    [1024, 8192]
+    """
+    roomy = as_int64(device_bytes) >= ROOMY_CARD_BYTES
+    sequences = np.where(roomy & (version >= (0, 9)), 1024, 256)
+    batched = np.where(roomy, 8192, 2048)
+    if version < (0, 8):
+        batched = np.maximum(batched, as_int64(context_tokens))
+    return np.asarray(sequences, dtype=np.int64), np.asarray(batched, dtype=np.int64)
 
 
 def vllm_activation_peak(

@@ -29,7 +29,7 @@ from willitrun.kernels.llm_peaks import select_compute_peak
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 from willitrun.kernels.placement import Demand, Layout, Room, place
 from willitrun.kernels.reason_codes import dominance_codes, fit_codes
-from willitrun.kernels.splits import sum_devices
+from willitrun.kernels.splits import LAYER_SPLIT, TENSOR_SPLIT, sum_devices
 
 __all__ = [
     "Buffers",
@@ -74,7 +74,7 @@ class RuntimePolicy:
     codes: dict[str, IntArray]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Parallelism:
     """Ranks, stages, data groups and expert shards as int64 columns, and the split of memory."""
 
@@ -84,6 +84,19 @@ class Parallelism:
     expert_shards: IntArray
     gpu_layers: IntArray
     cpu_moe_layers: IntArray
+
+    @cached_property
+    def strategy(self) -> IntArray:
+        """Which split of memory each row has: `LAYER_SPLIT` or `TENSOR_SPLIT`."""
+        return np.where(self.tensor > 1, TENSOR_SPLIT, LAYER_SPLIT)
+
+    @cached_property
+    def ranks(self) -> dict[str, FloatArray]:
+        """The counts as the speed kernel reads them."""
+        return {
+            name: getattr(self, name).astype(np.float64)
+            for name in ("tensor", "pipeline", "data", "expert_shards")
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -102,7 +115,7 @@ class Buffers:
     host: IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LlmGround:
     """What a block's loads do not change: the runtime, models and machines as columns, and what follows from them."""
 
@@ -113,6 +126,33 @@ class LlmGround:
     work: LlmWork
     rates: LlmRates
     coefficients: LlmCoefficients
+
+    @cached_property
+    def output(self) -> IntArray:
+        """Weights beside the layers on the devices [bytes]."""
+        total: IntArray = self.models["output"] + self.models["vision_bytes"]
+        return total
+
+    @cached_property
+    def embedding(self) -> IntArray:
+        """Embedding that stays on the host [bytes]; where memory is one, a tied matrix is one tensor: no copy
+        serves as output."""
+        return np.where(self.machines["unified"] & self.models["tied"], 0, self.models["embedding"])
+
+    @cached_property
+    def offload(self) -> IntArray:
+        """What the runtime can move to the host; nothing is moved where memory is one."""
+        return np.where(self.machines["unified"], 0, self.policy.offload)
+
+    @cached_property
+    def limits(self) -> dict[str, FloatArray]:
+        """Limits of the runtime as the speed kernel reads them, shape (1,)."""
+        policy = self.policy
+        return {
+            "microbatch_tokens": np.array([float(policy.microbatch_tokens)]),
+            "interference": np.array([float(policy.interference)]),
+            "max_sequences": np.array([policy.max_sequences]),
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,7 +189,7 @@ class LlmBlock:
         if policy.cache == "pages":
             taken = layout.weights + layout.activation + layout.overhead
             pool = sum_devices(np.maximum(self.available - taken, 0)).astype(np.float64)
-        return _load(policy, self.loads, self.parallelism, layout, pool)
+        return _load(self.ground, self.loads, self.parallelism, layout, pool)
 
     @cached_property
     def speed(self) -> LlmSpeed:
@@ -299,15 +339,14 @@ def assess_block(
     cache
         KV cache and recurrent state from `cache_bytes` [bytes].
     """
-    policy, models, machines = ground.policy, ground.models, ground.machines
+    models, machines = ground.models, ground.machines
     kv, state = cache
     unified = machines["unified"]
     demand = Demand(
         repeating=models["repeating"],
         experts=models["experts"],
-        output=models["output"] + models["vision_bytes"],
-        # Where memory is one, a tied matrix is one tensor: no copy serves as output.
-        embedding=np.where(unified & models["tied"], 0, models["embedding"]),
+        output=ground.output,
+        embedding=ground.embedding,
         n_layers=models["n_layers"],
         n_moe_layers=models["n_moe_layers"],
         kv_cache=kv,
@@ -326,8 +365,8 @@ def assess_block(
     room = Room(
         available=available,
         host_available=machines["host_available"],
-        strategy=(parallelism.tensor > 1).astype(np.int64),
-        offload=np.where(unified, 0, policy.offload),
+        strategy=parallelism.strategy,
+        offload=ground.offload,
         unified=unified,
         gpu_layers=parallelism.gpu_layers,
         cpu_moe_layers=parallelism.cpu_moe_layers,
@@ -348,7 +387,7 @@ _UNBOUNDED = np.full(1, np.inf)
 
 
 def _load(
-    policy: RuntimePolicy, loads: Columns, parallelism: Parallelism, layout: Layout, pool: FloatArray
+    ground: LlmGround, loads: Columns, parallelism: Parallelism, layout: Layout, pool: FloatArray
 ) -> LlmLoad:
     prompt = loads["prompt_tokens"].astype(np.float64)
     output = loads["output_tokens"].astype(np.float64)
@@ -359,19 +398,14 @@ def _load(
         cached_tokens=cached,
         output_tokens=output,
         context_tokens=cached + prompt + 0.5 * output,
-        microbatch_tokens=np.array([float(policy.microbatch_tokens)]),
         prefill_sequences=loads["texts"].astype(np.float64),
-        interference=np.array([float(policy.interference)]),
         draft_tokens=loads["draft_tokens"].astype(np.float64),
         acceptance=loads["acceptance"],
         host_dense_fraction=layout.host_dense_fraction,
         host_expert_fraction=layout.host_expert_fraction,
-        tensor=parallelism.tensor.astype(np.float64),
-        pipeline=parallelism.pipeline.astype(np.float64),
-        data=parallelism.data.astype(np.float64),
-        expert_shards=parallelism.expert_shards.astype(np.float64),
-        max_sequences=np.array([policy.max_sequences]),
         kv_pool_bytes=pool,
+        **ground.limits,
+        **parallelism.ranks,
     )
 
 

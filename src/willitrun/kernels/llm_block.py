@@ -7,17 +7,22 @@ do not change (work, rates, coefficients) is the block's ground: it is laid once
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.kv_cache import (
-    KV_FORMATS,
+    CellBytes,
+    CellKind,
     CellsPolicy,
     KvLayout,
+    bytes_of_cells,
+    bytes_per_element,
+    cell_kinds,
     cells_cache,
     dynamic_cache,
     paged_cache,
@@ -33,6 +38,7 @@ from willitrun.kernels.splits import LAYER_SPLIT, TENSOR_SPLIT, sum_devices
 
 __all__ = [
     "Buffers",
+    "CacheKinds",
     "LlmBlock",
     "LlmGround",
     "Parallelism",
@@ -115,6 +121,28 @@ class Buffers:
     host: IntArray
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CacheKinds:
+    """Types of keys and values: one for the block, or a column each where rows differ in them and in nothing else.
+
+    ``element_bytes`` is that of paged and dynamic caches.
+    """
+
+    k: CellKind
+    v: CellKind
+    element_bytes: IntArray
+
+    @classmethod
+    def of(cls, policies: Sequence[RuntimePolicy]) -> CacheKinds:
+        """The kinds of one policy, or of one per row."""
+        sizes = [policy.element_bytes for policy in policies]
+        return cls(
+            cell_kinds([policy.kind_k for policy in policies]),
+            cell_kinds([policy.kind_v for policy in policies]),
+            np.array(sizes[:1] if len(set(sizes)) == 1 else sizes, dtype=np.int64),
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LlmGround:
     """What a block's loads do not change: the runtime, models and machines as columns, and what follows from them."""
@@ -122,10 +150,16 @@ class LlmGround:
     policy: RuntimePolicy
     models: Columns
     machines: Columns
+    kinds: CacheKinds
     kv_layout: KvLayout
     work: LlmWork
     rates: LlmRates
     coefficients: LlmCoefficients
+
+    @cached_property
+    def cell_bytes(self) -> CellBytes:
+        """Bytes per cell of llama.cpp's cache."""
+        return bytes_of_cells(self.kv_layout, self.kinds.k, self.kinds.v, self.policy.cells)
 
     @cached_property
     def output(self) -> IntArray:
@@ -198,7 +232,14 @@ class LlmBlock:
         return predict(ground.work, ground.rates, self.load, ground.coefficients)
 
 
-def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables: LevelTables) -> LlmGround:
+def lay_ground(
+    policy: RuntimePolicy,
+    models: Columns,
+    machines: Columns,
+    tables: LevelTables,
+    *,
+    kinds: CacheKinds | None = None,
+) -> LlmGround:
     """What a block's loads do not change.
 
     Parameters
@@ -209,7 +250,10 @@ def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables
         Columns of `ModelRow` and `MachineRow` of the estimators, of shapes that broadcast against each other.
     tables
         The LLM speed calibration, laid out.
+    kinds
+        Cache types by row; those of the policy where None.
     """
+    kinds = kinds or CacheKinds.of([policy])
     codes = {
         **policy.codes,
         "vendor": machines["vendor"],
@@ -244,8 +288,9 @@ def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables
         policy,
         models,
         machines,
+        kinds,
         _kv_layout(models),
-        work_of(models, *_cell_sizes(policy)),
+        work_of(models, *_cell_sizes(policy, kinds)),
         rates,
         look_up(tables, codes),
     )
@@ -285,15 +330,14 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
             unified=policy.unified,
             swa_full=policy.swa_full,
             n_ubatch=policy.n_ubatch,
-            kind_k=policy.kind_k,
-            kind_v=policy.kind_v,
             policy=policy.cells,
+            cell_bytes=ground.cell_bytes,
         )
     elif policy.cache == "pages":
         # One whole context must fit; the other sequences hold what they use.
         used = np.minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
-        paged = {
-            "element_bytes": policy.element_bytes,
+        paged: dict[str, ArrayLike] = {
+            "element_bytes": ground.kinds.element_bytes,
             "block_tokens": policy.block_tokens,
             "chunk_tokens": policy.microbatch_tokens,
         }
@@ -305,12 +349,12 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
             layout,
             context,
             sequences=sequences,
-            element_bytes=policy.element_bytes,
+            element_bytes=ground.kinds.element_bytes,
             static=policy.static_cache,
         )
     else:
         cache = np.zeros_like(context)
-    state_bytes = 4 if policy.cache == "cells" else policy.element_bytes
+    state_bytes = 4 if policy.cache == "cells" else ground.kinds.element_bytes
     state = recurrent_state(layout, sequences=sequences, element_bytes=state_bytes)
     return np.asarray(cache, dtype=np.int64), state
 
@@ -409,7 +453,7 @@ def _load(
     )
 
 
-def work_of(models: Columns, k_size: float, v_size: float) -> LlmWork:
+def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatArray) -> LlmWork:
     """What a step of each model costs, from its columns.
 
     Parameters
@@ -445,10 +489,9 @@ def work_of(models: Columns, k_size: float, v_size: float) -> LlmWork:
     )
 
 
-def _cell_sizes(policy: RuntimePolicy) -> tuple[float, float]:
+def _cell_sizes(policy: RuntimePolicy, kinds: CacheKinds) -> tuple[float | FloatArray, float | FloatArray]:
     """Bytes per element of keys and of values in the block's cache."""
     if policy.cache != "cells":
-        return float(policy.element_bytes), float(policy.element_bytes)
-    k_block, k_bytes = KV_FORMATS[policy.kind_k]
-    v_block, v_bytes = KV_FORMATS[policy.kind_v]
-    return k_bytes / k_block, v_bytes / v_block
+        size = kinds.element_bytes.astype(np.float64)
+        return size, size
+    return bytes_per_element(kinds.k), bytes_per_element(kinds.v)

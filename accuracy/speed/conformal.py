@@ -9,6 +9,10 @@ import numpy as np
 #: From the nearest support to the widest; a tier with too few configurations inherits the next one.
 TIERS = ("near", "unseen-model", "unseen-device", "unseen-class")
 FEWEST_CONFIGURATIONS = 20
+#: Classes of spread, from the programs that are foretold best to those that are foretold worst.
+CLASSES = ("narrow", "middle", "wide")
+#: Configurations of a class below which it would not tell anything of its own, and the weight of the pooled spread.
+FEWEST_IN_CLASS, POOLED = 60, 10.0
 LEVEL = 0.9
 
 
@@ -65,7 +69,7 @@ def measure_coverage(
 
 
 def build_intervals(samples: dict[str, tuple[np.ndarray, np.ndarray]], phase: str) -> dict[str, TierInterval]:
-    """Return tier -> interval for one phase from tier -> (log ratios, configurations).
+    """Return ``"<phase>/<tier>"`` -> interval for one phase, or class of a phase, from tier -> (log ratios, configurations).
 
     A tier is never narrower than the one nearer to data: less support cannot make a prediction surer.
     """
@@ -91,3 +95,30 @@ def build_intervals(samples: dict[str, tuple[np.ndarray, np.ndarray]], phase: st
             )
         result[f"{phase}/{tier}"] = interval
     return result
+
+
+def class_programs(log_ratio: np.ndarray, configuration: np.ndarray, program: np.ndarray) -> dict[str, str]:
+    """Return program -> class of spread, from out-of-sample residuals.
+
+    A program's spread is the 80 % quantile of its absolute residuals, shrunk towards that of all programs; programs
+    in order of spread are cut into at most three classes of about as many configurations.
+    """
+    _, member, per = np.unique(configuration, return_inverse=True, return_counts=True)
+    weight = 1.0 / per[member]
+    overall = weighted_quantile(np.abs(log_ratio), weight, 0.8)
+    spread, count = {}, {}
+    for name in np.unique(program):
+        rows = program == name
+        count[str(name)] = n = float(weight[rows].sum())
+        own = weighted_quantile(np.abs(log_ratio[rows]), weight[rows], 0.8)
+        spread[str(name)] = float(np.exp((n * np.log(own + 1e-6) + POOLED * np.log(overall)) / (n + POOLED)))
+    total = sum(count.values())
+    parts = int(min(len(CLASSES), max(1, total // FEWEST_IN_CLASS)))
+    names = {1: ("wide",), 2: ("narrow", "wide"), 3: CLASSES}[parts]
+    found, passed = {}, 0.0
+    for name in sorted(spread, key=spread.__getitem__):
+        # By the middle of its own configurations: a large program does not drag its neighbours along.
+        place = int(min(parts - 1, (passed + 0.5 * count[name]) / total * parts))
+        found[name] = names[place]
+        passed += count[name]
+    return found

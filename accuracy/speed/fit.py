@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from accuracy.speed.conformal import TIERS, TierInterval, build_intervals
+from accuracy.speed.conformal import TIERS, TierInterval, build_intervals, class_programs
 from accuracy.speed.fitting import Fit, Regression
-from accuracy.speed.observations import Observations, digest_data, load_observations
+from accuracy.speed.observations import Observations, digest_data, load_observations, thin_rows
 from accuracy.speed.scores import score_axis
 from accuracy.speed.validation import AXIS_TIER, cross_validate
+from willitrun.estimators.support import program_name
 
 #: Interval phase -> phases of the observations whose residuals make it. Static batches are mostly decoding under
 #: load and carry the variety of devices that the serving points lack.
@@ -27,6 +28,9 @@ INTERVAL_PHASES = {
     "ttft": ("ttft",),
 }
 
+#: Rows of one configuration that enter the fit; what is left out is counted in the weight of those that stay.
+MOST_ROWS = 6
+
 METHOD = (
     "Log speed regressed on about 20 log coefficients of physical terms (kernels/llm_speed.py) with offsets per class "
     "of hardware and software; Huber 0.15; rows weighted 1/sqrt(rows per configuration), half-way balanced by device; "
@@ -35,29 +39,68 @@ METHOD = (
 )
 
 
-def collect_intervals(observations: Observations, held_out: dict[str, np.ndarray]) -> dict[str, TierInterval]:
-    """Return the interval table of all phases and tiers."""
+def collect_intervals(
+    observations: Observations, held_out: dict[str, np.ndarray], difficulty: dict[str, dict[str, str]]
+) -> dict[str, TierInterval]:
+    """Return the interval table of all phases, classes of spread and tiers."""
     intervals: dict[str, TierInterval] = {}
+    programs = name_programs(observations)
     for phase, members in INTERVAL_PHASES.items():
-        # Reports nobody checked, and processors whose memory is assumed, widen nothing.
-        keep = np.isin(observations.phase, members) & ~observations.crowd
-        samples: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for axis, tier in AXIS_TIER.items():
-            alone = len(np.unique(getattr(observations, axis)[keep])) < 2
-            # Without the only group there is nothing to learn the phase from: the tier is that before it.
-            samples[tier] = (
-                (np.empty(0), np.empty(0, dtype=str))
-                if alone
-                else (held_out[axis][keep], observations.configuration[keep])
-            )
-        intervals |= build_intervals(samples, phase)
+        of_phase = np.isin(observations.phase, members)
+        classes = difficulty[phase]
+        of_class = np.array([classes.get(str(name), "") for name in programs])
+        parts = {"": of_phase} | {
+            f":{name}": of_phase & (of_class == name) for name in sorted(set(classes.values()))
+        }
+        for suffix, keep in parts.items():
+            intervals |= _intervals_of(observations, held_out, f"{phase}{suffix}", keep)
     return intervals
+
+
+def _intervals_of(
+    observations: Observations, held_out: dict[str, np.ndarray], phase: str, keep: np.ndarray
+) -> dict[str, TierInterval]:
+    samples: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for axis, tier in AXIS_TIER.items():
+        alone = len(np.unique(getattr(observations, axis)[keep])) < 2
+        # Without the only group there is nothing to learn the phase from: the tier is that before it.
+        samples[tier] = (
+            (np.empty(0), np.empty(0, dtype=str))
+            if alone
+            else (held_out[axis][keep], observations.configuration[keep])
+        )
+    return build_intervals(samples, phase)
+
+
+def name_programs(observations: Observations) -> np.ndarray:
+    """The program of each observation, as the library names it to find its class of spread."""
+    first = np.searchsorted(observations.row, np.arange(len(observations)))
+    moe = observations.work.n_experts[first] > 1
+    runtime, backend = observations.codes["runtime"][first], observations.codes["backend"][first]
+    return np.array(
+        [program_name(int(r), int(b), moe=bool(m)) for r, b, m in zip(runtime, backend, moe, strict=True)]
+    )
+
+
+def class_difficulty(
+    observations: Observations, held_out: dict[str, np.ndarray]
+) -> dict[str, dict[str, str]]:
+    """Phase -> program -> class of spread, from residuals on devices never seen."""
+    programs = name_programs(observations)
+    found = {}
+    for phase, members in INTERVAL_PHASES.items():
+        keep = np.isin(observations.phase, members)
+        found[phase] = class_programs(
+            held_out["device"][keep], observations.configuration[keep], programs[keep]
+        )
+    return found
 
 
 def format_toml(
     observations: Observations,
     fit: Fit,
     intervals: dict[str, TierInterval],
+    difficulty: dict[str, dict[str, str]],
     residuals: list[dict[str, Any]],
     *,
     digest: str,
@@ -92,6 +135,9 @@ def format_toml(
         if kept:
             lines += ["", f'[levels."{key}"]']
             lines += [f'"{level}" = {value:.4f}' for level, value in kept.items()]
+    for phase, classes in difficulty.items():
+        lines += ["", f"[difficulty.{phase}]"]
+        lines += [f'"{name}" = "{found}"' for name, found in sorted(classes.items())]
     for key, interval in intervals.items():
         lines += [
             "",
@@ -131,7 +177,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    observations = load_observations(arguments.data)
+    observations = thin_rows(load_observations(arguments.data), MOST_ROWS)
     regression = Regression(observations)
     solution = regression.solve()
     fit = regression.unpack(solution)
@@ -143,11 +189,18 @@ def main() -> None:
     for axis in (*AXIS_TIER, "source"):
         held_out[axis] = cross_validate(observations, axis, start=solution)
         print(f"left out by {axis}", flush=True)
-    intervals = collect_intervals(observations, held_out)
+    difficulty = class_difficulty(observations, held_out)
+    intervals = collect_intervals(observations, held_out, difficulty)
     assert set(AXIS_TIER.values()) == set(TIERS)
     residuals = [row for axis, ratio in held_out.items() for row in score_axis(observations, ratio, axis)]
     text = format_toml(
-        observations, fit, intervals, residuals, digest=digest_data(arguments.data), fitted=arguments.date
+        observations,
+        fit,
+        intervals,
+        difficulty,
+        residuals,
+        digest=digest_data(arguments.data),
+        fitted=arguments.date,
     )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text, encoding="utf-8")

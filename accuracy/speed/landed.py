@@ -1,118 +1,254 @@
-"""Score the landed library through its public door: ``estimate_speed`` against single-device measurements.
+"""Score the library through its public door: `willitrun.estimate_speed` against every measurement that can be asked.
 
-``python -m accuracy.speed.landed --data ../shared/data`` resolves every row's model, device, format and runtime as
-a user would write them, so that what is lost on the way (names that lead nowhere, formats without a rule) counts.
+``python -m accuracy.speed.landed --data ../shared/data [--every 1]`` asks in a caller's words (`accuracy.speed.asks`: model,
+machine, workload, format, runtime with version, back end and options, placement) and reports error, bias, coverage and
+width by task, by support tier and by the axes of METHOD 2. On the rows of the fit this is in-sample; its use is to
+show that what is fitted is what a caller gets, and to score files that the fit has not seen.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from accuracy.measurements import without_measurements
-from accuracy.speed.library_work import quantization_of
-from willitrun import Runtime, WillItRunError, Workload, estimate_speed, load_catalog
+from accuracy.speed.asks import Ask
+from accuracy.speed.observations import machine_of, model_of, read_asks
+from accuracy.speed.report import format_table
+from accuracy.speed.scores import score_ratios
+from willitrun import (
+    Placement,
+    Runtime,
+    SpeedEstimate,
+    WillItRunError,
+    Workload,
+    estimate_speed,
+    load_catalog,
+)
+from willitrun.catalog import Catalog
 
-RUNTIMES = {
-    "llamafile/localscore": "llamafile",
-    "llama.cpp": "llama.cpp",
-    "ollama": "ollama",
-    "vllm": "vllm",
-    "mlx": "mlx",
-    "exllamav2": "exllamav2",
-    "tensorrt-llm": "tensorrt-llm",
-    "sglang": "sglang",
-    "transformers": "transformers",
+Estimator = Callable[[Ask], SpeedEstimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One measurement, the rate that was predicted for it, and the interval around it."""
+
+    ask: Ask
+    predicted: float
+    low: float
+    high: float
+    support: str
+
+    @property
+    def configuration(self) -> str:
+        """Phase, source, device, count, model, format, runtime: one vote each."""
+        ask = self.ask
+        device = ask.device or dict(ask.host).get("cpu", "cpu")
+        runtime = dict(ask.runtime)
+        return "|".join(
+            str(part)
+            for part in (
+                ask.phase, ask.source, device, ask.count, ask.model, ask.quant, runtime["name"], runtime.get("backend"),
+            )
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _blank() -> Catalog:
+    """The catalog without measurements: they are drawn from the same studies, and no row may predict itself."""
+    return without_measurements(load_catalog())
+
+
+def ask_library(ask: Ask) -> SpeedEstimate:
+    """The library's answer, without leaning on catalogued measurements."""
+    return estimate_speed(
+        model_of(ask.model),
+        machine_of(ask.device, ask.count, ask.host),
+        Workload(**dict(ask.workload)),
+        quantization=ask.quantization,
+        runtime=Runtime(**dict(ask.runtime)),
+        placement=Placement(**dict(ask.placement)),
+        catalog=_blank(),
+    )
+
+
+def read_rate(ask: Ask, speed: SpeedEstimate) -> tuple[float, float, float] | None:
+    """Low, best and high of the rate that the ask measured; None where the library gives none."""
+    batch = int(dict(ask.workload).get("concurrency", 1))
+    output = int(dict(ask.workload).get("output_tokens", 1))
+    decode, prefill = speed.decode_tokens_per_s, speed.prefill_tokens_per_s
+    if ask.phase.endswith("decode"):
+        return None if decode is None else (decode.low * batch, decode.best * batch, decode.high * batch)
+    if ask.phase.endswith("prefill"):
+        return None if prefill is None else (prefill.low, prefill.best, prefill.high)
+    if ask.phase == "static":
+        if decode is None or prefill is None:
+            return None
+        prompt = int(dict(ask.workload)["prompt_tokens"])
+
+        def batches(tokens: float, prompts: float) -> float:
+            return 1.0 / (batch * prompt / prompts + output / tokens)
+
+        best = batches(decode.best, prefill.best)
+        # End to end is mostly decoding: its interval is that of decoding.
+        return best * decode.low / decode.best, best, best * decode.high / decode.best
+    found = speed.time_per_output_token_s if ask.phase == "tpot" else speed.time_to_first_token_s
+    return None if found is None else (1.0 / found.high, 1.0 / found.best, 1.0 / found.low)
+
+
+def score_asks(asks: Iterable[Ask], estimator: Estimator = ask_library) -> tuple[list[Scored], Counter[str]]:
+    """Predictions for asks (the questions of one figure averaged), and how many rows got none, by reason."""
+    lost: Counter[str] = Counter()
+    parts: dict[tuple[str, str], list[tuple[Ask, tuple[float, float, float], str]]] = {}
+    failed: set[tuple[str, str]] = set()
+    for ask in asks:
+        key = (ask.identifier, ask.phase)
+        if key in failed:
+            continue
+        try:
+            speed = estimator(ask)
+        except WillItRunError as error:
+            failed.add(key)
+            lost[f"{type(error).__name__}: {str(error)[:80]}"] += 1
+            continue
+        rate = read_rate(ask, speed)
+        if rate is None:
+            failed.add(key)
+            lost["no figure: " + (speed.notes[0].code if speed.notes else "")] += 1
+            continue
+        parts.setdefault(key, []).append((ask, rate, speed.support or ""))
+    found = []
+    for key, members in parts.items():
+        if key in failed:
+            continue
+        low, best, high = np.mean([rate for _, rate, _ in members], axis=0)
+        found.append(Scored(members[0][0], float(best), float(low), float(high), members[0][2]))
+    return found, lost
+
+
+TASKS: dict[str, Callable[[Scored], bool]] = {
+    "decode, one stream": lambda s: s.ask.phase == "decode" and s.ask.single_stream and bool(s.ask.device),
+    "decode, batches or several devices": lambda s: (
+        s.ask.phase == "decode" and not s.ask.single_stream and bool(s.ask.device)
+    ),
+    "decode on processors": lambda s: s.ask.phase == "decode" and not s.ask.device,
+    "prefill, one stream": lambda s: s.ask.phase == "prefill" and s.ask.single_stream and bool(s.ask.device),
+    "prefill, several devices": lambda s: (
+        s.ask.phase == "prefill" and not s.ask.single_stream and bool(s.ask.device)
+    ),
+    "prefill on processors": lambda s: s.ask.phase == "prefill" and not s.ask.device,
+    "offload, decode": lambda s: s.ask.phase == "offload-decode",
+    "offload, prefill": lambda s: s.ask.phase == "offload-prefill",
+    "static batches": lambda s: s.ask.phase == "static",
+    "TPOT": lambda s: s.ask.phase == "tpot",
+    "TTFT, loaded": lambda s: s.ask.phase == "ttft",
+}
+
+AXES: dict[str, Callable[[Scored], str]] = {
+    "support": lambda s: s.support,
+    "source": lambda s: s.ask.source,
+    "device": lambda s: s.ask.device or "processor",
+    "model": lambda s: s.ask.model,
+    "runtime": lambda s: str(dict(s.ask.runtime)["name"]),
+    "back end": lambda s: str(dict(s.ask.runtime).get("backend", "")),
+    "format": lambda s: s.ask.quantization,
+    "context": lambda s: _band(int(dict(s.ask.workload).get("cached_tokens", 0)), (1024, 8192, 32768)),
+    "batch": lambda s: _band(int(dict(s.ask.workload).get("concurrency", 1)), (1, 8, 64)),
 }
 
 
-def score(data: Path, *, limit: int | None = None) -> pd.DataFrame:
-    """Predicted and measured rate of every row that can be asked; the rest is counted by reason."""
-    table = pd.read_csv(data / "llm_speed.csv", low_memory=False)
-    table = table[
-        (table["core_subset"] == 1) & table["qc_flag"].isna() & table["phase"].isin(["decode", "prefill"])
+def _band(value: int, edges: tuple[int, ...]) -> str:
+    for edge in edges:
+        if value <= edge:
+            return f"to {edge:,}"
+    return f"above {edges[-1]:,}"
+
+
+HEADER = (
+    "rows",
+    "configurations",
+    "median APE %",
+    "mean %",
+    "p90 %",
+    "within 20 %",
+    "bias %",
+    "inside 90 %",
+    "half width",
+)
+
+
+def summarise(members: list[Scored]) -> list[str]:
+    """Cells of `HEADER`; every configuration weighs the same."""
+    ratio = np.array([np.log(s.ask.actual / s.predicted) for s in members])
+    names = np.array([s.configuration for s in members])
+    score = score_ratios(ratio, names)
+    _, index, per = np.unique(names, return_inverse=True, return_counts=True)
+    weight = 1.0 / per[index]
+    inside = np.array([s.low <= s.ask.actual <= s.high for s in members])
+    width = np.array([np.sqrt(s.high / s.low) if s.low > 0 else np.inf for s in members])
+    return [
+        str(score.rows),
+        str(score.configurations),
+        *(f"{100 * value:.1f}" for value in (score.median, score.mean, score.p90)),
+        f"{100 * score.within_20:.0f}",
+        f"{100 * score.bias:+.1f}",
+        f"{100 * float(np.sum(weight * inside) / np.sum(weight)):.0f}",
+        f"x{float(np.median(width)):.2f}",
     ]
-    table = table[table["model_norm"].notna() & table["hardware_id"].notna()]
-    lost: Counter[str] = Counter()
+
+
+def report_scores(found: list[Scored], lost: Counter[str], axes: Iterable[str] = ()) -> str:
+    """The tables as markdown."""
     rows = []
-    # The catalogued measurements are drawn from the same studies: they stay hidden, or rows would predict themselves.
-    catalog = without_measurements(load_catalog())
-    for record in table.itertuples():
-        quantization = quantization_of(str(record.quant))
-        runtime = RUNTIMES.get(str(record.runtime).lower())
-        if quantization is None or runtime is None:
-            lost["format" if quantization is None else "runtime"] += 1
-            continue
-        depth = 0 if pd.isna(record.context_depth) else int(record.context_depth)
-        prompt = 512 if pd.isna(record.prompt_tokens) else max(int(record.prompt_tokens), 1)
-        output = 128 if pd.isna(record.gen_tokens) or record.gen_tokens < 1 else int(record.gen_tokens)
-        if record.phase == "decode":
-            load = Workload(cached_tokens=depth, prompt_tokens=1, output_tokens=output)
-        else:
-            load = Workload(cached_tokens=depth, prompt_tokens=prompt, output_tokens=1)
-        backend = str(record.backend).lower() if isinstance(record.backend, str) else None
-        try:
-            speed = estimate_speed(
-                record.model_norm,
-                record.hardware_id,
-                load,
-                quantization=quantization,
-                runtime=Runtime(name=runtime, backend=backend if backend in ("cuda", "rocm", "vulkan", "metal", "sycl", "cpu") else None),
-                placement="single",
-                catalog=catalog,
-            )  # fmt: skip
-        except WillItRunError as error:
-            lost[type(error).__name__ + ": " + str(error)[:70]] += 1
-            continue
-        found = speed.decode_tokens_per_s if record.phase == "decode" else speed.prefill_tokens_per_s
-        if found is None:
-            lost["no speed: " + (speed.notes[0].code if speed.notes else "")] += 1
-            continue
-        rows.append(
-            {
-                "phase": record.phase,
-                "device": record.hardware_id,
-                "model": record.model_norm,
-                "quantization": quantization,
-                "measured": record.value_tok_s,
-                "predicted": found.best,
-                "inside": found.low <= record.value_tok_s <= found.high,
-                "support": speed.support,
-            }
-        )
-        if limit is not None and len(rows) >= limit:
-            break
-    for reason, count in lost.most_common(40):
-        print(f"{count:6} not asked: {reason}")
-    return pd.DataFrame(rows)
+    for task, belongs in TASKS.items():
+        members = [s for s in found if belongs(s)]
+        if members:
+            rows.append([task, *summarise(members)])
+    parts = [format_table(("task", *HEADER), rows)]
+    for axis in axes:
+        rows = []
+        for task, belongs in TASKS.items():
+            groups: dict[str, list[Scored]] = {}
+            for s in found:
+                if belongs(s):
+                    groups.setdefault(AXES[axis](s), []).append(s)
+            rows += [
+                [task, name, *summarise(groups[name])] for name in sorted(groups) if len(groups[name]) >= 3
+            ]
+        parts += ["", f"### By {axis}", "", format_table(("task", axis, *HEADER), rows)]
+    parts += ["", "### Not answered", ""]
+    parts += [
+        format_table(("reason", "rows"), ([reason, str(count)] for reason, count in lost.most_common(40)))
+    ]
+    return "\n".join(parts)
 
 
 def main() -> None:
-    """Print medians by phase, and by device."""
+    """Ask, score, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    options = parser.parse_args()
-    found = score(options.data)
-    found["error"] = (found["predicted"] / found["measured"] - 1).abs()
-    found["log"] = np.log(found["predicted"] / found["measured"])
-    for phase, part in found.groupby("phase"):
-        # One vote per configuration: repeated rows of one box are not evidence.
-        cells = part.groupby(["device", "model", "quantization"]).agg(
-            error=("error", "median"), log=("log", "median"), inside=("inside", "mean")
-        )
-        print(
-            f"{phase}: {len(part)} rows, {len(cells)} configurations, median {cells['error'].median():.1%}, "
-            f"mean {cells['error'].mean():.1%}, within 20 % {(cells['error'] < 0.2).mean():.0%}, "
-            f"bias {np.exp(cells['log'].median()) - 1:+.1%}, inside the interval {cells['inside'].mean():.0%}"
-        )
-        by_device = cells.groupby("device")["log"].agg(["median", "size"])
-        worst = by_device[by_device["size"] >= 3].sort_values("median")
-        for name, row in pd.concat([worst.head(6), worst.tail(6)]).iterrows():
-            print(f"    {name:44} {np.exp(row['median']) - 1:+7.0%}  n={row['size']:.0f}")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("../shared/data"),
+        help="folder with llm_speed.csv, serving_speed.csv",
+    )
+    parser.add_argument("--every", type=int, default=1, help="ask only every n-th row")
+    parser.add_argument("--axis", action="append", default=[], choices=sorted(AXES))
+    options: Any = parser.parse_args()
+    asks, skipped = read_asks(options.data)
+    if options.every > 1:
+        kept = set(sorted({ask.identifier for ask in asks})[:: options.every])
+        asks = [ask for ask in asks if ask.identifier in kept]
+    found, lost = score_asks(asks)
+    print(report_scores(found, lost + skipped, ["support", *options.axis]))
 
 
 if __name__ == "__main__":

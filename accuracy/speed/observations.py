@@ -1,30 +1,43 @@
-"""Measurements as columns: work, rates, load, level codes and what was measured, one block for kernel and fit.
+"""Measurements as columns, lowered by the library itself: work, rates, load and level codes of `estimate_speed`.
 
-A row that cannot be described (unknown model, device or format, a flag, speculative decoding) is skipped and
-counted by reason, never guessed.
+Every row becomes a `Request` as the public door makes it and runs through the same block, so that work, rates, load,
+placement and level codes are those that a caller gets; what cannot be asked is skipped and counted by reason.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import math
 from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from accuracy.speed.architectures import load_models
-from accuracy.speed.devices import DEFAULT_HOST_BYTES_PER_S, load_devices
-from accuracy.speed.rows import RowSkipped, describe_serving, describe_single
-from willitrun.kernels.llm_inputs import LlmLoad, LlmRates, LlmWork
-from willitrun.kernels.llm_levels import AXES, level_code
-from willitrun.kernels.llm_peaks import select_compute_peak
+from accuracy.speed.asks import Ask, RowSkipped, ask_serving, ask_single
+from willitrun import (
+    Placement,
+    Runtime,
+    WillItRunError,
+    Workload,
+    describe_machine,
+    describe_model,
+    load_catalog,
+)
+from willitrun.estimators.llm_evaluation import Prepared, prepare, run_block
+from willitrun.estimators.requests import complete_request
+from willitrun.estimators.support import device_classes, model_family
+from willitrun.kernels.llm_block import LlmBlock
+from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
+from willitrun.kernels.llm_levels import AXES, UNKNOWN, LevelTables
 
-DATA_FILES = ("llm_speed.csv", "serving_speed.csv", "hardware.csv", "models.jsonl")
+DATA_FILES = ("llm_speed.csv", "serving_speed.csv")
 PHASES = ("decode", "prefill", "offload-decode", "offload-prefill", "static", "tpot", "ttft")
+
+Columns = TypeVar("Columns", LlmWork, LlmRates, LlmLoad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,8 @@ class Observations:
     single_stream: np.ndarray
     crowd: np.ndarray
     identifier: np.ndarray
+    stands_for: np.ndarray
+    """Measured rows that a row stands for: long series of one configuration are thinned."""
     skipped: dict[str, int]
 
     def __len__(self) -> int:
@@ -62,100 +77,206 @@ def digest_data(folder: Path) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def load_observations(folder: Path) -> Observations:
-    """Read the calibration data of ``folder`` into columns."""
-    devices = load_devices(folder / "hardware.csv")
-    models = load_models(folder / "models.jsonl")
+def read_asks(folder: Path) -> tuple[list[Ask], Counter[str]]:
+    """The questions of the measurement files of a folder, and how many rows ask nothing, by reason."""
     skipped: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
-    for name, describe in (("llm_speed.csv", describe_single), ("serving_speed.csv", describe_serving)):
-        with (folder / name).open(encoding="utf-8", newline="") as stream:
+    asks: list[Ask] = []
+    for name, ask in (("llm_speed.csv", ask_single), ("serving_speed.csv", ask_serving)):
+        path = folder / name
+        if not path.exists():
+            continue
+        with path.open(encoding="utf-8", newline="") as stream:
             for record in csv.DictReader(stream):
                 try:
-                    rows.extend(describe(record, devices, models))
+                    asks.extend(ask(record))
                 except RowSkipped as reason:
                     skipped[f"{name}: {reason}"] += 1
-    return pack_rows(rows, dict(skipped))
+    return asks, skipped
 
 
-def pack_rows(rows: list[dict[str, Any]], skipped: dict[str, int]) -> Observations:
+@lru_cache(maxsize=4096)
+def model_of(name: str) -> Any:
+    """The model, described once."""
+    return describe_model(name)
+
+
+@lru_cache(maxsize=4096)
+def machine_of(device: str, count: int, host: tuple[tuple[str, str], ...]) -> Any:
+    """The machine, described once."""
+    accelerators = [device] * count if device else []
+    return describe_machine({"accelerators": accelerators, "host": dict(host)} if host else accelerators)
+
+
+@lru_cache(maxsize=65536)
+def _prepared(ask: tuple[Any, ...]) -> Prepared:
+    model, device, count, host, workload, quantization, runtime, placement = ask
+    request = complete_request(
+        model_of(model),
+        machine_of(device, count, host),
+        Workload(**dict(workload)),
+        quantization=quantization,
+        runtime=Runtime(**dict(runtime)),
+        placement=Placement(**dict(placement)),
+        catalog=load_catalog(),
+    )
+    return prepare(request)
+
+
+def prepare_ask(ask: Ask) -> Prepared:
+    """The ask as rows of the estimators.
+
+    Raises
+    ------
+    WillItRunError
+        The library does not know a name, or cannot compute the combination.
+    """
+    return _prepared(
+        (
+            ask.model,
+            ask.device,
+            ask.count,
+            ask.host,
+            ask.workload,
+            ask.quantization,
+            ask.runtime,
+            ask.placement,
+        )
+    )
+
+
+def load_observations(folder: Path) -> Observations:
+    """Read the calibration data of ``folder`` into columns."""
+    asks, skipped = read_asks(folder)
+    kept: list[tuple[Ask, Prepared]] = []
+    refused: set[str] = set()
+    for ask in asks:
+        if ask.identifier in refused:
+            continue
+        try:
+            kept.append((ask, prepare_ask(ask)))
+        except WillItRunError as error:
+            refused.add(ask.identifier)
+            skipped[f"{type(error).__name__}: {str(error)[:80]}"] += 1
+    return pack_asks(kept, dict(skipped))
+
+
+def pack_asks(kept: list[tuple[Ask, Prepared]], skipped: dict[str, int]) -> Observations:
     """Return rows as columns; consecutive rows of one identifier and phase are parts of one observation."""
-    keys = [(row["id"], row["phase"]) for row in rows]
+    groups: dict[Any, list[int]] = {}
+    for number, (_, prepared) in enumerate(kept):
+        groups.setdefault(prepared.lowered.key, []).append(number)
+    order = np.array([number for members in groups.values() for number in members])
+    # Work, rates and load do not depend on the calibration: any numbers do, the shipped ones may lack a new term.
+    any_numbers = LevelTables({item.name: 1.0 for item in fields(LlmCoefficients)}, ())
+    blocks = [(run_block([kept[i][1] for i in members], any_numbers), members) for members in groups.values()]
+    back = np.argsort(order)
+    work = _stack(LlmWork, [(block.ground.work, len(members)) for block, members in blocks], back)
+    rates = _stack(LlmRates, [(block.ground.rates, len(members)) for block, members in blocks], back)
+    load = _stack(LlmLoad, [(block.load, len(members)) for block, members in blocks], back)
+    codes = _codes(kept, blocks, back)
+    # What the kernel can be told and the public door cannot: prompts that are prefilled together.
+    static = np.array([ask.static_batch for ask, _ in kept])
+    load.prefill_sequences[static > 0] = static[static > 0]
+    load.interference[static > 0] = 0.0
+
+    keys = [(ask.identifier, ask.phase) for ask, _ in kept]
     first = [i for i, key in enumerate(keys) if i == 0 or keys[i - 1] != key]
-    owner = np.zeros(len(rows), dtype=np.int64)
+    owner = np.zeros(len(kept), dtype=np.int64)
     owner[first[1:]] = 1
-    owner = np.cumsum(owner)
-    heads = [rows[i] for i in first]
-
-    def column(values: Any) -> np.ndarray:
-        return np.array(list(values), dtype=np.float64)
-
-    codes = {
-        "vendor": [level_code("vendor", r["device"]["vendor"]) for r in rows],
-        "memory_class": [level_code("memory_class", r["device"]["memory_class"]) for r in rows],
-        "generation": [level_code("generation", r["device"]["generation"]) for r in rows],
-        "kind": [level_code("kind", "moe" if r["work"]["n_experts"] > 1 else "dense") for r in rows],
-        **{
-            axis: [level_code(axis, r[axis]) for r in rows]
-            for axis in ("runtime", "backend", "era", "format", "attention")
-        },
-    }
-    packed = {axis: np.array(codes[axis], dtype=np.int64) for axis in AXES}
-
-    def peak(name: str) -> np.ndarray:
-        return column(r["device"][name] for r in rows)
-
-    compute = select_compute_peak(
-        int8_ops_per_s=peak("int8"),
-        fp8_flop_per_s=peak("fp8"),
-        fp4_flop_per_s=peak("fp4"),
-        fp16_flop_per_s=peak("fp16"),
-        fp16_accumulate_fp16_flop_per_s=peak("fast_half"),
-        fp32_flop_per_s=peak("fp32"),
-        runtime=packed["runtime"],
-        backend=packed["backend"],
-        format=packed["format"],
-    )
-    half = np.where(np.isnan(peak("fp16")), peak("fp32"), peak("fp16"))
-    rates = LlmRates(
-        memory_bytes_per_s=peak("memory_bytes_per_s"),
-        compute_flop_per_s=compute,
-        attention_flop_per_s=half,
-        issue_per_s=peak("issue"),
-        link_bytes_per_s=peak("link"),
-        link_latency_s=peak("hop"),
-        host_bytes_per_s=np.array([DEFAULT_HOST_BYTES_PER_S]),
-        host_flop_per_s=np.array([math.inf]),
-        pcie_bytes_per_s=peak("pcie"),
-    )
+    heads = [kept[i][0] for i in first]
+    requests = [kept[i][1].request for i in first]
+    classes = [
+        (device_classes(request, kept[i][1].machine.device_ids) or ("",))[0]
+        for i, request in zip(first, requests, strict=True)
+    ]
     text = {
-        "device": [h["device_id"] for h in heads],
-        "model": [h["model"] for h in heads],
-        "family": [h["family"] for h in heads],
-        "source": [h["source"] for h in heads],
-        "vendor_class": [f"{h['device']['vendor']}/{h['device']['memory_class']}" for h in heads],
+        "device": [head.device or dict(head.host).get("cpu", "cpu") for head in heads],
+        "model": [head.model for head in heads],
+        "family": [model_family(request) for request in requests],
+        "source": [head.source for head in heads],
+        "vendor_class": classes,
         "configuration": [
             "|".join(
                 str(part)
                 for part in (
-                    h["phase"], h["source"], h["device_id"], h["count"], h["model"], h["quant"], h["runtime"],
-                    h["backend"],
+                    head.phase, head.source, head.device or dict(head.host).get("cpu", "cpu"), head.count, head.model,
+                    head.quant, request.runtime.name, request.runtime.backend,
                 )
             )
-            for h in heads
+            for head, request in zip(heads, requests, strict=True)
         ],
-        "identifier": [h["id"] for h in heads],
-        "phase": [h["phase"] for h in heads],
+        "identifier": [head.identifier for head in heads],
+        "phase": [head.phase for head in heads],
     }  # fmt: skip
-    return Observations(
-        work=LlmWork(**{f.name: column(r["work"][f.name] for r in rows) for f in fields(LlmWork)}),
+    found = Observations(
+        work=work,
         rates=rates,
-        load=LlmLoad(**{f.name: column(r["load"][f.name] for r in rows) for f in fields(LlmLoad)}),
-        codes=packed,
-        row=owner,
-        actual=column(h["actual"] for h in heads),
-        single_stream=np.array([h["single_stream"] for h in heads]),
-        crowd=np.array([h["crowd"] for h in heads]),
+        load=load,
+        codes=codes,
+        row=np.cumsum(owner),
+        actual=np.array([head.actual for head in heads], dtype=np.float64),
+        single_stream=np.array([head.single_stream for head in heads]),
+        crowd=np.array([head.crowd for head in heads]),
+        stands_for=np.ones(len(heads)),
         skipped=skipped,
         **{name: np.array(values) for name, values in text.items()},
     )
+    return _without_saturated(found)
+
+
+def thin_rows(found: Observations, most: int) -> Observations:
+    """At most ``most`` rows per configuration, evenly spaced: each stands for its share of the series."""
+    from accuracy.speed.prediction import select_rows
+
+    keep = np.zeros(len(found), dtype=bool)
+    stands_for = found.stands_for.copy()
+    _, member = np.unique(found.configuration, return_inverse=True)
+    order = np.argsort(member, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(member[order])) + 1):
+        chosen = rows
+        if len(rows) > most:
+            chosen = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+        keep[chosen] = True
+        stands_for[chosen] = len(rows) / len(chosen)
+    return select_rows(replace(found, stands_for=stands_for), keep)
+
+
+def _stack(kind: type[Columns], parts: Iterable[tuple[Any, int]], back: np.ndarray) -> Columns:
+    parts = list(parts)
+    values = {
+        field.name: np.concatenate(
+            [np.broadcast_to(getattr(part, field.name), (count,)) for part, count in parts]
+        )[back].astype(np.float64)
+        for field in fields(kind)
+    }
+    return kind(**values)
+
+
+def _codes(
+    kept: list[tuple[Ask, Prepared]], blocks: list[tuple[LlmBlock, list[int]]], back: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Level codes as the block used them."""
+    result = {}
+    for axis in AXES:
+        parts = [
+            np.broadcast_to(block.ground.codes.get(axis, np.array([UNKNOWN])), (len(members),))
+            for block, members in blocks
+        ]
+        result[axis] = np.concatenate(parts)[back].astype(np.int64)
+    return result
+
+
+def _without_saturated(found: Observations) -> Observations:
+    """Without first tokens of servers whose cache is full: requests queue, there is no steady time."""
+    from accuracy.speed.prediction import select_rows
+
+    load, work = found.load, found.work
+    depth = load.cached_tokens + load.prompt_tokens + load.output_tokens
+    held = depth * work.kv_bytes_per_token + work.state_bytes
+    full = np.zeros(len(found), dtype=bool)
+    full[found.row] = load.concurrency * np.maximum(held, 1.0) > load.kv_pool_bytes
+    keep = ~((found.phase == "ttft") & full)
+    if keep.all():
+        return found
+    found.skipped["cache full, time to first token not steady"] = int((~keep).sum())
+    return select_rows(found, keep)

@@ -32,8 +32,8 @@ def select_rows(observations: Observations, keep: np.ndarray) -> Observations:
     own = {
         name: getattr(observations, name)[keep]
         for name in (
-            "phase", "actual", "device", "model", "source", "vendor_class", "configuration", "single_stream", "crowd",
-            "identifier",
+            "phase", "actual", "device", "model", "family", "source", "vendor_class", "configuration", "single_stream",
+            "crowd", "identifier", "stands_for",
         )
     }  # fmt: skip
     return replace(

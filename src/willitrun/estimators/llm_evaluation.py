@@ -85,8 +85,8 @@ class Prepared:
         return self.lowered.parallelism
 
 
-BlockKey = tuple[Runtime, str, str | None, bool, bool]
-"""What all rows of one block share: the runtime, its profile, the system, whether the host computes, encoders."""
+BlockKey = tuple[Runtime, str, str | None, bool, bool, int]
+"""What all rows of one block share: runtime, profile, system, whether the host computes, encoders, the program's level."""
 
 
 def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
@@ -115,8 +115,9 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
         imatrix=request.runtime.imatrix,
     )
     view = view or machine_row(request)
+    policy = runtime_policy(request)
     return Lowered(
-        runtime_policy(request),
+        policy,
         model,
         view,
         parallel(request, len(view.available)),
@@ -126,6 +127,7 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
             request.machine.host.system,
             view.row.on_host,
             model.encoder_only,
+            int(policy.codes["runtime"][0]),
         ),
     )
 
@@ -147,7 +149,7 @@ class Stage:
     overhead: MemoryRange
 
 
-def _set_stage(rows: Sequence[Prepared]) -> Stage:
+def _set_stage(rows: Sequence[Prepared], tables: LevelTables) -> Stage:
     first = rows[0]
     width = max(len(row.machine.available) for row in rows)
     available = np.zeros((len(rows), width), dtype=np.int64)
@@ -156,7 +158,7 @@ def _set_stage(rows: Sequence[Prepared]) -> Stage:
     parallelism = parallelism_of(rows)
     models = columns_of([row.model for row in rows])
     machines = columns_of([row.machine.row for row in rows])
-    ground = lay_ground(first.policy, models, machines, speed_tables(first.request.catalog))
+    ground = lay_ground(first.policy, models, machines, tables)
     return Stage(ground, available, parallelism, device_overhead(ground, parallelism, first.request))
 
 
@@ -178,12 +180,15 @@ def parallelism_of(rows: Sequence[Prepared]) -> Parallelism:
     )
 
 
-def run_block(rows: Sequence[Prepared]) -> LlmBlock:
-    """One array call for rows that share a policy."""
+def run_block(rows: Sequence[Prepared], tables: LevelTables | None = None) -> LlmBlock:
+    """One array call for rows that share a policy; without ``tables``, with the catalog's calibration."""
     request = rows[0].request
-    stage = request.catalog.memo("stages", most=256).get(
-        tuple(row.lowered for row in rows), None, lambda: _set_stage(rows)
-    )
+    if tables is not None:
+        stage = _set_stage(rows, tables)
+    else:
+        stage = request.catalog.memo("stages", most=256).get(
+            tuple(row.lowered for row in rows), None, lambda: _set_stage(rows, speed_tables(request.catalog))
+        )
     ground, parallelism, available = stage.ground, stage.parallelism, stage.available
     loads = columns_of([row.load for row in rows])
     cache = cache_bytes(ground, loads)
@@ -259,7 +264,7 @@ class EvaluatedLlm:
         if strategy is None:
             strategy = "cpu" if on_host else "tensor" if tensor > 1 else "layer" if pipeline > 1 else "single"
         cells = self.prepared.policy.cache == "cells"
-        return Placement.model_construct(
+        return Placement(
             strategy=strategy,
             gpu_layers=self._gpu_layers(row.n_layers, layers_on_host, on_host) if cells else given.gpu_layers,
             cpu_moe_layers=int(layout.host_moe_layers[place]) or None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
+from willitrun.hardware.platforms import has_avx512_bf16
 from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
 from willitrun.kernels.llm_block import RuntimePolicy
 from willitrun.kernels.llm_levels import classify_era, level_code
@@ -20,6 +21,7 @@ ENGINES = {
     "lm-studio": "llama.cpp",
     "exllamav2": "exllama",
     "exllamav3": "exllama",
+    "mlc-llm": "mlc",
     "transformers": "transformers",
     "pytorch": "pytorch",
     "faster-whisper": "pytorch",
@@ -60,6 +62,8 @@ def runtime_policy(request: Request) -> RuntimePolicy:
     """
     runtime, profile = request.runtime, request.profile
     engine = ENGINES.get(profile.id, profile.id)
+    if engine == "llamafile" and runtime.backend != "cpu" and _knows_bf16(request):
+        engine = "llamafile-avx512-bf16"
     kind_k, kind_v = runtime.kv_dtype_k or "f16", runtime.kv_dtype_v or "f16"
     for kind in (kind_k, kind_v):
         if kind not in KV_FORMATS or kind not in (*profile.kv_formats, "f16", "bf16"):
@@ -94,11 +98,19 @@ def runtime_policy(request: Request) -> RuntimePolicy:
             for axis, name in (
                 ("runtime", engine),
                 ("backend", runtime.backend),
+                ("engine", f"{engine}:{runtime.backend}"),
+                ("system", request.machine.host.system if request.machine is not None else None),
                 ("era", _era(runtime.version)),
                 ("attention", None if flash is None else "flash" if flash else "plain"),
             )
         },
     )
+
+
+def _knows_bf16(request: Request) -> bool:
+    """Whether the host's processor is known to have AVX512-BF16."""
+    host = request.machine.host if request.machine is not None else None
+    return host is not None and has_avx512_bf16(host.cpu, host.instruction_sets)
 
 
 def _era(version: str | None) -> str | None:

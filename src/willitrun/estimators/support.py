@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +16,22 @@ from willitrun.estimators.evidence import Nearest, nearest_measurement
 from willitrun.estimators.requests import Request
 from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.intervals import Interval
+from willitrun.kernels.llm_levels import AXES
 from willitrun.records.knowledge import Calibration
 from willitrun.records.results import Evidence, Reason
 
-__all__ = ["LEVELS", "Support", "interval_factors", "interval_of", "support_of"]
+__all__ = [
+    "LEVELS",
+    "Support",
+    "classed_factors",
+    "interval_factors",
+    "interval_of",
+    "interval_task",
+    "support_of",
+]
+
+WIDEST = "wide"
+"""Class of spread of a program that the calibration has not seen."""
 
 LEVELS = ("near", "unseen-model", "unseen-device", "unseen-class")
 
@@ -58,21 +71,7 @@ def support_level(
 
 
 def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:
-    """Support of a request on the devices that it uses: looked up once for all lengths of its texts."""
-    load = request.workload
-    fields = tuple(getattr(load, name) for name in _DECISIVE)
-    return request.catalog.memo("support").get(
-        (request.model, request.machine, request.quantization, request.runtime, request.profile),
-        (device_ids, calibration, fields),
-        lambda: _support_of(request, device_ids, calibration),
-    )
-
-
-#: Fields of a workload that decide which measurements are near it.
-_DECISIVE = ("concurrency", "batch_size", "image_size", "precision", "execution", "layout", "mode")
-
-
-def _support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:
+    """Support of a request on the devices that it uses."""
     machine = request.machine
     assert machine is not None
     catalog: Catalog = request.catalog
@@ -167,16 +166,32 @@ def _nearest(request: Request, device_ids: tuple[str, ...], anchors: DeviceAncho
     )
 
 
-#: Levels whose factors stand in for those of a level: its own, the wider ones, then the narrower ones.
-_WIDENING = tuple(
-    ("own-device", *LEVELS) if level == 0 else (*LEVELS[level:], *reversed(LEVELS[:level]), "own-device")
-    for level in range(len(LEVELS))
-)
+def interval_task(
+    calibration: Calibration, task: str, codes: Mapping[str, NDArray[np.int64]], *, moe: bool
+) -> str:
+    """The task with its class of spread: programs differ in how closely their speed can be foretold.
+
+    ``codes`` are the level codes of runtime and back end, shape (1,). A program that was not seen has the widest class.
+    """
+    classes = calibration.difficulty.get(task)
+    if classes is None:
+        return task
+    program = program_name(int(codes["runtime"][0]), int(codes["backend"][0]), moe=moe)
+    return f"{task}:{classes.get(program, WIDEST)}"
+
+
+def program_name(runtime: int, backend: int, *, moe: bool) -> str:
+    """``"<runtime>/<back end>/<dense or moe>"`` of level codes, as ``Calibration.difficulty`` lists them."""
+    names = (
+        AXES[axis][code] if code >= 0 else "?" for axis, code in (("runtime", runtime), ("backend", backend))
+    )
+    return "/".join((*names, "moe" if moe else "dense"))
 
 
 def _pair(calibration: Calibration, task: str, level: int) -> tuple[float, float]:
     """Factors of a level; without an entry those of the next wider one that has it, then the next narrower."""
-    for name in _WIDENING[level]:
+    wider = (*LEVELS[level:], *reversed(LEVELS[:level]))
+    for name in ("own-device", *wider) if level == 0 else (*wider, "own-device"):
         factors = calibration.intervals.get(f"{task}/{name}")
         if factors is not None:
             return min(factors["low"], 1.0), max(factors["high"], 1.0)
@@ -186,6 +201,22 @@ def _pair(calibration: Calibration, task: str, level: int) -> tuple[float, float
 def interval_factors(calibration: Calibration, task: str) -> NDArray[np.float64]:
     """Low and high factors of a task per support level, shape (levels, 2)."""
     return np.array([_pair(calibration, task, level) for level in range(len(LEVELS))])
+
+
+def classed_factors(
+    calibration: Calibration,
+    task: str,
+    codes: Mapping[str, NDArray[np.int64]],
+    moe: NDArray[np.bool_],
+    level: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Low and high factors of rows that share a program, by whether they route and by support level, shape (..., 2)."""
+    either = [
+        interval_factors(calibration, interval_task(calibration, task, codes, moe=routed))
+        for routed in (False, True)
+    ]
+    found: NDArray[np.float64] = np.stack(either)[moe.astype(np.int64), level]
+    return found
 
 
 def interval_of(

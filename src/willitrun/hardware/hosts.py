@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ _DEFAULT_RAM = 32 << 30
 _DEFAULT_CORES = 8
 _DEFAULT_PCIE = 4
 _LEAST_RAM = 64 << 20
+# Processors that carry their core count in their name, as AMD's do.
+_CORES = re.compile(r"\b(\d{1,3})-Cores?\b", re.IGNORECASE)
 
 
 def describe_host(
@@ -186,6 +189,9 @@ def _apply_defaults(
             fields["memory_type"] = platform.memory_type
             fields["memory_channels"] = platform.memory_channels
             assumed.append(f"{platform.name} ({format_rate(platform.memory_bandwidth or 0.0, 'B/s')})")
+    stated = _CORES.search(fields.get("cpu") or "")
+    if fields.get("cores") is None and stated:
+        fields["cores"] = int(stated.group(1))
     if fields.get("cores") is None:
         fields["cores"] = _DEFAULT_CORES
         assumed.append(f"{_DEFAULT_CORES} CPU cores")

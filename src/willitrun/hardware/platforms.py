@@ -7,6 +7,7 @@ the series the platform at its best; whoever uses it states the assumption.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 __all__ = ["DEFAULT_PLATFORM", "platform_of", "processor_name"]
 
@@ -69,3 +70,26 @@ def platform_of(cpu: str | None) -> str | None:
         if pattern.search(cpu or ""):
             return platform
     return None
+
+
+# Zen 4 and 5 and Sapphire Rapids on (`-march` lists of GCC, https://gcc.gnu.org/onlinedocs/gcc/x86-Options.html).
+_AVX512_BF16 = re.compile(
+    r"\((?:znver[45]|sapphirerapids|emeraldrapids|graniterapids|cooperlake)\)"
+    r"|\bEPYC (?:4|8|9)\d\d[45]\w*|\bThreadripper (?:PRO )?[79]9\d[05]W?X\b"
+    # Desktop 7000 and 9000; of the mobile and 8000 numbers the third digit tells the core.
+    r"|\bRyzen [3579] (?:PRO )?(?:7[5-9][05]0|9[6-9][05]0)(?:X|X3D|F)?(?= |$)"
+    r"|\bRyzen [3579] (?:PRO )?(?:[78]\d4\d(?:U|H|HS|HX)|8[3-7]00(?:G|GE|F))(?= |$)"
+    r"|\bXeon\S* (?:Platinum|Gold|Silver|Bronze|Max) [3-9][45]\d\d|\bXeon\S* 6[579]\d\dP",
+    re.IGNORECASE,
+)
+
+
+def has_avx512_bf16(cpu: str | None, instruction_sets: Collection[str] = ()) -> bool:
+    """Whether a processor multiplies BF16 in 512-bit vectors, by its flags or, without them, by its name.
+
+    >>> has_avx512_bf16("AMD EPYC 9354 32-Core Processor (znver4)"), has_avx512_bf16("AMD Ryzen 9 5950X 16-Core")
+    (True, False)
+    """
+    if instruction_sets:
+        return any(name.lower().replace("-", "_") == "avx512_bf16" for name in instruction_sets)
+    return bool(_AVX512_BF16.search(cpu or ""))

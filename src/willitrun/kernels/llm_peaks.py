@@ -16,7 +16,7 @@ from willitrun.kernels.llm_levels import AXES, level_code
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile")
+_GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile", "llamafile-avx512-bf16")
 _GGML_INTEGER_FORMATS = ("q8", "kquant", "legacy-quant", "low-bit", "mxfp4")
 
 

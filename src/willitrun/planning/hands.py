@@ -19,8 +19,8 @@ from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import (
     LEVELS,
+    classed_factors,
     device_classes,
-    interval_factors,
     support_level,
     support_of,
 )
@@ -215,10 +215,12 @@ def _hand(group: Group, rows: _Rows, places: NDArray[np.int64], machine: Machine
         if len(set(devices)) == 1 and device_anchors(catalog, devices[0], len(devices), images=False):
             evidence[number], shifts[number] = _near(request, machine, devices, catalog)
     crowded = np.array([request.workload.concurrency > 1 for request in requests]) & first.policy.interference
-    output = np.where(
-        crowded[:, None], interval_factors(record, "tpot")[level], interval_factors(record, "decode")[level]
-    )
-    input_ = interval_factors(record, "prefill")[level]
+    routed = np.array([row.model.experts > 0 for row in chosen])
+    spread = {
+        task: classed_factors(record, task, first.policy.codes, routed, level)
+        for task in ("decode", "tpot", "prefill")
+    }
+    output, input_ = np.where(crowded[:, None], spread["tpot"], spread["decode"]), spread["prefill"]
     refused = rows.tier[places] == WILL_NOT_RUN
     rates = {"prefill_tokens_per_s": _bounds(rows.prefill[places], shifts[:, 2:], input_, refused)}
     if encoder:

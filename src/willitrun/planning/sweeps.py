@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from willitrun.estimators.evaluation import evaluate
 from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
 from willitrun.estimators.overheads import block_buffers, device_overhead
-from willitrun.estimators.support import LEVELS, interval_factors
+from willitrun.estimators.support import LEVELS, classed_factors
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.kernels.placement import TIERS
@@ -115,11 +115,17 @@ def _fill(
     near = anchor_columns([(axes.units[pair.unit], pair.slot) for pair in pairs], rows)
     refused = sheet.store_fit(tile, block, room, _stops(axes, sheet, pairs, asked), near.evidence)
     level = np.array([LEVELS.index(pair.slot.level) for pair in pairs])[:, None]
-    factors = {task: interval_factors(calibration, task)[level] for task in ("decode", "prefill", "ttft")}
+    moe = np.array([pair.prepared.model.experts > 0 for pair in pairs])[:, None]
+    codes = first.policy.codes
+    factors = {
+        task: classed_factors(calibration, task, codes, moe, level) for task in ("decode", "prefill", "ttft")
+    }
     factors["output"] = factors["decode"]
     if first.policy.interference:
         several = (asked["concurrency"] > 1)[..., None]
-        factors["output"] = np.where(several, interval_factors(calibration, "tpot")[level], factors["decode"])
+        factors["output"] = np.where(
+            several, classed_factors(calibration, "tpot", codes, moe, level), factors["decode"]
+        )
     sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
 
 

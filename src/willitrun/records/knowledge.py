@@ -204,6 +204,8 @@ class Calibration(Record):
     coefficients: dict[str, float]
     levels: dict[str, dict[str, float]] = Field(default_factory=dict)
     intervals: dict[str, dict[str, float]] = Field(default_factory=dict)
+    difficulty: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Task -> ``"<runtime>/<back end>/<dense or moe>"`` -> class of spread; its intervals are ``"<task>:<class>/<tier>"``."""
     residuals: tuple[dict[str, Any], ...] = ()
     support: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """What the fit has seen: ``devices``, ``families``, ``classes`` (vendor/memory class)."""

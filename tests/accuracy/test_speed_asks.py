@@ -1,0 +1,158 @@
+"""Measured rows become what a caller would ask, and what is fitted is what a caller gets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from accuracy.measurements import without_measurements
+from accuracy.speed.asks import RowSkipped, ask_single
+from accuracy.speed.formats import quantization_of
+from accuracy.speed.landed import ask_library, read_rate
+from accuracy.speed.observations import pack_asks, prepare_ask, thin_rows
+from accuracy.speed.prediction import predict_rates
+
+from willitrun import load_catalog
+
+BLANK = dict.fromkeys(("row_id", "source_id", "date_or_version", "device", "hardware_id", "device_count", "cpu_offload_ngl", "model_norm", "quant", "runtime", "backend", "flash_attn", "kv_cache_type", "n_ubatch", "parallelism", "spec_decode", "phase", "metric_def", "prompt_tokens", "gen_tokens", "context_depth", "batch_size_concurrency", "value_tok_s", "qc_flag", "reliability", "notes"), "")  # fmt: skip
+DECODE = BLANK | {
+    "row_id": "r1",
+    "source_id": "here",
+    "device": "NVIDIA GeForce RTX 4090",
+    "hardware_id": "nvidia-geforce-rtx-4090",
+    "model_norm": "meta-llama/Llama-3.1-8B-Instruct",
+    "quant": "Q4_K_M",
+    "runtime": "llama.cpp",
+    "backend": "cuda",
+    "phase": "decode",
+    "metric_def": "llama-bench tg avg",
+    "gen_tokens": "128",
+    "value_tok_s": "140",
+    "reliability": "A",
+}
+PREFILL = DECODE | {
+    "row_id": "r2",
+    "phase": "prefill",
+    "metric_def": "llama-bench pp avg",
+    "prompt_tokens": "2048",
+}
+
+
+def one(record: dict[str, str]):  # type: ignore[no-untyped-def]
+    (ask,) = ask_single(record)
+    return ask
+
+
+def test_a_row_states_depth_options_and_placement() -> None:
+    ask = one(
+        DECODE | {"context_depth": "4096", "flash_attn": "1.0", "n_ubatch": "1024", "cpu_offload_ngl": "99"}
+    )
+    assert dict(ask.workload) == {
+        "cached_tokens": 4096,
+        "prompt_tokens": 1,
+        "output_tokens": 128,
+        "concurrency": 1,
+    }
+    assert dict(ask.runtime)["flash_attention"] is True
+    assert dict(ask.runtime)["n_ubatch"] == 1024
+    assert dict(ask.placement)["gpu_layers"] == 999
+
+
+def test_a_part_on_the_host_is_placed_there() -> None:
+    ask = one(DECODE | {"cpu_offload_ngl": "20"})
+    assert ask.phase == "offload-decode"
+    assert dict(ask.placement)["gpu_layers"] == 20
+
+
+def test_the_host_of_a_row_is_described() -> None:
+    notes = "accel_type=GPU; cpu=AMD EPYC 9354 32-Core Processor (znver4); ram=755.6GB; os=Windows"
+    host = dict(one(DECODE | {"notes": notes}).host)
+    assert host == {"cpu": "AMD EPYC 9354 32-Core Processor (znver4)", "os": "Windows", "ram": "755.6 GiB"}
+
+
+def test_llamafile_beside_avx512_bf16_is_a_program_of_its_own() -> None:
+    record = DECODE | {"runtime": "llamafile/localscore", "metric_def": "LocalScore avg over 9 tests"}
+    plain = prepare_ask(one(record | {"notes": "cpu=AMD EPYC 7352 24-Core Processor (znver2);"}))
+    slow = prepare_ask(one(record | {"notes": "cpu=AMD EPYC 9354 32-Core Processor (znver4);"}))
+    assert plain.policy.codes["runtime"].tolist() != slow.policy.codes["runtime"].tolist()
+    assert plain.lowered.key != slow.lowered.key
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"qc_flag": "exceeds-bw;"}, "quality flag"),
+        ({"spec_decode": "{'method': 'mtp'}"}, "speculative decoding"),
+        ({"runtime": "rkllm"}, "runtime without a record"),
+        ({"quant": "APEX-I-Balanced"}, "format without a rule"),
+        ({"quant": "int4"}, "format without a rule"),
+        ({"cpu_offload_ngl": "0"}, "holds no layer"),
+        ({"value_tok_s": "0"}, "no value"),
+        ({"metric_def": "end-to-end gen tok/s"}, "end-to-end"),
+        (
+            {"device": "Jetson Orin Nano Super", "hardware_id": "nvidia-jetson-orin-nano-8gb"},
+            "another variant",
+        ),
+    ],
+)
+def test_rows_are_left_out_by_what_they_say_of_themselves(change: dict[str, str], reason: str) -> None:
+    with pytest.raises(RowSkipped, match=reason):
+        list(ask_single(DECODE | change))
+
+
+def test_localscore_prefill_is_the_mean_of_nine_prompts() -> None:
+    asks = list(ask_single(PREFILL | {"metric_def": "LocalScore avg over 9 tests (pp16..4096/tg16..3072)"}))
+    assert [dict(ask.workload)["prompt_tokens"] for ask in asks] == [
+        1024,
+        4096,
+        2048,
+        2048,
+        1024,
+        1280,
+        384,
+        64,
+        16,
+    ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        DECODE,
+        PREFILL,
+        DECODE | {"context_depth": "16384", "flash_attn": "0.0", "kv_cache_type": "q8_0"},
+        DECODE | {"backend": "vulkan", "date_or_version": "2024-05"},
+        DECODE | {"device_count": "2", "parallelism": "layer-split"},
+        DECODE | {"runtime": "vLLM", "quant": "FP8", "batch_size_concurrency": "16"},
+        DECODE | {"model_norm": "Qwen/Qwen3-30B-A3B", "cpu_offload_ngl": "20"},
+        PREFILL | {"hardware_id": "apple-m3-max-40gpu", "device": "M3 Max", "backend": "metal"},
+        DECODE
+        | {"backend": "cpu", "device": "AMD Ryzen 9 5950X 16-Core Processor (znver3)", "hardware_id": ""},
+    ],
+)
+def test_what_is_fitted_is_what_a_caller_gets(record: dict[str, str]) -> None:
+    ask = one(record)
+    observations = pack_asks([(ask, prepare_ask(ask))], {})
+    calibration = load_catalog().calibrations["llm-speed"]
+    fitted = predict_rates(observations, calibration.coefficients, calibration.levels)
+    answered = read_rate(ask, ask_library(ask))
+    assert answered is not None
+    assert fitted[0] == pytest.approx(answered[1], rel=1e-9)
+    assert answered[0] < answered[1] < answered[2]
+
+
+def test_long_series_are_thinned_and_keep_their_weight() -> None:
+    asks = [one(DECODE | {"row_id": f"r{number}", "context_depth": str(64 * number)}) for number in range(40)]
+    observations = pack_asks([(ask, prepare_ask(ask)) for ask in asks], {})
+    thinned = thin_rows(observations, 6)
+    assert len(thinned) == 6
+    assert np.isclose(thinned.stands_for.sum(), 40)
+
+
+def test_formats_are_read_as_they_are_written() -> None:
+    assert quantization_of("GGUF UD-Q4_K_XL") in {"ud-q4_k_xl", "q4_k_m"}
+    assert quantization_of("MLX 4bit") == "mlx-4bit"
+    assert quantization_of("dflash-quant") is None
+
+
+def test_scores_do_not_lean_on_catalogued_measurements() -> None:
+    assert not without_measurements(load_catalog()).measurements

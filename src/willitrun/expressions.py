@@ -17,11 +17,12 @@ from willitrun.catalog import Catalog
 from willitrun.errors import CatalogError, MissingDataError
 from willitrun.intervals import Interval
 from willitrun.records.bases import Record
+from willitrun.records.knowledge import GlossaryEntry, TroubleshootingEntry
 from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.units import format_count
 
-__all__ = ["evaluate_expression", "render_text"]
+__all__ = ["evaluate_expression", "render_entry", "render_text"]
 
 LONGEST = 500
 """Characters of one expression: deeper trees than the interpreter walks need more."""
@@ -171,3 +172,41 @@ def render_text(text: str, catalog: Catalog) -> str:
         return format_field(_UNITS.get(field, field), value)
 
     return _EXPRESSION.sub(shown, text)
+
+
+def render_entry(ref: str, catalog: Catalog) -> str:
+    """The whole text behind a link of a verdict, as its page of the documentation has it.
+
+    Examples
+    --------
+    >>> from willitrun.catalog import load_catalog
+    >>> "What helps" in render_entry("troubleshooting:cuda-out-of-memory", load_catalog())
+    True
+    """
+    entry = catalog.entry(ref)
+    lines: list[str] = [entry.name, ""]
+    if isinstance(entry, GlossaryEntry):
+        lines += [entry.definition, "", entry.explanation]
+        for title, text in (("Example", entry.example), ("In a workflow", entry.workflow)):
+            lines += ["", title, text] if text else []
+        if entry.fields:
+            lines += ["", "Carried by: " + ", ".join(entry.fields)]
+    elif isinstance(entry, TroubleshootingEntry):
+        lines += [f"{entry.severity}. {entry.summary}", "", "Causes, likeliest first"]
+        for number, cause in enumerate(entry.causes, 1):
+            lines.append(f"{number}. {cause.cause}")
+            lines += [f"   check: {text}" for text in (cause.check, cause.command) if text]
+        lines += ["", "What helps"]
+        for fix in entry.fixes:
+            lines.append(f"- {fix.fix}" + (f" ({fix.versions})" if fix.versions else ""))
+            lines += [f"  $ {line}" for line in fix.command.splitlines()]
+            lines += [f"  effect: {fix.effect}"] if fix.effect else []
+        lines += ["", "What does not help", *(f"- {text}" for text in entry.dead_ends)]
+        lines += ["", f"Verified with: {entry.verified_with}"]
+    else:
+        raise CatalogError(f"{ref!r} is no entry with a text.")
+    related = [catalog.table(ref.partition(":")[0])[name].name for name in entry.related]
+    lines += ["", "Related: " + ", ".join(related)] if related else []
+    for name in dict.fromkeys(citation.source for citations in entry.cite.values() for citation in citations):
+        lines.append(f"Source: {catalog.sources[name].title}, {catalog.sources[name].url}")
+    return render_text("\n".join(lines), catalog)

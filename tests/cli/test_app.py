@@ -163,7 +163,7 @@ def test_glossary() -> None:
     assert "Source:" in done.stdout
     assert "{{" not in done.stdout
     assert run("glossary", "glossary:imagenet").exit_code == 0
-    assert "fix:" in run("glossary", "troubleshooting:cuda-out-of-memory").stdout
+    assert "What helps" in run("glossary", "troubleshooting:cuda-out-of-memory").stdout
     assert json.loads(run("glossary", "kv-cache", "--json").stdout)["id"] == "kv-cache"
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect
     from willitrun.records.differences import CatalogDifference
+    from willitrun.records.guides import Guide, PromptKit
     from willitrun.records.knowledge import (
         Calibration,
         Dataset,
@@ -72,6 +73,8 @@ class Catalog:
     datasets: Table[Dataset]
     glossary: Table[GlossaryEntry]
     troubleshooting: Table[TroubleshootingEntry]
+    guides: Table[Guide]
+    prompt_kits: Table[PromptKit]
     reasons: Table[ReasonLinks]
     prices: Table[Price]
     price_ages: Table[PriceAge]
@@ -143,6 +146,20 @@ class Catalog:
     def table(self, kind: str) -> Table[Any]:
         """The table of a kind of record (``accelerator``, ``model``, ...)."""
         return self._tables[KINDS[kind].attribute]
+
+    def entry(self, ref: str) -> Any:
+        """The record behind a reference such as ``glossary:imagenet``, as verdicts and reasons carry them.
+
+        >>> from willitrun.catalog import load_catalog
+        >>> load_catalog().entry("glossary:imagenet").name
+        'ImageNet'
+        """
+        kind, _, name = ref.partition(":")
+        if kind not in KINDS or not name:
+            raise UnknownIdError(
+                "reference", ref, ("glossary:kv-cache", "troubleshooting:cuda-out-of-memory")
+            )
+        return self.table(kind).resolve(name)
 
     def resolve(self, kind: str, name: str) -> Any:
         """The record of a kind that goes by an id, an alias, a repository id or an OS-reported name.

@@ -109,6 +109,8 @@ KINDS: dict[str, Kind] = {
             ("cloud/*.toml", "prices/*.toml"),
             "willitrun.records.prices:Price",
         ),
+        Kind("guide", "guides", "guide", ("guides/*.toml",), "willitrun.records.guides:Guide"),
+        Kind("prompt-kit", "prompt_kits", "kit", ("prompts/*.toml",), "willitrun.records.guides:PromptKit"),
         Kind("price-age", "price_ages", "age", ("prices/ages.toml",), "willitrun.records.prices:PriceAge"),
         Kind("source", "sources", "source", ("sources*.toml",), "willitrun.records.knowledge:Source"),
         Kind(

@@ -1,4 +1,4 @@
-"""``willitrun ask | diagnose | glossary``: what is known, in words."""
+"""``willitrun ask | diagnose | glossary | guide | kit``: what is known, in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 import willitrun
 from willitrun.cli import options as opt
 from willitrun.cli.errors import print_json, reporting_errors
-from willitrun.cli.rendering import console, report_error
+from willitrun.cli.rendering import console, render_verdict, report_error
 
 __all__ = ["knowledge_app"]
 
@@ -86,32 +86,59 @@ def glossary(
     term: Annotated[str, typer.Argument(help="An id such as kv-cache, or words to search for.")],
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Explain a term, with numbers from the engine."""
-    from willitrun.expressions import render_text
+    """Explain a term or a failure, with numbers from the engine."""
+    from willitrun.expressions import render_entry
 
     catalog = willitrun.load_catalog()
-    name = term.removeprefix("glossary:").removeprefix("troubleshooting:")
-    kind = "troubleshooting" if term.startswith("troubleshooting:") else "glossary"
-    entry = catalog.resolve(kind, name)
+    ref = term if term.startswith(("glossary:", "troubleshooting:")) else f"glossary:{term}"
     if as_json:
-        print_json(entry)
+        print_json(catalog.entry(ref))
+        return
+    heading, _, rest = render_entry(ref, catalog).partition("\n")
+    out = console()
+    out.print(escape(heading), style="bold")
+    out.print(escape(rest))
+
+
+@knowledge_app.command()
+@reporting_errors
+def guide(
+    name: Annotated[str, typer.Argument(help="best-gpu, best-laptop, best-mac, or a guide of your own.")],
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Answer a buyer guide now: which machine for which workload."""
+    from willitrun.guides import answer_guide
+
+    report = answer_guide(name)
+    if as_json:
+        print_json(report)
         return
     out = console()
-    out.print(escape(entry.name), style="bold")
-    if kind == "troubleshooting":
-        out.print(escape(render_text(entry.summary, catalog)))
-        for cause in entry.causes:
-            out.print(f"- {escape(cause.cause)}")
-        for fix in entry.fixes:
-            out.print(f"  fix: {escape(render_text(fix.fix, catalog))}")
-        return
-    out.print(escape(render_text(entry.definition, catalog)) + "\n")
-    out.print(escape(render_text(entry.explanation, catalog)))
-    for title, text in (("Example", entry.example), ("In a workflow", entry.workflow)):
-        if text:
-            out.print(f"\n[bold]{title}[/bold]\n{escape(render_text(text, catalog))}")
-    if entry.related:
-        out.print(f"\nRelated: {escape(', '.join(entry.related))}", style="dim")
-    for name in dict.fromkeys(citation.source for citations in entry.cite.values() for citation in citations):
-        source = catalog.sources[name]
-        out.print(f"Source: {escape(source.title)}, {escape(source.url)}", style="dim")
+    out.print(escape(report.summary()), style="bold")
+    for workload, text in report.rows():
+        out.print(f"- {escape(workload)}: {escape(text)}")
+
+
+@knowledge_app.command()
+@reporting_errors
+def kit(
+    name: Annotated[str, typer.Argument(help="A prompt kit, such as summarise-report.")],
+    model: opt.ModelArgument,
+    on: opt.MachineOption = None,
+    quant: opt.QuantOption = None,
+    tokenizer: Annotated[
+        str, typer.Option(help="Whose token counts to take; default: the kit's first.")
+    ] = "",
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Judge a prompt kit as a workload. Exit code 0 if it runs, 1 if not."""
+    from willitrun.guides import kit_workload
+
+    verdict = willitrun.assess(
+        model, opt.machine_argument(on), kit_workload(name, tokenizer=tokenizer), quantization=quant
+    )
+    if as_json:
+        print_json(verdict)
+    else:
+        console().print(render_verdict(verdict))
+    raise typer.Exit(0 if verdict.feasible else 1)

@@ -12,12 +12,13 @@ from typing import Any
 from willitrun.errors import InvalidWorkloadError, MissingExtraError
 from willitrun.kernels.roofline import attainable_flop_per_s, workload_point
 from willitrun.planning.tables import PlanTable
+from willitrun.records.guides import GuideReport
 from willitrun.records.recipes import Workload
 from willitrun.records.results import Verdict
 from willitrun.units import format_rate
 from willitrun.verdicts import assess
 
-__all__ = ["decode_against_context", "fit_heat_map", "memory_bar", "roofline"]
+__all__ = ["decode_against_context", "fit_heat_map", "guide_heat_map", "memory_bar", "roofline"]
 
 GIB = 2**30
 TIER_COLOURS = {
@@ -79,6 +80,7 @@ def memory_bar(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
         parts += [
             {"case": name, "part": term.name, "gib": term.value / GIB, "order": order}
             for order, term in enumerate(verdict.memory.terms)
+            if term.value
         ]
         room = [device.available_bytes for device in verdict.memory.per_device]
         if room and None not in room:
@@ -111,8 +113,10 @@ def memory_bar(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
 
 def _label(verdict: Verdict) -> str:
     inputs = verdict.inputs
-    parts = [inputs.model, inputs.quantization or "", "on", ", ".join(inputs.accelerators) or inputs.machine]
-    return " ".join(filter(None, parts))
+    context = inputs.workload.get("context_tokens")
+    batch = inputs.workload.get("batch_size")
+    load = f", {context:,} tokens" if context else f", batch {batch}" if batch else ""
+    return " ".join(filter(None, (inputs.model, inputs.quantization))) + load
 
 
 def roofline(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
@@ -257,17 +261,39 @@ def fit_heat_map(table: PlanTable) -> Any:
         key = (model, str(row["machine"]))
         best[key] = min((best.get(key, row["tier"]), row["tier"]), key=order.__getitem__)
     rows = [{"model": model, "machine": machine, "tier": tier} for (model, machine), tier in best.items()]
+    return _tier_grid(alt, rows, "Which model fits which machine")
+
+
+def guide_heat_map(report: GuideReport) -> Any:
+    """Which workload of a buyer guide runs how on which machine.
+
+    Parameters
+    ----------
+    report
+        From `willitrun.guides.answer_guide`.
+
+    Returns
+    -------
+    altair.Chart
+    """
+    alt = _altair()
+    rows = [{"model": row.workload, "machine": row.machine, "tier": row.tier} for row in report.rows_]
+    return _tier_grid(alt, rows, report.question)
+
+
+def _tier_grid(alt: Any, rows: Sequence[dict[str, Any]], title: str) -> Any:
+    """Machines downwards, so that their long names stay level; workloads across."""
     return (
         alt.Chart(_data(alt, rows))
         .mark_rect(stroke="white", strokeWidth=2)
         .encode(
-            x=alt.X("machine:N", sort=None, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=220)),
-            y=alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=240)),
+            y=alt.Y("machine:N", sort=None, title=None, axis=alt.Axis(labelLimit=280)),
+            x=alt.X("model:N", sort=None, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=220)),
             color=alt.Color(
                 "tier:N",
                 scale=alt.Scale(domain=list(TIER_COLOURS), range=list(TIER_COLOURS.values())),
                 legend=alt.Legend(title=None, orient="bottom", columns=3),
             ),
         )
-        .properties(width=alt.Step(64), height=alt.Step(26), title="Which model fits which machine")
+        .properties(width=alt.Step(44), height=alt.Step(24), title=title)
     )

@@ -188,6 +188,12 @@ class Link(Record):
     title: str
     why: str
 
+    @property
+    def page(self) -> str:
+        """Page of the documentation, relative to its root; offline, `Catalog.entry` has the same record."""
+        kind, _, name = self.ref.partition(":")
+        return f"catalog/{kind}/{name}.html"
+
 
 class Inputs(Record):
     """The whole fit tuple, defaults filled in: enough to recompute the verdict."""

@@ -1,0 +1,126 @@
+"""Links of verdicts: every one resolves to an entry with a text, chosen for this very verdict."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from willitrun import UnknownIdError, Verdict, Workload, assess, load_catalog
+from willitrun.expressions import render_entry
+
+CATALOG = load_catalog()
+LANGUAGE = {
+    "text-generation",
+    "image-text-to-text",
+    "text-to-speech",
+    "feature-extraction",
+    "text-ranking",
+    "fill-mask",
+}
+MACHINES: list[Any] = [
+    "rtx-3060-12gb", "rtx-4090", "h100-sxm5-80gb", "rx-7900-xtx", "arc-b580", "m3-max-40gpu", ["rtx-3090", "rtx-3090"], "ddr5-5600-dual",
+]  # fmt: skip
+CASES: list[tuple[str, Workload, str | None, str | None]] = [
+    ("llama-3.1-8b", Workload(), "q4_k_m", None),
+    ("llama-3.1-8b", Workload(context_tokens=131072), "q8_0", None),
+    ("llama-3.1-8b", Workload(concurrency=32), "bf16", "vllm"),
+    ("llama-3.3-70b", Workload(), "q4_k_m", None),
+    ("deepseek-v3", Workload(), None, "vllm"),
+    ("qwen3-30b-a3b", Workload(context_tokens=32768), "q4_k_m", "ollama"),
+    ("resnet-50", Workload(batch_size=1), None, None),
+    ("resnet-50", Workload(batch_size=256, dataset="imagenet-1k", split="validation"), None, None),
+    ("vit-b-16", Workload(batch_size=256, precision="amp-fp16"), None, None),
+    ("resnet-50", Workload(batch_size=64, mode="full-finetune"), None, None),
+    ("sdxl", Workload(image_size=1024, steps=30), None, None),
+    ("flux.1-dev", Workload(), None, None),
+    ("whisper-large-v3", Workload(), None, None),
+    ("bge-m3", Workload(batch_size=32, prompt_tokens=512), None, None),
+    ("llama-3.1-8b", Workload(mode="qlora", context_tokens=2048), None, None),
+]
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> list[Verdict]:
+    return [
+        assess(model, machine, load, quantization=quantization, runtime=runtime)
+        for (model, load, quantization, runtime), machine in product(CASES, MACHINES)
+    ]
+
+
+def test_every_reason_and_every_reference_resolves(verdicts: list[Verdict]) -> None:
+    known = {row.code for row in CATALOG.reasons.values()}
+    assert len(verdicts) > 100
+    for verdict in verdicts:
+        for reason in verdict.reasons:
+            assert reason.code in known, (verdict.sentence(), reason.code)
+            for ref in reason.see:
+                assert CATALOG.entry(ref).name
+        for link in verdict.links:
+            assert CATALOG.entry(link.ref).name == link.title
+            assert link.page == f"catalog/{link.ref.replace(':', '/')}.html"
+            assert link.why
+        assert verdict.links, verdict.sentence()
+
+
+def test_the_same_text_is_offline(verdicts: list[Verdict]) -> None:
+    for ref in sorted({link.ref for verdict in verdicts for link in verdict.links}):
+        text = render_entry(ref, CATALOG)
+        assert "{{" not in text, ref
+        assert "Source: " in text, ref
+        assert len(text) > 200, ref
+
+
+def test_no_picture_or_sound_is_sent_to_a_fix_for_language_models(verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        task = CATALOG.models[verdict.inputs.model].task
+        for link in verdict.links:
+            entry = CATALOG.entry(link.ref)
+            tasks = set(getattr(entry, "tasks", ()))
+            assert not tasks or task in tasks, (verdict.sentence(), link.ref)
+            if task not in LANGUAGE:
+                assert not (tasks and tasks <= LANGUAGE), (verdict.sentence(), link.ref)
+                assert link.ref not in ("glossary:kv-cache", "glossary:context-length", "glossary:gguf"), (
+                    verdict.sentence()
+                )
+
+
+def test_no_fix_is_for_another_vendor_or_runtime(verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        vendors = {CATALOG.accelerators[name].vendor for name in verdict.inputs.accelerators}
+        for link in verdict.links:
+            entry = CATALOG.entry(link.ref)
+            if link.ref.startswith("troubleshooting:"):
+                assert not (entry.vendors and vendors) or vendors & set(entry.vendors), (
+                    verdict.sentence(),
+                    link.ref,
+                )
+                runtime = verdict.inputs.runtime["name"]
+                assert not entry.runtimes or runtime in entry.runtimes, (verdict.sentence(), link.ref)
+
+
+def test_links_differ_when_the_constraint_differs() -> None:
+    def first(*arguments: Any, **options: Any) -> tuple[str, ...]:
+        return tuple(link.ref for link in assess(*arguments, **options).links)
+
+    bounds = {
+        "launch": first("resnet-50", "rtx-4090", Workload(batch_size=1)),
+        "compute": first("vit-b-16", "rtx-3060-12gb", Workload(batch_size=256)),
+        "memory": first("llama-3.1-8b", "rtx-4090", quantization="q4_k_m"),
+        "does not fit": first("deepseek-v3", "rtx-4090", runtime="vllm"),
+        "offload": first("llama-3.3-70b", "rtx-4090", quantization="q4_k_m"),
+        "long": first(
+            "llama-3.1-8b", "rtx-3060-12gb", Workload(context_tokens=131072), quantization="q4_k_m"
+        ),
+    }
+    assert len({frozenset(refs) for refs in bounds.values()}) == len(bounds)
+    apple = first("llama-3.3-70b", "m3-max-40gpu", quantization="q8_0")
+    nvidia = first("llama-3.3-70b", "rtx-4090", quantization="q8_0")
+    assert set(apple) != set(nvidia)
+
+
+@pytest.mark.parametrize("ref", ["", "glossary:", "kv-cache", "glossary:no-such-term", "nothing:kv-cache"])
+def test_a_reference_that_leads_nowhere_is_an_error(ref: str) -> None:
+    with pytest.raises(UnknownIdError):
+        CATALOG.entry(ref)

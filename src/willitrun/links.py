@@ -44,24 +44,24 @@ def verdict_links(
     tuple
         Reason code -> refs (``glossary:...``, ``troubleshooting:...``), and at most eight links.
     """
-    catalog = request.catalog
-    codes = [reason.code for reason in reasons]
-    ordered = sorted(dict.fromkeys(codes), key=lambda code: (code in _LAST, codes.index(code)))
+    codes = dict.fromkeys(reason.code for reason in reasons)
+    ordered = [code for code in codes if code not in _LAST] + [code for code in codes if code in _LAST]
     see: dict[str, tuple[str, ...]] = {}
     links: dict[str, Link] = {}
     for code in ordered:
-        refs = _references(request, code)
-        see[code] = tuple(dict.fromkeys(ref for ref, _ in refs))
-        for ref, why in refs:
-            links.setdefault(ref, Link(ref=ref, title=_title(catalog, ref), why=why))
-    for name in _dataset_terms(request):
+        see[code], found = links_of_code(request, code)
+        for link in found:
+            links.setdefault(link.ref, link)
+    catalog = request.catalog
+    terms = _dataset_terms(request)
+    for name in terms:
         ref = f"glossary:{name}"
         if name in catalog.glossary:
             entry = catalog.glossary[name]
             link = Link(ref=ref, title=entry.name, why=f"what {request.model.name} is trained and judged on")
             links.setdefault(ref, link)
     kept = list(links.values())
-    dataset = [link for link in kept if link.ref in {f"glossary:{name}" for name in _dataset_terms(request)}]
+    dataset = [link for link in kept if link.ref in {f"glossary:{name}" for name in terms}]
     if len(kept) > MOST_LINKS:
         kept = [link for link in kept if link not in dataset][: MOST_LINKS - len(dataset)] + dataset
     return see, tuple(kept)
@@ -81,6 +81,21 @@ def _rows_by_code(catalog: Catalog) -> dict[str, list[ReasonLinks]]:
     for row in catalog.reasons.values():
         found.setdefault(row.code, []).append(row)
     return found
+
+
+def links_of_code(request: Request, code: str) -> tuple[tuple[str, ...], tuple[Link, ...]]:
+    """References of a reason code for a task, a runtime and a machine, and a link for each."""
+    return request.catalog.memo("links").get(
+        (request.machine, request.runtime), (request.model.task, code), lambda: _links(request, code)
+    )
+
+
+def _links(request: Request, code: str) -> tuple[tuple[str, ...], tuple[Link, ...]]:
+    refs = _references(request, code)
+    return (
+        tuple(dict.fromkeys(ref for ref, _ in refs)),
+        tuple(Link(ref=ref, title=_title(request.catalog, ref), why=why) for ref, why in refs),
+    )
 
 
 def _references(request: Request, code: str) -> list[tuple[str, str]]:

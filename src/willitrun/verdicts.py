@@ -190,30 +190,39 @@ def _wants_remedies(found: Evaluated, practical: bool | None) -> bool:
 
 def _inputs(request: Request, found: Evaluated) -> Inputs:
     machine = request.machine
-    return Inputs(
+    return Inputs.model_construct(
         model=request.model.id,
         machine=machine.name if machine is not None else "any machine",
         accelerators=tuple(device.accelerator.id for device in machine.accelerators) if machine else (),
-        workload={
-            name: value
-            for name, value in request.workload.model_dump(mode="json").items()
-            if value is not None and value != Workload.model_fields[name].default
-        },
+        workload={name: value for name, value in request.workload.stated().items() if value is not None},
         quantization=request.quantization.id if request.quantization else None,
-        runtime=request.runtime.model_dump(mode="json", exclude_none=True),
-        placement=found.placement.model_dump(mode="json", exclude_none=True),
+        runtime=_given(request.runtime),
+        placement=_given(found.placement),
         memory=request.memory,
         defaulted=request.defaulted,
     )
 
 
+def _given(recipe: Runtime | Placement) -> dict[str, Any]:
+    """The options that somebody chose, as JSON has them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in recipe.stated().items()
+        if value is not None
+    }
+
+
 def _provenance(request: Request, found: Evaluated) -> Provenance:
     catalog = request.catalog
-    return Provenance(
-        package_version=__version__,
-        catalog_version=catalog.version,
-        catalog_digest=catalog.digest,
-        methods={name: str(catalog.calibrations[name].fitted) for name in found.calibrations},
+    return catalog.memo("provenance").get(
+        (),
+        found.calibrations,
+        lambda: Provenance(
+            package_version=__version__,
+            catalog_version=catalog.version,
+            catalog_digest=catalog.digest,
+            methods={name: str(catalog.calibrations[name].fitted) for name in found.calibrations},
+        ),
     )
 
 

@@ -264,7 +264,7 @@ class EvaluatedLlm:
         if strategy is None:
             strategy = "cpu" if on_host else "tensor" if tensor > 1 else "layer" if pipeline > 1 else "single"
         cells = self.prepared.policy.cache == "cells"
-        return Placement(
+        return Placement.model_construct(
             strategy=strategy,
             gpu_layers=self._gpu_layers(row.n_layers, layers_on_host, on_host) if cells else given.gpu_layers,
             cpu_moe_layers=int(layout.host_moe_layers[place]) or None,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.calibration_rows import phase_of
@@ -14,6 +13,7 @@ from willitrun.estimators.llm_term_inputs import DECODE_EQUATIONS, decode_inputs
 from willitrun.estimators.paged_pools import pool_notes
 from willitrun.estimators.support import headline_phase, interval_of, interval_task
 from willitrun.intervals import Interval
+from willitrun.kernels.llm_decode import Terms
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
 from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
@@ -32,12 +32,19 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
     layout, place = found.block.layout, found.place
     row, policy = found.prepared.model, found.prepared.policy
     view = found.prepared.machine
-    weights = [int(value) for value in layout.weights[place]]
-    kv = [int(value) for value in layout.kv_cache[place]]
-    state = [int(value) for value in layout.state[place]]
-    activation = [int(value) for value in layout.activation[place]]
-    overhead = [int(value) for value in layout.overhead[place]]
-    low, high = layout.total_low[place], layout.total_high[place]
+    weights, kv, state = (
+        values[place].tolist() for values in (layout.weights, layout.kv_cache, layout.state)
+    )
+    activation, overhead = layout.activation[place].tolist(), layout.overhead[place].tolist()
+    bounds = [
+        Interval(*map(float, row))
+        for row in zip(
+            layout.total_low[place].tolist(),
+            layout.total[place].tolist(),
+            layout.total_high[place].tolist(),
+            strict=True,
+        )
+    ]
     devices = tuple(
         DeviceMemory.model_construct(
             device=name,
@@ -48,7 +55,7 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
             gradient_bytes=0,
             optimizer_bytes=0,
             overhead_bytes=overhead[i],
-            total_bytes=Interval(float(low[i]), float(layout.total[place][i]), float(high[i])),
+            total_bytes=bounds[i],
             available_bytes=view.available[i],
         )
         for i, name in enumerate(view.names)
@@ -155,10 +162,15 @@ def _part(found: EvaluatedLlm, name: str) -> Interval:
     buffers, place = found.block.buffers, found.place
     devices = len(found.prepared.machine.names)
     low, best, high = (
-        float(np.broadcast_to(getattr(buffers, f"{name}{suffix}")[place], (devices,)).sum())
+        float(_over_devices(getattr(buffers, f"{name}{suffix}")[place].tolist(), devices))
         for suffix in ("_low", "", "_high")
     )
     return Interval(min(low, best), best, max(high, best))
+
+
+def _over_devices(amounts: list[int], devices: int) -> int:
+    """Sum over devices; one amount stands for each of them."""
+    return amounts[0] * devices if len(amounts) == 1 else sum(amounts)
 
 
 def _task(found: EvaluatedLlm) -> str:
@@ -223,8 +235,6 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     prefill = rate(speed.prefill_tokens_per_s, "prefill")
     terms = speed.prefill_terms if encoder else speed.terms
     row = found.prepared
-    # The names of a prefill's terms are those of a decode step; its equations differ.
-    equations = {} if encoder else DECODE_EQUATIONS
     cites = ("llm-speed", *row.machine.cites)
     bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
     return SpeedEstimate.model_construct(
@@ -242,27 +252,41 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
         evidence=found.support.evidence,
         support=f"{'prefill' if encoder else task}/{level}",
         terms=with_anchor_term(
-            tuple(_time_term(found, name, values, equations, cites) for name, values in terms),
+            tuple(_time_terms(found, terms, cites)),
             of_prefill if encoder else of_output,
         ),
         notes=tuple(notes),
     )
 
 
-def _time_term(
-    found: EvaluatedLlm, name: str, values: Any, equations: Mapping[str, str], cites: tuple[str, ...]
-) -> Term:
-    seconds = float(values[found.place if len(values) > 1 else 0])
+@lru_cache(maxsize=256)
+def _idle_term(name: str, equation: str, cites: tuple[str, ...]) -> Term:
+    """A term that is nothing here needs no numbers: one record stands for all of them."""
     return Term.model_construct(
-        name=name,
-        value=seconds,
-        unit="s",
-        equation=equations.get(name, ""),
-        # A term that is nothing here needs no numbers: reading them would cost every verdict.
-        inputs=decode_inputs(found, name) if seconds and name in equations else {},
-        cites=cites if name == "dense-weights" else ("llm-speed",),
-        evidence="calibrated",
+        name=name, value=0.0, unit="s", equation=equation, inputs={}, cites=cites, evidence="calibrated"
     )
+
+
+def _time_terms(found: EvaluatedLlm, terms: Terms, cites: tuple[str, ...]) -> Iterator[Term]:
+    encoder = found.prepared.model.encoder_only
+    # The names of a prefill's terms are those of a decode step; its equations differ.
+    equations = {} if encoder else DECODE_EQUATIONS
+    inputs_of = decode_inputs(found)
+    for name, values in terms:
+        seconds = float(values[found.place if len(values) > 1 else 0])
+        own = cites if name == "dense-weights" else ("llm-speed",)
+        if not seconds:
+            yield _idle_term(name, equations.get(name, ""), own)
+            continue
+        yield Term.model_construct(
+            name=name,
+            value=seconds,
+            unit="s",
+            equation=equations.get(name, ""),
+            inputs=inputs_of(name) if name in equations else {},
+            cites=own,
+            evidence="calibrated",
+        )
 
 
 _BOUND_TEXT = {
@@ -309,7 +333,11 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
         )
     if found.tier != "will-not-run":
         bound = BOUNDS[int(block.speed.bound[place])]
-        reasons.append(Reason(code=f"{bound}-bound", message=_BOUND_TEXT[bound], numbers={"bound": bound}))
+        reasons.append(
+            Reason.model_construct(
+                code=f"{bound}-bound", message=_BOUND_TEXT[bound], numbers={"bound": bound}
+            )
+        )
     return reasons
 
 
@@ -319,22 +347,29 @@ def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
     need, have = format_bytes(total.best), format_bytes(room)
     code = FIT_REASONS[int(block.fit[place])]
     host = float(block.layout.host[place])
+    what: list[str] = []
     layers, experts = int(block.layout.host_layers[place]), int(block.layout.host_moe_layers[place])
     numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
     if code == "needs-offload":
         what = [f"the experts of {experts} of {row.n_moe_layers} layers"] if experts else []
         what += [f"{layers} of {row.n_layers} layers"] if layers else []
         numbers |= {"host_layers": layers, "host_moe_layers": experts, "host_bytes": host}
-    texts = {
-        "fits-comfortably": f"{need} of {have}, with room to spare.",
-        "fits-tightly": f"{need} of {have}: the best estimate fits, the high end ({format_bytes(total.high)}) leaves too little.",
-        "needs-offload": f"It runs with {' and '.join(what)} in host memory ({format_bytes(host)} there)."
-        if code == "needs-offload"
-        else "",
-        "out-of-host-memory": f"It would need {format_bytes(host)} of host memory and "
-        f"{format_bytes(found.prepared.machine.row.host_available)} are available.",
-        "no-cpu-offload-in-runtime": f"It needs {need} and {have} are available; "
-        f"{found.request.profile.name} keeps everything on the accelerator.",
-        "does-not-fit": f"It needs {need} and {have} are available.",
-    }
-    return Reason(code=code, message=texts[code], numbers=numbers)
+    if code == "fits-comfortably":
+        message = f"{need} of {have}, with room to spare."
+    elif code == "fits-tightly":
+        message = f"{need} of {have}: the best estimate fits, the high end ({format_bytes(total.high)}) leaves too little."
+    elif code == "needs-offload":
+        message = f"It runs with {' and '.join(what)} in host memory ({format_bytes(host)} there)."
+    elif code == "out-of-host-memory":
+        message = (
+            f"It would need {format_bytes(host)} of host memory and "
+            f"{format_bytes(found.prepared.machine.row.host_available)} are available."
+        )
+    elif code == "no-cpu-offload-in-runtime":
+        message = (
+            f"It needs {need} and {have} are available; "
+            f"{found.request.profile.name} keeps everything on the accelerator."
+        )
+    else:
+        message = f"It needs {need} and {have} are available."
+    return Reason.model_construct(code=code, message=message, numbers=numbers)

@@ -6,6 +6,7 @@ term. Nothing is computed here: every number is a column that the kernel read or
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 
 
-def decode_inputs(found: EvaluatedLlm, term: str) -> Inputs:
-    """Inputs of one decode term of one row."""
+def decode_inputs(found: EvaluatedLlm) -> Callable[[str], Inputs]:
+    """What gives the inputs of the decode terms of one row."""
     block, place = found.block, found.place
     parts = {
         "work": block.ground.work,
@@ -127,7 +128,13 @@ def decode_inputs(found: EvaluatedLlm, term: str) -> Inputs:
         "load": block.load,
         "speed": block.speed,
     }
-    return {shown: _cell(getattr(parts[part], field), place) for shown, part, field in _SOURCES.get(term, ())}
+
+    def inputs(term: str) -> Inputs:
+        return {
+            shown: _cell(getattr(parts[part], field), place) for shown, part, field in _SOURCES.get(term, ())
+        }
+
+    return inputs
 
 
 def _cell(column: Any, place: int) -> float:

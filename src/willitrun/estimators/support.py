@@ -71,7 +71,21 @@ def support_level(
 
 
 def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:
-    """Support of a request on the devices that it uses."""
+    """Support of a request on the devices that it uses: looked up once for all lengths of its texts."""
+    load = request.workload
+    fields = tuple(getattr(load, name) for name in _DECISIVE)
+    return request.catalog.memo("support").get(
+        (request.model, request.machine, request.quantization, request.runtime, request.profile),
+        (device_ids, calibration, fields),
+        lambda: _support_of(request, device_ids, calibration),
+    )
+
+
+#: Fields of a workload that decide which measurements are near it.
+_DECISIVE = ("concurrency", "batch_size", "image_size", "precision", "execution", "layout", "mode")
+
+
+def _support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:
     machine = request.machine
     assert machine is not None
     catalog: Catalog = request.catalog
@@ -166,6 +180,13 @@ def _nearest(request: Request, device_ids: tuple[str, ...], anchors: DeviceAncho
     )
 
 
+#: Levels whose factors stand in for those of a level: its own, the wider ones, then the narrower ones.
+_WIDENING = tuple(
+    ("own-device", *LEVELS) if level == 0 else (*LEVELS[level:], *reversed(LEVELS[:level]), "own-device")
+    for level in range(len(LEVELS))
+)
+
+
 def interval_task(
     calibration: Calibration, task: str, codes: Mapping[str, NDArray[np.int64]], *, moe: bool
 ) -> str:
@@ -190,8 +211,7 @@ def program_name(runtime: int, backend: int, *, moe: bool) -> str:
 
 def _pair(calibration: Calibration, task: str, level: int) -> tuple[float, float]:
     """Factors of a level; without an entry those of the next wider one that has it, then the next narrower."""
-    wider = (*LEVELS[level:], *reversed(LEVELS[:level]))
-    for name in ("own-device", *wider) if level == 0 else (*wider, "own-device"):
+    for name in _WIDENING[level]:
         factors = calibration.intervals.get(f"{task}/{name}")
         if factors is not None:
             return min(factors["low"], 1.0), max(factors["high"], 1.0)

@@ -6,8 +6,8 @@ code serves one scenario and a million.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +17,13 @@ from willitrun.kernels.weights import as_int64
 
 __all__ = [
     "KV_FORMATS",
+    "CellBytes",
+    "CellKind",
     "CellsPolicy",
     "KvLayout",
+    "bytes_of_cells",
+    "bytes_per_element",
+    "cell_kinds",
     "cells_cache",
     "cells_policy",
     "dynamic_cache",
@@ -47,7 +52,7 @@ KV_FORMATS: dict[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class KvLayout:
     """What one token leaves in the cache, summed over layers; all fields int64 scalars or arrays of one shape.
 
@@ -155,9 +160,33 @@ def _pad(value: Int64Array, to: ArrayLike) -> Int64Array:
     return -(-value // step) * step
 
 
-def _row_bytes(elements: ArrayLike, kind: str) -> Int64Array:
+CellKind = str | tuple[Int64Array, Int64Array]
+"""A cache type out of `KV_FORMATS`, or elements and bytes per block as columns: see `cell_kinds`."""
+
+
+def cell_kinds(kinds: Sequence[str]) -> CellKind:
+    """Cache types of rows as columns; one name where all rows share it.
+
+    Examples
+    --------
+    >>> cell_kinds(["f16", "f16"]), [column.tolist() for column in cell_kinds(["f16", "q8_0"])]
+    ('f16', [[1, 32], [2, 34]])
+    """
+    if len(set(kinds)) == 1:
+        return kinds[0]
+    blocks, sizes = zip(*(KV_FORMATS[kind] for kind in kinds), strict=True)
+    return np.array(blocks, dtype=np.int64), np.array(sizes, dtype=np.int64)
+
+
+def bytes_per_element(kind: CellKind) -> float | NDArray[np.float64]:
+    """Mean bytes of one element of a cache type [bytes]."""
+    per_block, size = KV_FORMATS[kind] if isinstance(kind, str) else kind
+    return size / per_block
+
+
+def _row_bytes(elements: ArrayLike, kind: CellKind) -> Int64Array:
     try:
-        per_block, size = KV_FORMATS[kind]
+        per_block, size = KV_FORMATS[kind] if isinstance(kind, str) else kind
     except KeyError:
         raise ValueError(f"{kind!r} is no cache type; known: {', '.join(KV_FORMATS)}") from None
     count = as_int64(elements, "elements")
@@ -174,9 +203,10 @@ def cells_cache(
     unified: ArrayLike = True,
     swa_full: ArrayLike = False,
     n_ubatch: ArrayLike = 512,
-    kind_k: str = "f16",
-    kind_v: str = "f16",
+    kind_k: CellKind = "f16",
+    kind_v: CellKind = "f16",
     policy: CellsPolicy | None = None,
+    cell_bytes: CellBytes | None = None,
 ) -> Int64Array:
     """KV cache of llama.cpp [bytes].
 
@@ -201,6 +231,8 @@ def cells_cache(
         Types of keys and values, out of `KV_FORMATS`.
     policy
         The era; the current one where None.
+    cell_bytes
+        Bytes per cell where the caller has them already: they are the same for all loads.
 
     References
     ----------
@@ -228,19 +260,16 @@ def cells_cache(
         narrow = np.where(full, cells, narrow)
     else:
         narrow = cells
-    per_cell, per_narrow, cross = _cell_bytes(layout, kind_k, kind_v, era)
+    per_cell, per_narrow, cross = cell_bytes or bytes_of_cells(layout, kind_k, kind_v, era)
     total = streams * (cells * per_cell + narrow * per_narrow) + slots * cross
     return np.asarray(total, dtype=np.int64)
 
 
-@lru_cache(maxsize=512)
-def _cell_bytes(
-    layout: KvLayout, kind_k: str, kind_v: str, era: CellsPolicy
-) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Bytes of a cell over full and over sliding-window layers, and of a slot's cross-attention.
+CellBytes = tuple[Int64Array, Int64Array, Int64Array]
 
-    A layout is found by identity: it is the same object for all loads of a model.
-    """
+
+def bytes_of_cells(layout: KvLayout, kind_k: CellKind, kind_v: CellKind, era: CellsPolicy) -> CellBytes:
+    """Bytes of a cell over full and over sliding-window layers, and of a slot's cross-attention."""
     window_k, window_v = (kind_k, kind_v) if era.quantized_window else ("f16", "f16")
     values = as_int64(layout.full_v) + (as_int64(layout.latent_v) if era.latent_values else 0)
     per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(values, kind_v)

@@ -7,17 +7,22 @@ do not change (work, rates, coefficients) is the block's ground: it is laid once
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.kv_cache import (
-    KV_FORMATS,
+    CellBytes,
+    CellKind,
     CellsPolicy,
     KvLayout,
+    bytes_of_cells,
+    bytes_per_element,
+    cell_kinds,
     cells_cache,
     dynamic_cache,
     paged_cache,
@@ -29,10 +34,11 @@ from willitrun.kernels.llm_peaks import select_compute_peak
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 from willitrun.kernels.placement import Demand, Layout, Room, place
 from willitrun.kernels.reason_codes import dominance_codes, fit_codes
-from willitrun.kernels.splits import sum_devices
+from willitrun.kernels.splits import LAYER_SPLIT, TENSOR_SPLIT, sum_devices
 
 __all__ = [
     "Buffers",
+    "CacheKinds",
     "LlmBlock",
     "LlmGround",
     "Parallelism",
@@ -74,7 +80,7 @@ class RuntimePolicy:
     codes: dict[str, IntArray]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Parallelism:
     """Ranks, stages, data groups and expert shards as int64 columns, and the split of memory."""
 
@@ -84,6 +90,19 @@ class Parallelism:
     expert_shards: IntArray
     gpu_layers: IntArray
     cpu_moe_layers: IntArray
+
+    @cached_property
+    def strategy(self) -> IntArray:
+        """Which split of memory each row has: `LAYER_SPLIT` or `TENSOR_SPLIT`."""
+        return np.where(self.tensor > 1, TENSOR_SPLIT, LAYER_SPLIT)
+
+    @cached_property
+    def ranks(self) -> dict[str, FloatArray]:
+        """The counts as the speed kernel reads them."""
+        return {
+            name: getattr(self, name).astype(np.float64)
+            for name in ("tensor", "pipeline", "data", "expert_shards")
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -103,18 +122,73 @@ class Buffers:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CacheKinds:
+    """Types of keys and values: one for the block, or a column each where rows differ in them and in nothing else.
+
+    ``element_bytes`` is that of paged and dynamic caches.
+    """
+
+    k: CellKind
+    v: CellKind
+    element_bytes: IntArray
+
+    @classmethod
+    def of(cls, policies: Sequence[RuntimePolicy]) -> CacheKinds:
+        """The kinds of one policy, or of one per row."""
+        sizes = [policy.element_bytes for policy in policies]
+        return cls(
+            cell_kinds([policy.kind_k for policy in policies]),
+            cell_kinds([policy.kind_v for policy in policies]),
+            np.array(sizes[:1] if len(set(sizes)) == 1 else sizes, dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class LlmGround:
     """What a block's loads do not change: the runtime, models and machines as columns, and what follows from them."""
 
     policy: RuntimePolicy
     models: Columns
     machines: Columns
+    kinds: CacheKinds
     kv_layout: KvLayout
     work: LlmWork
     rates: LlmRates
     coefficients: LlmCoefficients
     codes: dict[str, IntArray]
     """Level codes by axis, shape (n,) or (1,)."""
+
+    @cached_property
+    def cell_bytes(self) -> CellBytes:
+        """Bytes per cell of llama.cpp's cache."""
+        return bytes_of_cells(self.kv_layout, self.kinds.k, self.kinds.v, self.policy.cells)
+
+    @cached_property
+    def output(self) -> IntArray:
+        """Weights beside the layers on the devices [bytes]."""
+        total: IntArray = self.models["output"] + self.models["vision_bytes"]
+        return total
+
+    @cached_property
+    def embedding(self) -> IntArray:
+        """Embedding that stays on the host [bytes]; where memory is one, a tied matrix is one tensor: no copy
+        serves as output."""
+        return np.where(self.machines["unified"] & self.models["tied"], 0, self.models["embedding"])
+
+    @cached_property
+    def offload(self) -> IntArray:
+        """What the runtime can move to the host; nothing is moved where memory is one."""
+        return np.where(self.machines["unified"], 0, self.policy.offload)
+
+    @cached_property
+    def limits(self) -> dict[str, FloatArray]:
+        """Limits of the runtime as the speed kernel reads them, shape (1,)."""
+        policy = self.policy
+        return {
+            "microbatch_tokens": np.array([float(policy.microbatch_tokens)]),
+            "interference": np.array([float(policy.interference)]),
+            "max_sequences": np.array([policy.max_sequences]),
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,7 +225,7 @@ class LlmBlock:
         if policy.cache == "pages":
             taken = layout.weights + layout.activation + layout.overhead
             pool = sum_devices(np.maximum(self.available - taken, 0)).astype(np.float64)
-        return _load(policy, self.loads, self.parallelism, layout, pool)
+        return _load(self.ground, self.loads, self.parallelism, layout, pool)
 
     @cached_property
     def speed(self) -> LlmSpeed:
@@ -160,7 +234,14 @@ class LlmBlock:
         return predict(ground.work, ground.rates, self.load, ground.coefficients)
 
 
-def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables: LevelTables) -> LlmGround:
+def lay_ground(
+    policy: RuntimePolicy,
+    models: Columns,
+    machines: Columns,
+    tables: LevelTables,
+    *,
+    kinds: CacheKinds | None = None,
+) -> LlmGround:
     """What a block's loads do not change.
 
     Parameters
@@ -171,7 +252,10 @@ def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables
         Columns of `ModelRow` and `MachineRow` of the estimators, of shapes that broadcast against each other.
     tables
         The LLM speed calibration, laid out.
+    kinds
+        Cache types by row; those of the policy where None.
     """
+    kinds = kinds or CacheKinds.of([policy])
     codes = {
         **policy.codes,
         "vendor": machines["vendor"],
@@ -206,8 +290,9 @@ def lay_ground(policy: RuntimePolicy, models: Columns, machines: Columns, tables
         policy,
         models,
         machines,
+        kinds,
         _kv_layout(models),
-        work_of(models, *_cell_sizes(policy)),
+        work_of(models, *_cell_sizes(policy, kinds)),
         rates,
         look_up(tables, codes),
         codes,
@@ -248,15 +333,14 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
             unified=policy.unified,
             swa_full=policy.swa_full,
             n_ubatch=policy.n_ubatch,
-            kind_k=policy.kind_k,
-            kind_v=policy.kind_v,
             policy=policy.cells,
+            cell_bytes=ground.cell_bytes,
         )
     elif policy.cache == "pages":
         # One whole context must fit; the other sequences hold what they use.
         used = np.minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
-        paged = {
-            "element_bytes": policy.element_bytes,
+        paged: dict[str, ArrayLike] = {
+            "element_bytes": ground.kinds.element_bytes,
             "block_tokens": policy.block_tokens,
             "chunk_tokens": policy.microbatch_tokens,
         }
@@ -268,12 +352,12 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
             layout,
             context,
             sequences=sequences,
-            element_bytes=policy.element_bytes,
+            element_bytes=ground.kinds.element_bytes,
             static=policy.static_cache,
         )
     else:
         cache = np.zeros_like(context)
-    state_bytes = 4 if policy.cache == "cells" else policy.element_bytes
+    state_bytes = 4 if policy.cache == "cells" else ground.kinds.element_bytes
     state = recurrent_state(layout, sequences=sequences, element_bytes=state_bytes)
     return np.asarray(cache, dtype=np.int64), state
 
@@ -302,15 +386,14 @@ def assess_block(
     cache
         KV cache and recurrent state from `cache_bytes` [bytes].
     """
-    policy, models, machines = ground.policy, ground.models, ground.machines
+    models, machines = ground.models, ground.machines
     kv, state = cache
     unified = machines["unified"]
     demand = Demand(
         repeating=models["repeating"],
         experts=models["experts"],
-        output=models["output"] + models["vision_bytes"],
-        # Where memory is one, a tied matrix is one tensor: no copy serves as output.
-        embedding=np.where(unified & models["tied"], 0, models["embedding"]),
+        output=ground.output,
+        embedding=ground.embedding,
         n_layers=models["n_layers"],
         n_moe_layers=models["n_moe_layers"],
         kv_cache=kv,
@@ -329,8 +412,8 @@ def assess_block(
     room = Room(
         available=available,
         host_available=machines["host_available"],
-        strategy=(parallelism.tensor > 1).astype(np.int64),
-        offload=np.where(unified, 0, policy.offload),
+        strategy=parallelism.strategy,
+        offload=ground.offload,
         unified=unified,
         gpu_layers=parallelism.gpu_layers,
         cpu_moe_layers=parallelism.cpu_moe_layers,
@@ -351,7 +434,7 @@ _UNBOUNDED = np.full(1, np.inf)
 
 
 def _load(
-    policy: RuntimePolicy, loads: Columns, parallelism: Parallelism, layout: Layout, pool: FloatArray
+    ground: LlmGround, loads: Columns, parallelism: Parallelism, layout: Layout, pool: FloatArray
 ) -> LlmLoad:
     prompt = loads["prompt_tokens"].astype(np.float64)
     output = loads["output_tokens"].astype(np.float64)
@@ -362,23 +445,18 @@ def _load(
         cached_tokens=cached,
         output_tokens=output,
         context_tokens=cached + prompt + 0.5 * output,
-        microbatch_tokens=np.array([float(policy.microbatch_tokens)]),
         prefill_sequences=loads["texts"].astype(np.float64),
-        interference=np.array([float(policy.interference)]),
         draft_tokens=loads["draft_tokens"].astype(np.float64),
         acceptance=loads["acceptance"],
         host_dense_fraction=layout.host_dense_fraction,
         host_expert_fraction=layout.host_expert_fraction,
-        tensor=parallelism.tensor.astype(np.float64),
-        pipeline=parallelism.pipeline.astype(np.float64),
-        data=parallelism.data.astype(np.float64),
-        expert_shards=parallelism.expert_shards.astype(np.float64),
-        max_sequences=np.array([policy.max_sequences]),
         kv_pool_bytes=pool,
+        **ground.limits,
+        **parallelism.ranks,
     )
 
 
-def work_of(models: Columns, k_size: float, v_size: float) -> LlmWork:
+def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatArray) -> LlmWork:
     """What a step of each model costs, from its columns.
 
     Parameters
@@ -414,10 +492,9 @@ def work_of(models: Columns, k_size: float, v_size: float) -> LlmWork:
     )
 
 
-def _cell_sizes(policy: RuntimePolicy) -> tuple[float, float]:
+def _cell_sizes(policy: RuntimePolicy, kinds: CacheKinds) -> tuple[float | FloatArray, float | FloatArray]:
     """Bytes per element of keys and of values in the block's cache."""
     if policy.cache != "cells":
-        return float(policy.element_bytes), float(policy.element_bytes)
-    k_block, k_bytes = KV_FORMATS[policy.kind_k]
-    v_block, v_bytes = KV_FORMATS[policy.kind_v]
-    return k_bytes / k_block, v_bytes / v_block
+        size = kinds.element_bytes.astype(np.float64)
+        return size, size
+    return bytes_per_element(kinds.k), bytes_per_element(kinds.v)

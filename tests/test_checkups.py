@@ -72,6 +72,14 @@ def test_a_cpu_build_on_a_gpu_box() -> None:
     assert "build for the CPU" in by_code(report)["torch-cpu-only"].message
 
 
+def test_onnxruntime_without_its_gpu_package() -> None:
+    plain = SoftwareVersion(name="onnxruntime", version="1.20.0")
+    assert by_code(examined("rtx-4090-desktop", plain))["onnxruntime-cpu-only"].severity == "note"
+    both = (plain, SoftwareVersion(name="onnxruntime-gpu", version="1.20.0"))
+    assert "onnxruntime-cpu-only" not in by_code(examined("rtx-4090-desktop", *both))
+    assert "onnxruntime-cpu-only" not in by_code(examined("raspberry-pi-5", plain))
+
+
 @pytest.mark.parametrize(
     ("capture", "build", "expected"),
     [

@@ -183,10 +183,18 @@ def _held_memory(machine: Machine) -> Iterator[Finding]:
 
 def _software(machine: Machine) -> Iterator[Finding]:
     installed = {entry.name: entry for entry in machine.software}
+    vendors = {device.accelerator.vendor for device in machine.accelerators}
+    if "nvidia" in vendors and "onnxruntime" in installed and "onnxruntime-gpu" not in installed:
+        yield Finding(
+            code="onnxruntime-cpu-only",
+            severity="note",
+            title="ONNX Runtime",
+            message="The package onnxruntime runs on the processor; onnxruntime-gpu would use the GPU of this machine.",
+            see=("troubleshooting:gpu-not-detected",),
+        )
     torch = installed.get("torch")
     if torch is None:
         return
-    vendors = {device.accelerator.vendor for device in machine.accelerators}
     if torch.detail == "cpu" and vendors & {"nvidia", "amd", "intel"}:
         message = f"PyTorch {torch.version} is a build for the CPU: it will not use the GPU of this machine."
         yield Finding(

@@ -79,3 +79,18 @@ def test_the_narrowest_hop_counts(hops: list[tuple[str, str]]) -> None:
     link = read_link(recorded, "/sys/bus/pci/devices/gpu")
     assert link.generation == min((generations[s] for s, _ in hops if s in generations), default=None)
     assert link.lanes == min((int(w) for _, w in hops if w in ("1", "4", "8", "16")), default=None)
+
+
+def test_huge_pages_are_told() -> None:
+    recorded = {
+        "text": {
+            "/proc/meminfo": "MemTotal: 65536000 kB\nMemAvailable: 40000000 kB\nHugePages_Total: 1024\nHugepagesize: 2048 kB\n"
+        }
+    }
+    found = probe_ram(RecordedSurroundings(recorded))
+    assert found.host["huge_pages_bytes"] == 2 << 30
+    assert any(report.probe == "ram.huge-pages" for report in found.reports)
+    none = probe_ram(
+        RecordedSurroundings({"text": {"/proc/meminfo": "MemTotal: 65536000 kB\nMemAvailable: 1 kB\n"}})
+    )
+    assert "huge_pages_bytes" not in none.host

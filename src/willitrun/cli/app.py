@@ -20,6 +20,7 @@ from willitrun.cli.knowledge_commands import knowledge_app
 from willitrun.cli.planning_commands import planning_app
 from willitrun.cli.rendering import (
     console,
+    render_doctor,
     render_explanation,
     render_machine,
     render_verdict,
@@ -154,11 +155,7 @@ def doctor(as_json: opt.JsonOption = False) -> None:
         print_json(report)
     else:
         out = console()
-        out.print(escape(report.summary()), style="bold")
-        for finding in report.findings:
-            out.print(f"- {escape(finding.title)}: {escape(finding.message)}")
-            for ref in finding.see:
-                out.print(f"    see {escape(ref)}", style="dim")
+        out.print(render_doctor(report))
     raise typer.Exit(0 if report.healthy else 1)
 
 

@@ -7,13 +7,21 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from willitrun.checkups import DoctorReport
 from willitrun.intervals import Interval
 from willitrun.records.machines import Machine
 from willitrun.records.presentation import format_field, format_interval
 from willitrun.records.results import Explanation, MemoryEstimate, SpeedEstimate, Verdict
 from willitrun.units import format_bytes, format_rate
 
-__all__ = ["console", "render_explanation", "render_machine", "render_verdict", "report_error"]
+__all__ = [
+    "console",
+    "render_doctor",
+    "render_explanation",
+    "render_machine",
+    "render_verdict",
+    "report_error",
+]
 
 _COLOURS = {
     "comfortable": "green",
@@ -157,6 +165,29 @@ def _optional(value: int | None) -> str | None:
 
 def _rate(value: float | None, unit: str) -> str | None:
     return None if value is None else format_rate(value, unit)
+
+
+_SEVERITIES = (
+    ("problem", "Needs attention", "red"),
+    ("note", "Worth knowing", "yellow"),
+    ("good", "Found", "green"),
+)
+
+
+def render_doctor(report: DoctorReport) -> RenderableType:
+    """What needs attention first, each finding with the entry that helps; what was found last."""
+    parts: list[RenderableType] = [Text(report.summary(), style="bold")]
+    for severity, title, colour in _SEVERITIES:
+        findings = [finding for finding in report.findings if finding.severity == severity]
+        if not findings:
+            continue
+        parts.append(Text(f"\n{title}", style=f"bold {colour}"))
+        for finding in findings:
+            parts.append(Text.assemble((f"  {finding.title}: ", "bold"), finding.message))
+            if finding.see:
+                helps = ", ".join(f"willitrun glossary {ref}" for ref in finding.see)
+                parts.append(Text(f"    {helps}", style="dim"))
+    return Group(*parts)
 
 
 def render_explanation(explanation: Explanation) -> RenderableType:

@@ -119,10 +119,13 @@ def _device(
                 )
             )
         return device.memory_free_bytes
-    if device.memory_reserved_bytes is not None:
-        return max(total - device.memory_reserved_bytes, 0)
-    kept = reserve["device_base_bytes"] + reserve["device_fraction"] * total
-    if machine.host.system == "windows":
+    kept = (
+        device.memory_reserved_bytes
+        if device.memory_reserved_bytes is not None
+        else reserve["device_base_bytes"] + reserve["device_fraction"] * total
+    )
+    # No other program does not mean no desktop: what draws it stays.
+    if machine.host.system == "windows" and device.display_active is not False:
         kept += reserve["windows_desktop_bytes"]
     return max(total - round(kept), 0)
 

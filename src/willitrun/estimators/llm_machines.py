@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
+from willitrun.estimators.live_limits import live_limits
 from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
@@ -200,7 +201,12 @@ def _machine_row(request: Request) -> MachineView:
     room = available_memory(used, request.memory, request.catalog)
     rated = [device_rates(device, machine) for device in used.accelerators]
     rates = [rate for rate, _ in rated]
-    reasons = (*room.reasons, *(reason for _, found in rated for reason in found))
+    reasons = (
+        *room.reasons,
+        *(reason for _, found in rated for reason in found),
+        # Four cards in the same slot say it once.
+        *{found.message: found for device in used.accelerators for found in live_limits(device)}.values(),
+    )
     row = _device_row(request, used, room, rates, host_bandwidth, host_flops, windows)
     available = room.devices
     limit = _utilization(request)

@@ -46,11 +46,24 @@ def probe_ram(surroundings: Surroundings) -> Findings:
     found.host["ram_total_bytes"] = total
     found.host["ram_available_bytes"] = available
     found.host["swap_total_bytes"] = believed(memory.get("swap_total"), 0, _PIB)
+    _huge_pages(surroundings, found, total)
     found.report("ram", "ok")
     return found
 
 
-def _from_proc(surroundings: Surroundings) -> dict[str, int]:
+def _huge_pages(surroundings: Surroundings, found: Findings, total: int) -> None:
+    """Huge pages are taken out of the pool when they are reserved, used or not."""
+    values = _meminfo(surroundings)
+    pages, size = values.get("HugePages_Total"), values.get("Hugepagesize")
+    if pages is None or size is None:
+        return
+    kept = believed(pages * size, 0, total)
+    found.host["huge_pages_bytes"] = kept
+    if kept:
+        found.report("ram.huge-pages", "ok", f"{format_bytes(kept)} of RAM is set aside as huge pages")
+
+
+def _meminfo(surroundings: Surroundings) -> dict[str, int]:
     text = surroundings.ask("text", "/proc/meminfo")
     values: dict[str, int] = {}
     for line in text.splitlines() if isinstance(text, str) else ():
@@ -58,5 +71,10 @@ def _from_proc(surroundings: Surroundings) -> dict[str, int]:
         words = rest.split()
         if words and words[0].isdigit():
             values[key] = int(words[0]) * (1024 if words[1:] == ["kB"] else 1)
+    return values
+
+
+def _from_proc(surroundings: Surroundings) -> dict[str, int]:
+    values = _meminfo(surroundings)
     names = {"MemTotal": "total", "MemAvailable": "available", "SwapTotal": "swap_total"}
     return {ours: values[theirs] for theirs, ours in names.items() if theirs in values}

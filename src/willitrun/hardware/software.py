@@ -34,6 +34,7 @@ _PROGRAMS = {
     "vllm-command": ("vllm",),
     "nvidia-smi": ("nvidia-smi",),
 }
+_MAJOR = re.compile(r"(1[1-9]|2\d)\.")
 _BUILD = re.compile(r"\+(cpu|cu\d+|rocm[\d.]+|xpu)\b")
 
 
@@ -61,6 +62,11 @@ def torch_build(version: str, surroundings: Surroundings) -> str:
 
     The local part of the version says it. A wheel from the package index has none: on Linux that one is the CUDA
     build exactly when NVIDIA's CUDA runtime package is installed beside it.
+
+    >>> from willitrun.hardware.surroundings import RecordedSurroundings
+    >>> beside = RecordedSurroundings({"package": {"nvidia-cuda-runtime": "13.0.48"}})
+    >>> torch_build("2.9.1", beside), torch_build("2.9.1+cpu", beside)
+    ('cu13', 'cpu')
     """
     match = _BUILD.search(version)
     if match:
@@ -70,6 +76,9 @@ def torch_build(version: str, surroundings: Surroundings) -> str:
         ("nvidia-cuda-runtime-cu13", "cu13"),
         ("nvidia-cuda-runtime-cu12", "cu12"),
     ):
-        if isinstance(surroundings.ask("package", package), str):
-            return build
+        release = surroundings.ask("package", package)
+        if isinstance(release, str):
+            # From CUDA 13 on the package carries the release in its version and no longer in its name.
+            major = _MAJOR.match(release) if build == "cuda" else None
+            return f"cu{major[1]}" if major else build
     return ""

@@ -99,6 +99,8 @@ class Host(Record):
     memory_limit_bytes: Bytes | None = None
     """The smallest cgroup limit above this process, if any."""
     swap_total_bytes: Bytes | None = None
+    huge_pages_bytes: Bytes | None = None
+    """Set aside as huge pages: part of the total that ordinary programs cannot have."""
     memory_bandwidth_bytes_per_s: BytesPerSecond | None = None
     memory_type: str | None = None
     memory_channels: int | None = None

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types layers docs truth truth-llamacpp truth-site accuracy bench wheel-test catalog clean
+.PHONY: help engines demo test lint types layers docs truth truth-llamacpp truth-site accuracy bench wheel-test catalog clean
 
 help:           ## Show this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,12 @@ $(VENV)/.dev: $(VENV)/.demo
 $(VENV)/.docs: $(VENV)/.dev requirements/docs.txt
 	$(PIP) --constraint requirements/dev.txt --constraint requirements/docs.txt --editable '.[docs]'
 	@touch $@
+
+$(VENV)/.engines: $(VENV)/.dev requirements/engines.txt
+	$(PIP) --constraint requirements/dev.txt --constraint requirements/engines.txt --editable '.[dev,engines]' genai-prices
+	@touch $@
+
+engines: $(VENV)/.engines  ## pandas, polars, Arrow, DuckDB, Dask and genai-prices, so that their tests run too
 
 demo: $(VENV)/.demo  ## Verdicts for this machine and for three well-known cases
 	@$(BIN)/python -m willitrun demo

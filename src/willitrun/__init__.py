@@ -55,10 +55,11 @@ if TYPE_CHECKING:
     from willitrun.hardware.detection import detect
     from willitrun.intervals import Interval
     from willitrun.planning.labels import chips
+    from willitrun.planning.plans import plan, plan_rows
     from willitrun.planning.runtime_choices import best_runtime
     from willitrun.planning.scans import scan
     from willitrun.planning.scores import score
-    from willitrun.planning.tables import PlanTable, plan, plan_rows
+    from willitrun.planning.tables import PlanTable
     from willitrun.recommendations import recommend
     from willitrun.records.answers import Answer
     from willitrun.records.machines import Machine
@@ -114,8 +115,8 @@ _EXPORTS = {
     "scan": "planning.scans",
     "score": "planning.scores",
     "PlanTable": "planning.tables",
-    "plan": "planning.tables",
-    "plan_rows": "planning.tables",
+    "plan": "planning.plans",
+    "plan_rows": "planning.plans",
     "Machine": "records.machines",
     "Model": "records.models",
     "Placement": "records.recipes",

@@ -18,6 +18,7 @@ from willitrun.errors import (
 )
 from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.llm_evaluation import BlockKey, Prepared, prepare
+from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import model_family
 from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS
@@ -58,8 +59,8 @@ class Deck:
     """Rates below which a card is not practical, by name."""
     groups: tuple[Group, ...]
     alone: tuple[tuple[int, Request], ...]
-    gaps: tuple[tuple[int, str], ...]
-    """Cards of which a fact is missing, and the reason code."""
+    gaps: tuple[tuple[int, Request], ...]
+    """Rows of which a fact is missing."""
 
 
 def deck_for(
@@ -113,21 +114,28 @@ def build_deck(
     floors: list[dict[str, float]] = []
     rows: dict[BlockKey, list[tuple[int, Prepared]]] = {}
     alone: list[tuple[int, Request]] = []
-    gaps: list[tuple[int, str]] = []
+    gaps: list[tuple[int, Request]] = []
+    # A deck outlives the machine that it was built with: its view serves all rows, and is replaced when it is dealt.
+    views: dict[tuple[object, ...], MachineView] = {}
     for reference in models:
         try:
-            request = complete_request(
-                reference,
-                machine,
-                workload,
-                quantization=quantizations[0] if len(quantizations) == 1 else None,
-                runtime=runtime,
-                placement=placement,
-                catalog=catalog,
-            )
+            # The runtime that suits a model depends on the format: each is completed on its own.
+            asked = [
+                complete_request(
+                    reference,
+                    machine,
+                    workload,
+                    quantization=name,
+                    runtime=runtime,
+                    placement=placement,
+                    catalog=catalog,
+                )
+                for name in quantizations or (None,)
+            ]
         except InvalidWorkloadError:
             # A field that this model's task does not have: the model is not asked.
             continue
+        request = asked[0]
         number = len(cards)
         cards.append(request.model)
         profile = workload_profile(request)
@@ -136,12 +144,15 @@ def build_deck(
         if request.workload.mode != "inference" or task not in LLM_TASKS | ENCODER_TASKS:
             alone.append((number, request))
             continue
-        for chosen in _formats(request, quantizations):
+        for chosen in (one for first in asked for one in _formats(first)):
             try:
-                lowered = prepare(chosen)
+                place = (chosen.profile.id, chosen.runtime, _heads(chosen))
+                if place not in views:
+                    views[place] = machine_row(chosen)
+                lowered = prepare(chosen, view=views[place])
             except _GAPS:
-                gaps.append((number, "memory-not-modelled"))
-                break
+                gaps.append((number, chosen))
+                continue
             rows.setdefault(lowered.lowered.key, []).append((number, lowered))
     return Deck(
         tuple(cards),
@@ -152,15 +163,17 @@ def build_deck(
     )
 
 
-def _formats(request: Request, quantizations: tuple[str, ...]) -> list[Request]:
-    if len(quantizations) > 1:
-        names: Sequence[str] = quantizations
-    elif request.quantization_open:
-        names = DECK_LADDER
-    else:
+def _heads(request: Request) -> int | None:
+    transformer = request.model.transformer
+    return transformer.num_attention_heads if transformer is not None else None
+
+
+def _formats(request: Request) -> list[Request]:
+    """The request, or one per format of the ladder where the format is open."""
+    if not request.quantization_open:
         return [request]
     table = request.catalog.quantizations
-    return [request.with_quantization(table[name]).rechecked() for name in names]
+    return [request.with_quantization(table[name]).rechecked() for name in DECK_LADDER]
 
 
 def _group(rows: list[tuple[int, Prepared]]) -> Group:
@@ -175,5 +188,11 @@ def _group(rows: list[tuple[int, Prepared]]) -> Group:
         loads=columns_of([row.load for row in prepared]),
         families=families,
         family=np.array([place[name] for name in names], dtype=np.int64),
-        blocked=tuple(row.request.blockers[0].code if row.request.blockers else "" for row in prepared),
+        blocked=tuple(_blocked(row.request) for row in prepared),
     )
+
+
+def _blocked(request: Request) -> str:
+    """What stands in the way; a context that is too long only where nothing else does."""
+    codes = [reason.code for reason in request.blockers]
+    return min(codes, key=lambda code: code == "context-above-trained-maximum", default="")

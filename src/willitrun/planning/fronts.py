@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["pareto_front"]
 
 
-def pareto_front(points: Sequence[Sequence[float]]) -> tuple[int, ...]:
+def pareto_front(points: Sequence[Sequence[float]] | NDArray[np.float64]) -> tuple[int, ...]:
     """Indices of the points that no other one dominates; every coordinate is to be small.
 
     Of points alike the first is kept. Given in order of the first coordinate, the front comes in that order.

@@ -32,7 +32,7 @@ from willitrun.planning.decks import Deck, Group
 from willitrun.records.machines import Machine
 from willitrun.records.results import Evidence, Tier
 
-__all__ = ["Hand", "deal"]
+__all__ = ["Hand", "deal", "near_of", "support_code"]
 
 FloatArray = NDArray[np.float64]
 BLOCK_ROWS = 8192
@@ -110,16 +110,7 @@ def _play(group: Group, machine: Machine, catalog: Catalog, memory: str) -> _Row
     for number, found in enumerate(views):
         rooms[number, : len(found.available)] = found.available
         ranks[number] = parallel(first.request, len(found.available))
-    record = catalog.calibrations["llm-speed"]
-    levels = np.array(
-        [
-            [
-                _level(record, found.device_ids, device_classes(_moved(first.request, machine), found.device_ids), family, machine)
-                for family in group.families
-            ]
-            for found in views
-        ]
-    )  # fmt: skip
+    levels = np.array([_levels(group, found.device_ids, machine, catalog) for found in views])
     n = len(group.prepared)
     parts: list[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray, FloatArray, FloatArray]] = []
     tables = speed_tables(catalog)
@@ -190,12 +181,21 @@ def _moved(request: Request, machine: Machine) -> Request:
     return replace(request, machine=machine)
 
 
-def _level(
-    record: object, devices: tuple[str, ...], classes: tuple[str, ...], family: str, machine: Machine
+def _levels(group: Group, devices: tuple[str, ...], machine: Machine, catalog: Catalog) -> list[int]:
+    """Support level of every family of a group on some devices of a machine."""
+    classes = device_classes(_moved(group.prepared[0].request, machine), devices)
+    derived = any(device.identity == "derived" for device in machine.accelerators)
+    return [support_code(catalog, devices, classes, family, derived) for family in group.families]
+
+
+def support_code(
+    catalog: Catalog, devices: tuple[str, ...], classes: tuple[str, ...], family: str, derived: bool
 ) -> int:
-    if any(device.identity == "derived" for device in machine.accelerators):
+    """Support level of a family on some devices, as an index into `LEVELS`; ``derived``: no record describes one."""
+    if derived:
         return LEVELS.index("unseen-class")
-    return LEVELS.index(support_level(record, tuple(dict.fromkeys(devices)), classes, family))  # type: ignore[arg-type]
+    record = catalog.calibrations["llm-speed"]
+    return LEVELS.index(support_level(record, tuple(dict.fromkeys(devices)), classes, family))
 
 
 def _hand(group: Group, rows: _Rows, places: NDArray[np.int64], machine: Machine, catalog: Catalog) -> Hand:
@@ -213,7 +213,7 @@ def _hand(group: Group, rows: _Rows, places: NDArray[np.int64], machine: Machine
     for number, (request, view) in enumerate(zip(requests, rows.view[places].tolist(), strict=True)):
         devices = rows.device_ids[view]
         if len(set(devices)) == 1 and device_anchors(catalog, devices[0], len(devices), images=False):
-            evidence[number], shifts[number] = _near(request, machine, devices, catalog)
+            evidence[number], shifts[number] = near_of(request, machine, devices, catalog)
     crowded = np.array([request.workload.concurrency > 1 for request in requests]) & first.policy.interference
     routed = np.array([row.model.experts > 0 for row in chosen])
     spread = {
@@ -240,7 +240,7 @@ def _hand(group: Group, rows: _Rows, places: NDArray[np.int64], machine: Machine
     )
 
 
-def _near(
+def near_of(
     request: Request, machine: Machine, devices: tuple[str, ...], catalog: Catalog
 ) -> tuple[Evidence, tuple[float, float, float, float]]:
     """Evidence and shifts of a row on a device that was measured; they follow from the catalog alone."""

@@ -1,23 +1,33 @@
-"""`plan`, `plan_rows` and the table that they return."""
+"""The table that plans return: scenarios and their results as columns."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
-from willitrun.planning.axes import build_axes
-from willitrun.planning.sweeps import run_sweep
+from willitrun.planning.fronts import pareto_front
 from willitrun.records.presentation import format_field
-from willitrun.records.recipes import Placement, Runtime, Workload
 
-__all__ = ["PlanTable", "plan", "plan_rows"]
+__all__ = ["PlanTable", "concatenate", "recode", "unit_of"]
+
+_UNITS = (("_bytes", "B"), ("_tokens_per_s", "tokens/s"), ("images_per_s", "images/s"), ("samples_per_s", "samples/s"),
+          ("_tokens", "tokens"), ("real_time_factor", "s/s"), ("_w", "W"), ("usd", "USD"), ("_s", "s"))  # fmt: skip
+
+
+def unit_of(column: str) -> str:
+    """Unit of a column, from its name; empty for labels and counts.
+
+    >>> unit_of("total_bytes_high"), unit_of("decode_tokens_per_s"), unit_of("time_to_first_token_s_low")
+    ('B', 'tokens/s', 's')
+    """
+    name = column.removesuffix("_low").removesuffix("_high")
+    return next((unit for ending, unit in _UNITS if name.endswith(ending)), "")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,9 +100,100 @@ class PlanTable:
 
     def best_per(self, group: str, by: str) -> PlanTable:
         """The best row of each group by a numeric column."""
-        ordered = self.sort_by(by)
-        _, first = np.unique(ordered.columns[group], return_index=True)
+        return self.best_by((group,), by)
+
+    def best_by(self, groups: Sequence[str], by: str, *, descending: bool = True) -> PlanTable:
+        """The best row of each combination of some columns; rows without a value come last."""
+        if not len(self):
+            return self
+        ordered = self.sort_by(by, descending=descending)
+        _, first = np.unique(ordered.keys_of(groups), return_index=True)
         return ordered.take(np.sort(first))
+
+    def count_by(self, *groups: str) -> PlanTable:
+        """How many rows each combination of some columns has, most first: column ``count``."""
+        _, first, count = np.unique(self.keys_of(groups), return_index=True, return_counts=True)
+        columns = {name: self.columns[name][first] for name in groups}
+        labels = {name: self.categories[name] for name in groups if name in self.categories}
+        return PlanTable(columns | {"count": count.astype(np.int64)}, labels).sort_by("count")
+
+    def keys_of(self, groups: Sequence[str]) -> NDArray[np.int64]:
+        """One number per row that is equal where the group columns are."""
+        key = np.zeros(len(self), dtype=np.int64)
+        for name in groups:
+            values = self.columns[name]
+            if name in self.categories:
+                size = len(self.categories[name])
+            else:
+                known, values = np.unique(values, return_inverse=True)
+                size = len(known)
+            key = key * max(size, 1) + values
+        return key
+
+    def rank(self, by: str, *, descending: bool = True) -> NDArray[np.int64]:
+        """Rank of each row by a numeric column, 1 for the best; unknown values last."""
+        values = self.columns[by].astype(np.float64)
+        values = np.where(np.isnan(values), np.inf, -values if descending else values)
+        place = np.empty(len(self), dtype=np.int64)
+        place[np.argsort(values, kind="stable")] = np.arange(1, len(self) + 1)
+        return place
+
+    def pareto(self, **directions: str) -> PlanTable:
+        """Rows that no other row beats in every column: ``table.pareto(total_bytes="min", decode_tokens_per_s="max")``.
+
+        Rows with an unknown value are left out.
+
+        Raises
+        ------
+        InvalidWorkloadError
+            A direction is neither ``min`` nor ``max``.
+        """
+        points = self.points(directions)
+        known = np.flatnonzero(~np.isnan(points).any(axis=1))
+        return self.take(known[list(pareto_front(points[known]))])
+
+    def points(self, directions: dict[str, str]) -> NDArray[np.float64]:
+        """Columns as coordinates of which every one is to be small."""
+        wrong = next((word for word in directions.values() if word not in ("min", "max")), None)
+        if wrong is not None or not directions:
+            raise InvalidWorkloadError(f"a direction is 'min' or 'max', got {wrong!r}.")
+        signs = [1.0 if word == "min" else -1.0 for word in directions.values()]
+        return np.stack(
+            [self.columns[n].astype(np.float64) * sign for n, sign in zip(directions, signs, strict=True)],
+            axis=1,
+        )
+
+    def at_least(self, tier: str) -> NDArray[np.bool_]:
+        """Mask of the rows that reach a tier: ``comfortable``, ``tight`` or ``offload``."""
+        order = {"will-not-run": 0, "offload": 1, "tight": 2, "comfortable": 3}
+        ranks = np.array([order.get(name, -1) for name in self.categories["tier"]])
+        reached: NDArray[np.bool_] = ranks[self.columns["tier"]] >= order[tier]
+        return reached
+
+    def smallest_machine(self, *groups: str, tier: str = "comfortable") -> PlanTable:
+        """Of each group (default: model) the row with the least memory to hand that still reaches a tier."""
+        reached = self.filter(self.at_least(tier))
+        return reached.best_by(groups or ("model",), "available_bytes", descending=False)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of every column that has one."""
+        return {name: unit for name in self if (unit := unit_of(name))}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the columns [bytes]."""
+        return sum(values.nbytes for values in self.columns.values())
+
+    def as_float32(self) -> PlanTable:
+        """The same rows with rates in single precision: half the memory, equal to 1e-5. Bytes stay integers."""
+        return PlanTable(
+            {
+                name: values.astype(np.float32) if values.dtype == np.float64 else values
+                for name, values in self.columns.items()
+            },
+            self.categories,
+        )
 
     def head(self, count: int = 10) -> PlanTable:
         """The first rows."""
@@ -116,156 +217,6 @@ class PlanTable:
         return f"<table><caption>{html.escape(repr(self))}</caption><tr>{head}</tr>{''.join(lines)}</table>"
 
 
-def plan(
-    *,
-    models: Sequence[Any],
-    machines: Sequence[Any],
-    workloads: Sequence[Workload] | Workload | None = None,
-    quantizations: Sequence[str | None] | None = None,
-    runtimes: Sequence[str | Runtime | None] | None = None,
-    placements: Sequence[str | Placement | None] | None = None,
-    catalog: Catalog | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> PlanTable:
-    """Judge every combination of models, machines, formats, runtimes, placements and workloads.
-
-    Parameters
-    ----------
-    models, machines
-        Whatever `describe_model` and `describe_machine` take.
-    workloads
-        One or several; `Workload.grid` builds axes.
-    quantizations, runtimes, placements
-        None takes the defaults of `assess`.
-    progress
-        Called with the number of rows after each block; ``tqdm(...).update`` fits.
-
-    Returns
-    -------
-    PlanTable
-        One row per combination: models outermost, then formats, runtimes, machines, placements, workloads.
-        Row i says what `assess` says of the same tuple: bytes exactly, rates to rounding.
-
-    Examples
-    --------
-    >>> table = plan(models=["llama-3.1-8b"], machines=["rtx-4090", "rtx-3060-12gb"],
-    ...     workloads=Workload.grid(contexts=[8192, 131072]), quantizations=["q4_k_m"])
-    >>> len(table)
-    4
-    """
-    catalog = catalog or load_catalog()
-    if isinstance(workloads, Workload) or workloads is None:
-        workloads = (workloads or Workload(),)
-    axes = build_axes(
-        models=models,
-        machines=machines,
-        workloads=workloads,
-        quantizations=quantizations or (None,),
-        runtimes=runtimes or (None,),
-        placements=placements or (None,),
-        catalog=catalog,
-    )
-    columns, categories = run_sweep(axes, progress=progress)
-    return PlanTable(columns, categories)
-
-
-_ROW_FIELDS = ("model", "machine", "quantization", "runtime")
-
-
-def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
-    """Judge scenarios row by row.
-
-    Parameters
-    ----------
-    table
-        A mapping of columns (or a data frame, or a sequence of mappings) with ``model``, ``machine``,
-        optionally ``quantization``, ``runtime`` and any `Workload` field.
-
-    Returns
-    -------
-    PlanTable
-        The results in the order of the rows.
-
-    Raises
-    ------
-    InvalidWorkloadError
-        A column that is neither a subject nor a workload field.
-
-    Examples
-    --------
-    >>> found = plan_rows([{"model": "llama-3.1-8b", "machine": "rtx-4090", "quantization": "q4_k_m"}])
-    >>> found["tier"].tolist()
-    ['comfortable']
-    """
-    rows = _as_rows(table)
-    if not rows:
-        raise InvalidWorkloadError("there are no rows to plan.")
-    _refuse_foreign_columns(rows)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for number, row in enumerate(rows):
-        key = (repr(row["model"]), row.get("quantization"), repr(row.get("runtime")))
-        groups.setdefault(key, []).append(number)
-    parts: list[PlanTable] = []
-    order: list[int] = []
-    for members in groups.values():
-        first = rows[members[0]]
-        # Machines may be lists and mappings, which are told apart by how they are written.
-        machines = {repr(rows[number]["machine"]): rows[number]["machine"] for number in members}
-        places = {text: place for place, text in enumerate(machines)}
-        loads = list(dict.fromkeys(_workload(rows[number]) for number in members))
-        cube = plan(
-            models=[first["model"]],
-            machines=list(machines.values()),
-            workloads=loads,
-            quantizations=[first.get("quantization")],
-            runtimes=[first.get("runtime")],
-            catalog=catalog,
-        )
-        index = [
-            places[repr(rows[number]["machine"])] * len(loads) + loads.index(_workload(rows[number]))
-            for number in members
-        ]
-        parts.append(cube.take(np.array(index)))
-        order += members
-    joined = concatenate(parts)
-    return joined.take(np.argsort(np.array(order), kind="stable"))
-
-
-def _refuse_foreign_columns(rows: Sequence[Mapping[str, Any]]) -> None:
-    for number, row in enumerate(rows):
-        unknown = set(row) - set(_ROW_FIELDS) - set(Workload.model_fields)
-        if unknown:
-            raise InvalidWorkloadError(
-                f"{min(map(str, unknown))!r} is neither {', '.join(_ROW_FIELDS)} nor a field of Workload."
-            )
-        for name in ("model", "machine"):
-            if row.get(name) is None:
-                raise InvalidWorkloadError(f"row {number} names no {name}.")
-
-
-def _workload(row: Mapping[str, Any]) -> Workload:
-    return Workload(
-        **{name: value for name, value in row.items() if name in Workload.model_fields and value is not None}
-    )
-
-
-def _as_rows(table: Any) -> list[dict[str, Any]]:
-    if hasattr(table, "to_dict") and hasattr(table, "columns") and not isinstance(table, PlanTable):
-        table = {name: list(table[name]) for name in table.columns}
-    if isinstance(table, Mapping):
-        names = list(table)
-        table = [
-            dict(zip(names, values, strict=True))
-            for values in zip(*(list(table[n]) for n in names), strict=True)
-        ]
-    return [{name: _known(value) for name, value in dict(row).items()} for row in table]
-
-
-def _known(value: Any) -> Any:
-    """Data frames write NaN where nothing is said."""
-    return None if isinstance(value, float) and value != value else value
-
-
 def concatenate(parts: Sequence[PlanTable]) -> PlanTable:
     """Tables of the same columns, one below the other."""
     names = parts[0].keys()
@@ -284,4 +235,14 @@ def concatenate(parts: Sequence[PlanTable]) -> PlanTable:
             categories[name] = labels
         else:
             columns[name] = np.concatenate([part.columns[name] for part in parts])
+    return PlanTable(columns, categories)
+
+
+def recode(table: PlanTable, labels: Mapping[str, tuple[str, ...]]) -> PlanTable:
+    """The same rows with codes into other labels, which hold all of the table's."""
+    columns, categories = dict(table.columns), dict(table.categories)
+    for name, wanted in labels.items():
+        place = {label: code for code, label in enumerate(wanted)}
+        known = np.array([place[label] for label in categories[name]], dtype=np.int32)
+        columns[name], categories[name] = known[columns[name]], wanted
     return PlanTable(columns, categories)

@@ -22,7 +22,7 @@ from willitrun.estimators.llm_evaluation import Prepared, speed_tables
 from willitrun.estimators.llm_machines import MachineView, machine_row, parallel
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
-from willitrun.estimators.support import LEVELS, device_classes, interval_factors
+from willitrun.estimators.support import LEVELS, classed_factors, device_classes
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
@@ -349,13 +349,17 @@ class _Grid:
         refused = sheet.store_fit(tile, block, self.room, stops, near.evidence)
         level = self.levels[group.family[lines][:, None], self.kind[None]]
         calibration = catalog.calibrations["llm-speed"]
-        factors = {task: interval_factors(calibration, task)[level] for task in ("decode", "prefill", "ttft")}
+        moe = np.array([group.prepared[line].model.experts > 0 for line in lines.tolist()])[:, None]
+        codes_of = first.policy.codes
+        factors = {
+            task: classed_factors(calibration, task, codes_of, moe, level)
+            for task in ("decode", "prefill", "ttft")
+        }
         factors["output"] = factors["decode"]
         if first.policy.interference:
             several = (loads["concurrency"] > 1)[..., None]
-            factors["output"] = np.where(
-                several, interval_factors(calibration, "tpot")[level], factors["decode"]
-            )
+            crowded = classed_factors(calibration, "tpot", codes_of, moe, level)
+            factors["output"] = np.where(several, crowded, factors["decode"])
         sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
         return PlanTable(
             self.sweep.inputs([group.prepared[line].request for line in lines.tolist()], self.places)

@@ -51,7 +51,6 @@ def test_constructed_is_validated(kind: type[Record], fields: dict[str, Any]) ->
     assert list(made.model_dump()) == list(kind.model_fields)
     assert made.model_fields_set == checked.model_fields_set
     assert pickle.loads(pickle.dumps(made)) == checked
-    assert pickle.dumps(made) == pickle.dumps(checked)
     assert repr(made) == repr(checked)
     if kind is Workload:
         assert hash(made) == hash(checked)

@@ -28,6 +28,7 @@ from willitrun.estimators.support import Support, support_of
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import columns_of
 from willitrun.kernels.llm_block import (
+    CacheKinds,
     LlmBlock,
     LlmGround,
     Parallelism,
@@ -53,6 +54,9 @@ class Lowered:
     model: ModelRow
     machine: MachineView
     parallelism: tuple[int, int, int, int]
+    placement: Placement
+    divides: bool
+    """Whether tensor-parallel ranks divide the attention heads."""
     key: BlockKey
 
 
@@ -86,7 +90,8 @@ class Prepared:
 
 
 BlockKey = tuple[Runtime, str, str | None, bool, bool, int]
-"""What all rows of one block share: runtime, profile, system, whether the host computes, encoders, the program's level."""
+"""What all rows of one block share: the runtime but for its cache types, its profile, the system, whether the host
+computes, encoders, the program's level."""
 
 
 def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
@@ -116,13 +121,18 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
     )
     view = view or machine_row(request)
     policy = runtime_policy(request)
+    parallelism = parallel(request, len(view.available))
+    transformer = request.model.transformer
+    heads = transformer.num_attention_heads if transformer is not None else None
     return Lowered(
         policy,
         model,
         view,
-        parallel(request, len(view.available)),
+        parallelism,
+        request.placement,
+        heads is None or heads % parallelism[0] == 0,
         (
-            request.runtime,
+            request.runtime.model_copy(update={"kv_dtype_k": None, "kv_dtype_v": None}),
             request.profile.id,
             request.machine.host.system,
             view.row.on_host,
@@ -149,7 +159,7 @@ class Stage:
     overhead: MemoryRange
 
 
-def _set_stage(rows: Sequence[Prepared], tables: LevelTables) -> Stage:
+def _set_stage(rows: Sequence[Lowered], request: Request, tables: LevelTables) -> Stage:
     first = rows[0]
     width = max(len(row.machine.available) for row in rows)
     available = np.zeros((len(rows), width), dtype=np.int64)
@@ -158,14 +168,15 @@ def _set_stage(rows: Sequence[Prepared], tables: LevelTables) -> Stage:
     parallelism = parallelism_of(rows)
     models = columns_of([row.model for row in rows])
     machines = columns_of([row.machine.row for row in rows])
-    ground = lay_ground(first.policy, models, machines, tables)
-    return Stage(ground, available, parallelism, device_overhead(ground, parallelism, first.request))
+    kinds = CacheKinds.of([row.policy for row in rows])
+    ground = lay_ground(first.policy, models, machines, tables, kinds=kinds)
+    return Stage(ground, available, parallelism, device_overhead(ground, parallelism, request))
 
 
-def parallelism_of(rows: Sequence[Prepared]) -> Parallelism:
+def parallelism_of(rows: Sequence[Lowered]) -> Parallelism:
     """Ranks and given splits of some rows, as columns."""
     ranks = np.array([row.parallelism for row in rows], dtype=np.int64)
-    placements = [row.request.placement for row in rows]
+    placements = [row.placement for row in rows]
     return Parallelism(
         tensor=ranks[:, 0],
         pipeline=ranks[:, 1],
@@ -182,15 +193,24 @@ def parallelism_of(rows: Sequence[Prepared]) -> Parallelism:
 
 def run_block(rows: Sequence[Prepared], tables: LevelTables | None = None) -> LlmBlock:
     """One array call for rows that share a policy; without ``tables``, with the catalog's calibration."""
-    request = rows[0].request
+    return run_rows([row.lowered for row in rows], [row.load for row in rows], rows[0].request, tables)
+
+
+def run_rows(
+    lowered: Sequence[Lowered],
+    loads_of: Sequence[WorkloadRow],
+    request: Request,
+    tables: LevelTables | None = None,
+) -> LlmBlock:
+    """One array call; ``request`` stands for the runtime, the system and the catalog, which all rows share."""
     if tables is not None:
-        stage = _set_stage(rows, tables)
+        stage = _set_stage(lowered, request, tables)
     else:
         stage = request.catalog.memo("stages", most=256).get(
-            tuple(row.lowered for row in rows), None, lambda: _set_stage(rows, speed_tables(request.catalog))
+            tuple(lowered), None, lambda: _set_stage(lowered, request, speed_tables(request.catalog))
         )
     ground, parallelism, available = stage.ground, stage.parallelism, stage.available
-    loads = columns_of([row.load for row in rows])
+    loads = columns_of(loads_of)
     cache = cache_bytes(ground, loads)
     buffers = block_buffers(ground, loads, parallelism, available, cache[0], stage.overhead, request)
     return assess_block(ground, loads, available, parallelism, cache, buffers)
@@ -240,11 +260,12 @@ class EvaluatedLlm:
         return TIERS[int(self.block.layout.tier[self.place])]  # type: ignore[return-value]
 
     def _indivisible(self) -> Reason | None:
-        transformer = self.request.model.transformer
-        ranks = self.prepared.parallelism[0]
-        heads = transformer.num_attention_heads if transformer else None
-        if heads is None or ranks <= 1 or heads % ranks == 0:
+        if self.prepared.lowered.divides:
             return None
+        transformer = self.request.model.transformer
+        assert transformer is not None
+        ranks, heads = self.prepared.parallelism[0], transformer.num_attention_heads
+        assert heads is not None
         return Reason(
             code="tensor-parallel-does-not-divide",
             message=f"{ranks} tensor-parallel ranks do not divide the {heads} attention heads of {self.request.model.name}.",

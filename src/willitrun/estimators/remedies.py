@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Literal
+from functools import cached_property, partial
 
-from willitrun.catalog import Catalog
+from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
 from willitrun.estimators.evaluation import Evaluated, evaluate
+from willitrun.estimators.llm_evaluation import (
+    BlockKey,
+    EvaluatedLlm,
+    Lowered,
+    Prepared,
+    prepare,
+    run_rows,
+)
+from willitrun.estimators.llm_machines import WorkloadRow
+from willitrun.estimators.remedy_candidates import (
+    Candidate,
+    lasting_llm_changes,
+    llm_load_changes,
+    other_changes,
+)
 from willitrun.estimators.requests import (
     Request,
-    with_machine,
-    with_quantization_checked,
-    with_runtime_checked,
 )
-from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
-from willitrun.hardware.descriptions import describe_machine
-from willitrun.records.machines import Machine
+from willitrun.estimators.workloads import LLM_TASKS, context_reason
+from willitrun.kernels.llm_block import LlmBlock
+from willitrun.kernels.placement import TIERS
 from willitrun.records.presentation import format_field
-from willitrun.records.results import Remedy, RemedyKind
+from willitrun.records.results import Remedy, Tier
 
 __all__ = ["find_remedies"]
 
@@ -38,27 +49,6 @@ _KINDS = (
 )
 MOST_REMEDIES = 6
 FASTER = 1.15
-SHORTEST_CONTEXT = 2048
-# Cards by memory that people can buy; the first on which it is comfortable is named.
-HARDWARE_LADDER = (
-    "nvidia-geforce-rtx-3060-12gb",
-    "nvidia-geforce-rtx-5060-ti-16gb",
-    "nvidia-geforce-rtx-3090",
-    "nvidia-geforce-rtx-5090",
-    "nvidia-rtx-6000-ada-generation",
-    "nvidia-rtx-pro-6000-blackwell-workstation-edition",
-    "nvidia-h200-sxm-141gb",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A changed request, the kind of change, and how to say it."""
-
-    kind: RemedyKind
-    text: str
-    request: Request
-    arguments: dict[str, Any]
 
 
 def find_remedies(found: Evaluated) -> tuple[Remedy, ...]:
@@ -67,43 +57,136 @@ def find_remedies(found: Evaluated) -> tuple[Remedy, ...]:
     Of each kind the mildest change that lifts the tier is kept; where none lifts it, the mildest that makes
     it clearly faster. Candidates are evaluated together in as few array calls as there are runtimes.
     """
-    candidates = list(_candidates(found.request, stuck=found.tier == "will-not-run"))
-    if not candidates:
-        return ()
-    results = evaluate([candidate.request for candidate in candidates])
+    outcomes = _outcomes(found)
     kept: list[Remedy] = []
     for kind in _KINDS:
-        pairs = [(c, r) for c, r in zip(candidates, results, strict=True) if c.kind == kind]
-        best = _mildest(found, pairs)
+        best = _mildest(found, [outcome for outcome in outcomes if outcome.candidate.kind == kind])
         if best is not None:
-            kept.append(_remedy(*best))
+            kept.append(_remedy(best))
     return tuple(kept[:MOST_REMEDIES])
 
 
-def _mildest(
-    found: Evaluated, pairs: list[tuple[Candidate, Evaluated]]
-) -> tuple[Candidate, Evaluated] | None:
+@dataclass(frozen=True)
+class Outcome:
+    """What a candidate comes to: its tier at once, everything else when somebody looks."""
+
+    candidate: Candidate
+    tier: Tier
+    look: Callable[[], Evaluated]
+
+    @cached_property
+    def evaluated(self) -> Evaluated:
+        """The evaluated request."""
+        return self.look()
+
+
+def _outcomes(found: Evaluated) -> list[Outcome]:
+    stuck = found.tier == "will-not-run"
+    if isinstance(found, EvaluatedLlm) and found.request.model.task in LLM_TASKS:
+        return _llm_outcomes(found, stuck)
+    candidates = list(other_changes(found.request, stuck=stuck))
+    results = evaluate([candidate.request for candidate in candidates])
+    return [
+        Outcome(candidate, result.tier, partial(_same, result))
+        for candidate, result in zip(candidates, results, strict=True)
+    ]
+
+
+def _same(result: Evaluated) -> Evaluated:
+    return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """A candidate as a row of a block. ``blocked`` says that something stands in its way whatever memory says."""
+
+    candidate: Candidate
+    lowered: Lowered
+    load: WorkloadRow
+    blocked: bool
+
+
+def _llm_outcomes(found: EvaluatedLlm, stuck: bool) -> list[Outcome]:
+    """Candidates in one array call per runtime; what no load changes of them was lowered before."""
+    request, load = found.request, found.prepared.load
+    too_long = context_reason(request.model, request.workload) is not None
+    records = (request.model, request.machine, request.quantization, request.runtime, request.profile)
+    lasting = request.catalog.memo("changes", most=512).get(
+        (*records, request.placement), (request.memory, stuck), lambda: _lasting_changes(request, stuck)
+    )
+    rows = [
+        _Row(candidate, lowered, load, too_long or bool(candidate.request.blockers))
+        for candidate, lowered in lasting
+        if not (too_long and candidate.kind in ("runtime", "quantization"))
+    ]
+    rows += [
+        _Row(candidate, prepared.lowered, prepared.load, bool(candidate.request.blockers))
+        for candidate in llm_load_changes(request)
+        for prepared in (prepare(candidate.request),)
+    ]
+    groups: dict[BlockKey, list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(row.lowered.key, []).append(row)
+    outcomes = []
+    for members in groups.values():
+        block = run_rows(
+            [row.lowered for row in members], [row.load for row in members], members[0].candidate.request
+        )
+        for place, (row, tier) in enumerate(zip(members, block.layout.tier.tolist(), strict=True)):
+            runs = row.lowered.divides and not row.blocked
+            outcomes.append(
+                Outcome(
+                    row.candidate,
+                    TIERS[tier] if runs else "will-not-run",  # type: ignore[arg-type]
+                    partial(_evaluated, row, block, place),
+                )
+            )
+    return outcomes
+
+
+def _evaluated(row: _Row, block: LlmBlock, place: int) -> EvaluatedLlm:
+    # A lasting change carries no context; nothing that a remedy says asks for one.
+    return EvaluatedLlm(Prepared(row.candidate.request, row.lowered, row.load), block, place)
+
+
+def _lasting_changes(request: Request, stuck: bool) -> tuple[tuple[Candidate, Lowered], ...]:
+    """Changes that the load does not decide, lowered; those of which a fact is missing are no remedy."""
+    # Without a context nothing of the load stands in the way.
+    workload = request.workload.model_copy(update={"context_tokens": None})
+    plain = replace(request, workload=workload).rechecked()
+    found = []
+    for candidate in lasting_llm_changes(plain, stuck=stuck):
+        try:
+            found.append((candidate, prepare(candidate.request).lowered))
+        except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError):
+            continue
+    return tuple(found)
+
+
+def _mildest(found: Evaluated, outcomes: list[Outcome]) -> Outcome | None:
     now = _ORDER[found.tier]
     for wanted in ("comfortable", "tight", "offload"):
         if _ORDER[wanted] <= now:
             break
-        for candidate, result in pairs:
-            if result.tier == wanted:
-                return candidate, result
+        for outcome in outcomes:
+            if outcome.tier == wanted:
+                return outcome
     base = found.headline() if found.tier not in ("will-not-run", "unknown") else None
     if base is None:
         return None
-    for candidate, result in pairs:
-        head = result.headline()
-        if _ORDER[result.tier] >= now and head is not None and head[1].best > FASTER * base[1].best:
-            return candidate, result
+    for outcome in outcomes:
+        if _ORDER[outcome.tier] >= now:
+            head = outcome.evaluated.headline()
+            if head is not None and head[1].best > FASTER * base[1].best:
+                return outcome
     return None
 
 
-def _remedy(candidate: Candidate, result: Evaluated) -> Remedy:
+def _remedy(outcome: Outcome) -> Remedy:
+    candidate, result = outcome.candidate, outcome.evaluated
     head = result.headline()
     total = result.total()
-    parts: list[str] = [result.tier]
+    parts: list[str] = [outcome.tier]
     if total is not None:
         parts.append(format_field("bytes", total.best))
     if head is not None:
@@ -112,184 +195,9 @@ def _remedy(candidate: Candidate, result: Evaluated) -> Remedy:
         change=candidate.text,
         kind=candidate.kind,
         arguments=candidate.arguments,
-        tier=result.tier,
+        tier=outcome.tier,
         total_bytes=total,
         headline=head[0] if head else "",
         speed=head[1] if head else None,
         message=f"{candidate.text}: {', '.join(parts)}",
     )
-
-
-def _candidates(request: Request, *, stuck: bool) -> Iterator[Candidate]:
-    """Changes from mild to drastic within each kind."""
-    if request.model.task in LLM_TASKS:
-        yield from _runtime_changes(request, stuck)
-        yield from _format_changes(request)
-        yield from _cache_changes(request)
-        yield from _context_changes(request)
-        yield from _count_changes(request, "concurrency")
-    elif request.model.task in GRAPH_TASKS:
-        yield from _count_changes(request, "batch_size")
-        yield from _graph_changes(request)
-    elif request.model.task in DIFFUSION_TASKS:
-        yield from _count_changes(request, "batch_size")
-        yield from _pipeline_changes(request)
-    yield from _hardware_changes(request)
-
-
-def _runtime_changes(request: Request, stuck: bool) -> Iterator[Candidate]:
-    """Another runtime where this one can't, or where it keeps everything on the accelerator and that is full."""
-    blocked = any(reason.code in _RUNTIME_CODES for reason in request.blockers)
-    if not blocked and not (stuck and request.profile.cpu_offload == "none"):
-        return
-    for name in ("llama.cpp", "transformers", "vllm", "mlx"):
-        if name == request.profile.id:
-            continue
-        changed = with_runtime_checked(request, name)
-        if changed is not None and not changed.blockers:
-            yield Candidate("runtime", f"Use {changed.profile.name}", changed, {"runtime": name})
-
-
-_RUNTIME_CODES = {
-    "format-not-supported-by-runtime",
-    "runtime-not-on-vendor",
-    "runtime-not-on-system",
-    "task-not-supported-by-runtime",
-    "no-accelerator",
-}
-
-
-def _format_changes(request: Request) -> Iterator[Candidate]:
-    current = request.quantization
-    if current is None or request.model.tensors is not None:
-        return
-    for name in smaller_formats(request.catalog, current.id, request.profile.id):
-        changed = with_quantization_checked(request, name)
-        if changed is not None and not changed.blockers:
-            assert changed.quantization is not None
-            yield Candidate(
-                "quantization", f"Use {changed.quantization.name}", changed, {"quantization": name}
-            )
-
-
-@lru_cache(maxsize=512)
-def smaller_formats(catalog: Catalog, name: str, runtime: str) -> tuple[str, ...]:
-    """Formats below one in quality that a runtime loads, best first."""
-    profile = catalog.runtimes[runtime]
-    current = catalog.quantizations[name]
-    found = []
-    for other in catalog.quantizations.values():
-        loads = set(other.container) & set(profile.containers) and (
-            not profile.formats or other.id in profile.formats
-        )
-        if loads and other.exact and other.quality_rank < current.quality_rank:
-            found.append((other.quality_rank, other.id))
-    return tuple(identifier for _, identifier in sorted(found, reverse=True))
-
-
-def _cache_changes(request: Request) -> Iterator[Candidate]:
-    profile = request.profile
-    for kind in ("q8_0", "fp8", "q4_0"):
-        if kind in profile.kv_formats and request.runtime.kv_dtype_k in (None, "f16", "bf16"):
-            runtime = request.runtime.model_copy(update={"kv_dtype_k": kind, "kv_dtype_v": kind})
-            yield Candidate(
-                "kv-type",
-                f"Store the KV cache in {kind}",
-                replace(request, runtime=runtime),
-                {"kv_dtype_k": kind, "kv_dtype_v": kind},
-            )
-
-
-def _context_changes(request: Request) -> Iterator[Candidate]:
-    load = request.workload
-    context = load.context_tokens or 0
-    shortest = load.cached_tokens + (load.prompt_tokens or 0) + (load.output_tokens or 0)
-    longest = request.model.transformer.max_position_embeddings if request.model.transformer else None
-    lengths: list[int] = [longest] if longest is not None and longest < context else []
-    length = context // 2
-    while length >= max(SHORTEST_CONTEXT, shortest):
-        lengths.append(length // 256 * 256)
-        length //= 2
-    blockers = tuple(reason for reason in request.blockers if reason.code != "context-above-trained-maximum")
-    for length in lengths:
-        if longest is not None and length > longest:
-            continue
-        workload = load.model_copy(update={"context_tokens": length})
-        changed = replace(request, workload=workload, blockers=blockers)
-        yield Candidate(
-            "context", f"Shorten the context to {length:,} tokens", changed, {"context_tokens": length}
-        )
-
-
-def _count_changes(request: Request, field: Literal["concurrency", "batch_size"]) -> Iterator[Candidate]:
-    value = getattr(request.workload, field) or 1
-    kind: RemedyKind = "concurrency" if field == "concurrency" else "batch"
-    noun = "sequences at once" if field == "concurrency" else "images at once"
-    while value > 1:
-        value = value // 2
-        changed = replace(request, workload=request.workload.model_copy(update={field: value}))
-        yield Candidate(kind, f"Take {value} {noun}", changed, {field: value})
-
-
-def _graph_changes(request: Request) -> Iterator[Candidate]:
-    load = request.workload
-    if load.precision == "fp32":
-        changed = replace(request, workload=load.model_copy(update={"precision": "amp-fp16"}))
-        yield Candidate("precision", "Use autocast to fp16", changed, {"precision": "amp-fp16"})
-    if load.execution == "eager":
-        changed = replace(request, workload=load.model_copy(update={"execution": "compile"}))
-        yield Candidate("execution", "Use torch.compile", changed, {"execution": "compile"})
-
-
-def _pipeline_changes(request: Request) -> Iterator[Candidate]:
-    """The denoiser in fewer bits, the decoder in tiles, whole components or layers in host memory."""
-    current = request.quantization
-    for name in ("fp8", "nf4"):
-        changed = with_quantization_checked(request, name)
-        if changed is None or changed.blockers or current is None or changed.quantization is None:
-            continue
-        if changed.quantization.quality_rank < current.quality_rank:
-            yield Candidate(
-                "quantization",
-                f"Use {changed.quantization.name} for the denoiser",
-                changed,
-                {"quantization": name},
-            )
-    runtime = request.runtime
-    if not runtime.vae_tiling:
-        tiled = runtime.model_copy(update={"vae_tiling": True})
-        yield Candidate("offload", "Decode in tiles", replace(request, runtime=tiled), {"vae_tiling": True})
-    if request.profile.cpu_offload == "components" and runtime.offload == "none":
-        moved = runtime.model_copy(update={"offload": "model"})
-        yield Candidate(
-            "offload",
-            "Keep components that wait in host memory",
-            replace(request, runtime=moved),
-            {"offload": "model"},
-        )
-
-
-@lru_cache(maxsize=32)
-def _ladder_machine(catalog: Catalog, name: str, host: str) -> Machine:
-    return describe_machine(name, catalog=catalog)
-
-
-def _hardware_changes(request: Request) -> Iterator[Candidate]:
-    machine = request.machine
-    assert machine is not None
-    if machine.accelerators and machine.accelerators[0].accelerator.vendor != "nvidia":
-        # Another vendor's card may need another runtime: `recommend` answers that.
-        return
-    have = max((d.memory_total_bytes or d.accelerator.memory or 0 for d in machine.accelerators), default=0)
-    for name in HARDWARE_LADDER:
-        if name not in request.catalog.accelerators:
-            continue
-        memory = request.catalog.accelerators[name].memory or 0
-        if memory <= have:
-            continue
-        card = _ladder_machine(request.catalog, name, machine.name)
-        other = card.model_copy(update={"host": machine.host})
-        changed = with_machine(request, other)
-        yield Candidate(
-            "hardware", f"Use a {card.accelerators[0].accelerator.name}", changed, {"machine": name}
-        )

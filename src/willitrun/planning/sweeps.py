@@ -139,7 +139,7 @@ def _loads(loads: Sequence[Loads], rows: slice) -> Columns:
 
 def _parallelism(prepared: Sequence[Prepared]) -> Parallelism:
     """Ranks and given splits, down the side of the grid."""
-    lines = parallelism_of(prepared)
+    lines = parallelism_of([row.lowered for row in prepared])
     return Parallelism(*(getattr(lines, field.name)[:, None] for field in fields(Parallelism)))
 
 

@@ -1,0 +1,219 @@
+"""Changes that may make a combination fit, or make it faster: what each task has, from mild to drastic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+from willitrun.catalog import Catalog
+from willitrun.estimators.next_machines import machines_to_buy
+from willitrun.estimators.requests import (
+    Request,
+    with_machine,
+    with_quantization_checked,
+    with_runtime_checked,
+    with_runtime_fields,
+)
+from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
+from willitrun.records.results import RemedyKind
+
+__all__ = ["Candidate", "lasting_llm_changes", "llm_load_changes", "other_changes"]
+
+SHORTEST_CONTEXT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A changed request, the kind of change, and how to say it."""
+
+    kind: RemedyKind
+    text: str
+    request: Request
+    arguments: dict[str, Any]
+
+
+def lasting_llm_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
+    """Changes of a language model's request that no load decides."""
+    yield from _runtime_changes(request, stuck)
+    yield from _format_changes(request)
+    yield from _cache_changes(request)
+    yield from _hardware_changes(request)
+
+
+def llm_load_changes(request: Request) -> Iterator[Candidate]:
+    """A shorter context, fewer sequences."""
+    yield from _context_changes(request)
+    yield from _count_changes(request, "concurrency")
+
+
+def other_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
+    """Changes of any other request, and of training a language model."""
+    task = request.model.task
+    if task in LLM_TASKS:
+        yield from _runtime_changes(request, stuck)
+        yield from _format_changes(request)
+        yield from _cache_changes(request)
+        yield from llm_load_changes(request)
+    elif task in GRAPH_TASKS:
+        yield from _count_changes(request, "batch_size")
+        yield from _graph_changes(request)
+    elif task in DIFFUSION_TASKS:
+        yield from _count_changes(request, "batch_size")
+        yield from _pipeline_changes(request)
+    yield from _hardware_changes(request)
+
+
+def _runtime_changes(request: Request, stuck: bool) -> Iterator[Candidate]:
+    """Another runtime where this one can't, or where it keeps everything on the accelerator and that is full."""
+    blocked = any(reason.code in _RUNTIME_CODES for reason in request.blockers)
+    if not blocked and not (stuck and request.profile.cpu_offload == "none"):
+        return
+    for name in ("llama.cpp", "transformers", "vllm", "mlx"):
+        if name == request.profile.id:
+            continue
+        changed = with_runtime_checked(request, name)
+        if changed is not None and not changed.blockers:
+            yield Candidate("runtime", f"Use {changed.profile.name}", changed, {"runtime": name})
+
+
+_RUNTIME_CODES = {
+    "format-not-supported-by-runtime",
+    "runtime-not-on-vendor",
+    "runtime-not-on-system",
+    "task-not-supported-by-runtime",
+    "no-accelerator",
+}
+
+
+def _format_changes(request: Request) -> Iterator[Candidate]:
+    current = request.quantization
+    if current is None or request.model.tensors is not None:
+        return
+    for name in smaller_formats(request.catalog, current.id, request.profile.id):
+        changed = with_quantization_checked(request, name)
+        if changed is not None and not changed.blockers:
+            assert changed.quantization is not None
+            yield Candidate(
+                "quantization", f"Use {changed.quantization.name}", changed, {"quantization": name}
+            )
+
+
+@lru_cache(maxsize=512)
+def smaller_formats(catalog: Catalog, name: str, runtime: str) -> tuple[str, ...]:
+    """Formats below one in quality that a runtime loads, best first."""
+    profile = catalog.runtimes[runtime]
+    current = catalog.quantizations[name]
+    found = []
+    for other in catalog.quantizations.values():
+        loads = set(other.container) & set(profile.containers) and (
+            not profile.formats or other.id in profile.formats
+        )
+        if loads and other.exact and other.quality_rank < current.quality_rank:
+            found.append((other.quality_rank, other.id))
+    return tuple(identifier for _, identifier in sorted(found, reverse=True))
+
+
+def _cache_changes(request: Request) -> Iterator[Candidate]:
+    profile = request.profile
+    for kind in ("q8_0", "fp8", "q4_0"):
+        if kind in profile.kv_formats and request.runtime.kv_dtype_k in (None, "f16", "bf16"):
+            yield Candidate(
+                "kv-type",
+                f"Store the KV cache in {kind}",
+                with_runtime_fields(request, kv_dtype_k=kind, kv_dtype_v=kind),
+                {"kv_dtype_k": kind, "kv_dtype_v": kind},
+            )
+
+
+def _context_changes(request: Request) -> Iterator[Candidate]:
+    load = request.workload
+    context = load.context_tokens or 0
+    shortest = load.cached_tokens + (load.prompt_tokens or 0) + (load.output_tokens or 0)
+    longest = request.model.transformer.max_position_embeddings if request.model.transformer else None
+    lengths: list[int] = [longest] if longest is not None and longest < context else []
+    length = context // 2
+    while length >= max(SHORTEST_CONTEXT, shortest):
+        lengths.append(length // 256 * 256)
+        length //= 2
+    blockers = tuple(reason for reason in request.blockers if reason.code != "context-above-trained-maximum")
+    for length in lengths:
+        if longest is not None and length > longest:
+            continue
+        workload = load.model_copy(update={"context_tokens": length})
+        changed = replace(request, workload=workload, blockers=blockers)
+        yield Candidate(
+            "context", f"Shorten the context to {length:,} tokens", changed, {"context_tokens": length}
+        )
+
+
+def _count_changes(request: Request, field: Literal["concurrency", "batch_size"]) -> Iterator[Candidate]:
+    value = getattr(request.workload, field) or 1
+    kind: RemedyKind = "concurrency" if field == "concurrency" else "batch"
+    noun = "sequences at once" if field == "concurrency" else "images at once"
+    while value > 1:
+        value = value // 2
+        changed = replace(request, workload=request.workload.model_copy(update={field: value}))
+        yield Candidate(kind, f"Take {value} {noun}", changed, {field: value})
+
+
+def _graph_changes(request: Request) -> Iterator[Candidate]:
+    load = request.workload
+    if load.precision == "fp32":
+        changed = replace(request, workload=load.model_copy(update={"precision": "amp-fp16"}))
+        yield Candidate("precision", "Use autocast to fp16", changed, {"precision": "amp-fp16"})
+    if load.execution == "eager":
+        changed = replace(request, workload=load.model_copy(update={"execution": "compile"}))
+        yield Candidate("execution", "Use torch.compile", changed, {"execution": "compile"})
+
+
+def _pipeline_changes(request: Request) -> Iterator[Candidate]:
+    """The denoiser in fewer bits, the decoder in tiles, whole components or layers in host memory."""
+    current = request.quantization
+    for name in ("fp8", "nf4"):
+        changed = with_quantization_checked(request, name)
+        if changed is None or changed.blockers or current is None or changed.quantization is None:
+            continue
+        if changed.quantization.quality_rank < current.quality_rank:
+            yield Candidate(
+                "quantization",
+                f"Use {changed.quantization.name} for the denoiser",
+                changed,
+                {"quantization": name},
+            )
+    runtime = request.runtime
+    if not runtime.vae_tiling:
+        tiled = runtime.model_copy(update={"vae_tiling": True})
+        yield Candidate("offload", "Decode in tiles", replace(request, runtime=tiled), {"vae_tiling": True})
+    if request.profile.cpu_offload == "components" and runtime.offload == "none":
+        moved = runtime.model_copy(update={"offload": "model"})
+        yield Candidate(
+            "offload",
+            "Keep components that wait in host memory",
+            replace(request, runtime=moved),
+            {"offload": "model"},
+        )
+
+
+def _hardware_changes(request: Request) -> Iterator[Candidate]:
+    machine = request.machine
+    assert machine is not None
+    vendors = [device.accelerator.vendor for device in machine.accelerators] or ["nvidia"]
+    if any(device.shares_host_memory for device in machine.accelerators):
+        # A larger one of these is another computer, not a card: `recommend` answers that.
+        return
+    have = max((d.memory_total_bytes or d.accelerator.memory or 0 for d in machine.accelerators), default=0)
+    for memory, card in machines_to_buy(request.catalog, vendors[0]):
+        if memory <= have:
+            continue
+        other = request.catalog.memo("machines-moved").get(
+            (card, machine.host), None, partial(card.model_copy, update={"host": machine.host})
+        )
+        accelerator = card.accelerators[0].accelerator
+        yield Candidate(
+            "hardware",
+            f"Use a {accelerator.name}",
+            with_machine(request, other),
+            {"machine": accelerator.id},
+        )

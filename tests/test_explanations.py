@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from willitrun import Verdict, Workload, assess, estimate_memory, estimate_speed, explain, load_catalog
+from willitrun import (
+    Runtime,
+    Verdict,
+    Workload,
+    assess,
+    estimate_memory,
+    estimate_speed,
+    explain,
+    load_catalog,
+)
 from willitrun.intervals import Interval
 from willitrun.records.results import Explanation, SpeedEstimate
 
@@ -102,3 +111,70 @@ def test_a_verdict_that_does_not_run_is_explained_too() -> None:
     titles = [step.title for step in explain(verdict).steps]
     assert "Tier will-not-run" in titles
     assert not any(title.startswith("Time: ") for title in titles)
+
+
+def effects(case: tuple[str, Any, Workload, str | None]) -> dict[str, Any]:
+    return {effect.change: effect for effect in explain(judged(case)).sensitivities}
+
+
+def test_sensitivities_are_the_engine_asked_again() -> None:
+    found = effects(CASES[0])
+    half = found["keys and values in q8_0"]
+    again = assess(
+        "llama-3.1-8b",
+        "rtx-4090",
+        Workload(),
+        quantization="q4_k_m",
+        runtime=Runtime(name="llama.cpp", kv_dtype_k="q8_0", kv_dtype_v="q8_0"),
+    )
+    assert again.speed is not None
+    assert again.memory is not None
+    assert half.after == pytest.approx(again.speed.decode_tokens_per_s.best)  # type: ignore[union-attr]
+    assert half.total_bytes_after == again.memory.total_bytes.best
+    doubled = found["twice the context"]
+    assert doubled.total_bytes_after > doubled.total_bytes_before
+
+
+def test_what_changes_an_answer_most_depends_on_its_bound() -> None:
+    """More bandwidth helps decode on a card, not a launch-bound picture; main memory decides an offloaded model."""
+    card, offloaded, picture = effects(CASES[0]), effects(CASES[1]), effects(CASES[5])
+    bandwidth, host = "10 % more memory bandwidth", "10 % more bandwidth of main memory"
+    assert card[bandwidth].ratio > 1.03
+    assert card[host].ratio == pytest.approx(1.0, abs=1e-6)
+    assert offloaded[host].ratio > 1.03
+    assert picture[bandwidth].ratio < 1.02
+    assert picture["execution compile"].ratio > 1.5
+    order = [abs(effect.ratio - 1) for effect in explain(judged(CASES[5])).sensitivities]
+    assert order[0] == max(order)
+
+
+def test_a_described_host_has_to_be_given() -> None:
+    machine = {"accelerators": ["rtx-4090"], "host": {"ram": "128 GiB", "memory": "ddr5-8000-dual"}}
+    verdict = assess("llama-3.3-70b", machine, quantization="q4_k_m")
+    alone = explain(verdict)
+    assert alone.sensitivities == ()
+    assert any("give it to explain() as machine=" in step.text for step in alone.steps)
+    assert explain(verdict, machine=machine).sensitivities
+
+
+def test_the_interval_says_what_it_rests_on() -> None:
+    step = next(s for s in explain(judged(CASES[0])).steps if s.title == "What the interval rests on")
+    assert "configurations" in step.text
+    assert "llm-speed" in step.cites
+    titles = [s.title for s in explain(judged(CASES[5])).steps]
+    assert "Nearest measurement" in titles
+
+
+def test_equations_carry_their_numbers() -> None:
+    for step in explain(judged(CASES[0])).steps:
+        if step.title.startswith("Time: ") and step.value:
+            assert step.equation, step.title
+            assert "with " in step.equation, step.title
+
+
+def test_it_shows_itself_in_a_notebook_and_as_text() -> None:
+    found = explain(judged(CASES[0]))
+    html = found._repr_html_()
+    assert "what would change it" in html
+    assert "<script" not in html
+    assert "What would change it, most first" in found.text()

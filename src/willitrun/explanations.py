@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from willitrun.catalog import Catalog, load_catalog
+from willitrun.estimators.evidence import nearest_measurement
 from willitrun.intervals import Interval
 from willitrun.records.presentation import format_field, format_interval
 from willitrun.records.results import Explanation, MemoryEstimate, SpeedEstimate, Step, Term, Verdict
+from willitrun.sensitivities import find_sensitivities
 
 __all__ = ["explain"]
 
@@ -27,7 +31,11 @@ _BOUNDS = {
 
 
 def explain(
-    result: Verdict | MemoryEstimate | SpeedEstimate, *, catalog: Catalog | None = None
+    result: Verdict | MemoryEstimate | SpeedEstimate,
+    *,
+    model: Any = None,
+    machine: Any = None,
+    catalog: Catalog | None = None,
 ) -> Explanation:
     """Take a verdict or an estimate apart.
 
@@ -35,23 +43,34 @@ def explain(
     ----------
     result
         What `assess`, `estimate_memory` or `estimate_speed` returned. Its terms are shown as they are:
-        nothing is computed again.
+        nothing of them is computed again.
+    model, machine
+        The subjects of a verdict. They are needed only to ask what would change it, and only where its inputs do
+        not name them fully: a model of your own, a described or detected host.
     catalog
         Where the titles and addresses of sources are looked up.
 
     Returns
     -------
     Explanation
-        Steps in reading order; the values of a section's terms sum to its total exactly.
+        Steps in reading order; the values of a section's terms sum to its total exactly. ``sensitivities`` come
+        from asking the engine again with one thing changed.
+
+    Examples
+    --------
+    >>> from willitrun import assess
+    >>> found = explain(assess("llama-3.1-8b", "rtx-4090", quantization="q4_k_m"))
+    >>> any("memory bandwidth" in effect.change for effect in found.sensitivities)
+    True
     """
     catalog = catalog or load_catalog()
     if isinstance(result, Verdict):
-        return _explain_verdict(result, catalog)
-    steps = _memory_steps(result) if isinstance(result, MemoryEstimate) else _speed_steps(result)
+        return _explain_verdict(result, catalog, model, machine)
+    steps = _memory_steps(result) if isinstance(result, MemoryEstimate) else _speed_steps(result, catalog)
     return Explanation(title=result.summary(), steps=tuple(steps), citations=_citations(steps, catalog))
 
 
-def _explain_verdict(verdict: Verdict, catalog: Catalog) -> Explanation:
+def _explain_verdict(verdict: Verdict, catalog: Catalog, model: Any, machine: Any) -> Explanation:
     inputs = verdict.inputs
     asked = [f"{name} = {value}" for name, value in inputs.workload.items()]
     steps = [
@@ -66,7 +85,11 @@ def _explain_verdict(verdict: Verdict, catalog: Catalog) -> Explanation:
         steps += _memory_steps(verdict.memory)
         steps.append(_tier_step(verdict))
     if verdict.speed is not None:
-        steps += _speed_steps(verdict.speed)
+        steps += _speed_steps(verdict.speed, catalog)
+        steps += _nearest_steps(verdict, catalog)
+    effects, why = find_sensitivities(verdict, catalog, model=model, machine=machine)
+    if why and verdict.feasible:
+        steps.append(Step(title="What would change it", text=f"Not computed: {why}"))
     steps += [
         Step(title=f"Reason {reason.code}", text=reason.message, see=reason.see) for reason in verdict.reasons
     ]
@@ -81,6 +104,7 @@ def _explain_verdict(verdict: Verdict, catalog: Catalog) -> Explanation:
     return Explanation(
         title=verdict.sentence(),
         steps=tuple(steps),
+        sensitivities=effects,
         links=verdict.links,
         citations=_citations(steps, catalog),
     )
@@ -146,7 +170,7 @@ def _tier_step(verdict: Verdict) -> Step:
     )
 
 
-def _speed_steps(speed: SpeedEstimate) -> list[Step]:
+def _speed_steps(speed: SpeedEstimate, catalog: Catalog) -> list[Step]:
     if speed.headline() is None:
         reason = speed.notes[0].message if speed.notes else "nothing of it is modelled yet"
         return [Step(title="Speed", text=f"Unknown: {reason}")]
@@ -158,14 +182,71 @@ def _speed_steps(speed: SpeedEstimate) -> list[Step]:
             steps.append(Step(title=name, text=format_interval(name, value), value=value.best))
     if speed.bound is not None:
         steps.append(Step(title=f"Bound by {speed.bound}", text=f"{_BOUNDS[speed.bound].capitalize()}."))
-    basis = _SUPPORT.get(speed.support.rpartition("/")[2], "")
-    steps.append(
-        Step(
-            title="What the interval rests on",
-            text=f"Evidence: {speed.evidence}" + (f"; {basis}." if basis else "."),
-        )
-    )
+    steps.append(_interval_step(speed, catalog))
     return steps
+
+
+def _interval_step(speed: SpeedEstimate, catalog: Catalog) -> Step:
+    """What the interval rests on: how near the case is to the calibration, and how often such intervals held."""
+    task, _, level = speed.support.rpartition("/")
+    text = f"Evidence: {speed.evidence}; {_SUPPORT.get(level, 'no calibration says more')}."
+    cites: tuple[str, ...] = ()
+    for name in dict.fromkeys(
+        cite for term in speed.terms for cite in term.cites if cite in catalog.calibrations
+    ):
+        record = catalog.calibrations[name]
+        found = record.intervals.get(f"{task}/{level}")
+        if found is None:
+            continue
+        text += f" What was measured lay between {found['low']:.2f} and {found['high']:.2f} times such a prediction"
+        if "n" in found:
+            text += f" on {found['n']:.0f} configurations"
+        if "coverage" in found:
+            text += f"; {found['coverage']:.0%} of cases that the fit had not seen lay inside"
+        text += "."
+        cites = (name,)
+        break
+    return Step(title="What the interval rests on", text=text, cites=cites)
+
+
+def _nearest_steps(verdict: Verdict, catalog: Catalog) -> list[Step]:
+    """The measurement that lies nearest, with its distance in words."""
+    head = verdict.speed.headline() if verdict.speed is not None else None
+    devices = verdict.inputs.accelerators
+    if head is None or not devices:
+        return []
+    load = verdict.inputs.workload
+    near = nearest_measurement(
+        catalog,
+        model=verdict.inputs.model,
+        accelerator=devices[0],
+        count=len(devices),
+        metric=head[0],
+        runtime=verdict.inputs.runtime.get("name"),
+        quantization=verdict.inputs.quantization,
+        **{name: load.get(name) for name in ("precision", "execution", "layout", "image_size", "batch_size")},
+    )
+    if near.measurement is None:
+        return [Step(title="Nearest measurement", text="None of this model on this device is catalogued.")]
+    row = near.measurement
+    setup = ", ".join(
+        str(value)
+        for value in (
+            row.runtime,
+            row.quantization,
+            row.precision,
+            row.execution,
+            row.batch_size and f"batch {row.batch_size}",
+        )
+        if value
+    )
+    return [
+        Step(
+            title="Nearest measurement",
+            text=f"{format_field(head[0], row.value)} ({near.level.replace('-', ' ')}: {setup}), {row.source_url}",
+            value=row.value,
+        )
+    ]
 
 
 def _citations(steps: list[Step], catalog: Catalog) -> dict[str, str]:

@@ -197,6 +197,12 @@ def render_explanation(explanation: Explanation) -> RenderableType:
         parts.append(Text.assemble((f"{step.title}: ", "bold"), step.text))
         if step.equation:
             parts.append(Text(f"    {step.equation}", style="cyan"))
+    if explanation.sensitivities:
+        table = _table("What would change it, most first")
+        for effect in explanation.sensitivities:
+            change, _, effect_text = effect.sentence().partition(": ")
+            table.add_row(escape(change), escape(effect_text))
+        parts.append(table)
     if explanation.citations:
         table = _table("Sources")
         for key, text in explanation.citations.items():

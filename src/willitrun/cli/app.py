@@ -13,6 +13,7 @@ from rich.markup import escape
 import willitrun
 from willitrun.cli import directory_commands as directory
 from willitrun.cli import options as opt
+from willitrun.cli.benchmark_commands import benchmark_app
 from willitrun.cli.catalog_commands import catalog_app
 from willitrun.cli.cost_commands import cost_app
 from willitrun.cli.errors import print_json, reporting_errors
@@ -41,6 +42,7 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(planning_app)
 app.add_typer(knowledge_app)
 app.add_typer(cost_app)
+app.add_typer(benchmark_app)
 
 
 def _assess(

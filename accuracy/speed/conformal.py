@@ -10,7 +10,7 @@ import numpy as np
 TIERS = ("near", "unseen-model", "unseen-device", "unseen-class")
 FEWEST_CONFIGURATIONS = 20
 #: Classes of spread, from the programs that are foretold best to those that are foretold worst.
-CLASSES = ("narrow", "middle", "wide")
+CLASSES = ("narrowest", "narrow", "middle", "wider", "wide")
 #: Configurations of a class below which it would not tell anything of its own, and the weight of the pooled spread.
 FEWEST_IN_CLASS, POOLED = 60, 10.0
 LEVEL = 0.9
@@ -101,7 +101,7 @@ def class_programs(log_ratio: np.ndarray, configuration: np.ndarray, program: np
     """Return program -> class of spread, from out-of-sample residuals.
 
     A program's spread is the 80 % quantile of its absolute residuals, shrunk towards that of all programs; programs
-    in order of spread are cut into at most three classes of about as many configurations.
+    in order of spread are cut into at most five classes of about as many configurations.
     """
     _, member, per = np.unique(configuration, return_inverse=True, return_counts=True)
     weight = 1.0 / per[member]
@@ -114,7 +114,7 @@ def class_programs(log_ratio: np.ndarray, configuration: np.ndarray, program: np
         spread[str(name)] = float(np.exp((n * np.log(own + 1e-6) + POOLED * np.log(overall)) / (n + POOLED)))
     total = sum(count.values())
     parts = int(min(len(CLASSES), max(1, total // FEWEST_IN_CLASS)))
-    names = {1: ("wide",), 2: ("narrow", "wide"), 3: CLASSES}[parts]
+    names = CLASSES[-parts:]
     found, passed = {}, 0.0
     for name in sorted(spread, key=spread.__getitem__):
         # By the middle of its own configurations: a large program does not drag its neighbours along.

@@ -12,8 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from willitrun.kernels.compute_buffers import MASK_BYTES_BEFORE_8200, BufferShape, device_buffer
-from willitrun.kernels.kv_cache import CellsPolicy, KvLayout, cells_cache, cells_policy, recurrent_state
+from willitrun.kernels.compute_buffers import BufferShape, GraphEra, device_buffer, graph_era
+from willitrun.kernels.kv_cache import (
+    CellsPolicy,
+    KvLayout,
+    cell_counts,
+    cells_cache,
+    cells_policy,
+    recurrent_state,
+)
 
 __all__ = ["Scored", "score"]
 
@@ -141,7 +148,17 @@ def _streamed(row: Any) -> int:
     return elements // 256 * 210
 
 
-def _shape(row: Any) -> BufferShape | None:
+def _era(row: Any, policy: CellsPolicy) -> GraphEra:
+    """The graphs of a log's build; forks and builds that nobody names are dated by their cache."""
+    build = re.match(r"\s*(\d+)", str(row.build))
+    if str(row.engine).startswith("ik"):
+        return GraphEra(half_mask=False, separate_product=False, indexed_rows=False)
+    if build:
+        return graph_era(int(build.group(1)))
+    return graph_era(5500 if policy.windowed else 4000)
+
+
+def _shape(row: Any, policy: CellsPolicy) -> BufferShape | None:
     vocabulary, hidden = _number(row.n_vocab), _number(row.n_embd)
     if math.isnan(vocabulary) or math.isnan(hidden):
         return None
@@ -150,7 +167,17 @@ def _shape(row: Any) -> BufferShape | None:
     experts, used = _number(row.n_expert, 0), _number(row.n_expert_used, 0)
     # Logs give the dense width only; a mixture's own block is narrower than its logits anyway.
     width = 0 if experts and used else _number(row.n_ff, 0)
-    return BufferShape(int(vocabulary), int(hidden), int(heads), int(heads * head), int(width))
+    key_value = _number(row.n_embd_k_gqa, 0) + _number(row.n_embd_v_gqa, 0)
+    windowed = _number(row.n_swa, 0) > 0 and str(row.arch) in _PATTERNS
+    return BufferShape(
+        int(vocabulary),
+        int(hidden),
+        int(heads),
+        int(heads * head),
+        int(width),
+        key_value=int(key_value),
+        windowed=int(windowed and policy.windowed),
+    )
 
 
 def score(path: Path) -> Iterator[Scored]:
@@ -171,28 +198,32 @@ def _score_row(row: Any) -> Scored | None:
     kind_k = row.cache_type_k if isinstance(row.cache_type_k, str) else "f16"
     given_v = row.cache_type_v if isinstance(row.cache_type_v, str) else None
     layout = _layout(row, given_v, policy)
-    shape = _shape(row)
+    shape = _shape(row, policy)
     if layout is None or shape is None:
         return None
     batch = int(_number(row.n_ubatch, 512))
     slots = int(_number(row.n_seq_max, 1))
     unified = str(row.kv_unified) not in ("False", "false", "0", "0.0")
+    how: dict[str, Any] = {
+        "sequences": slots if policy.windowed else 1,
+        "unified": True if slots == 1 else unified,
+        "n_ubatch": batch,
+        "swa_full": _swa_full(row),
+        "policy": policy,
+    }
     kv = cells_cache(
         layout,
         int(context),
-        sequences=slots if policy.windowed else 1,
-        unified=True if slots == 1 else unified,
-        n_ubatch=batch,
-        swa_full=_swa_full(row),
+        **how,
         kind_k=kind_k,
         kind_v=given_v or kind_k,
-        policy=policy,
     ).item()
     states = 1 if row.arch == "mamba" or str(row.arch).startswith("rwkv") else slots
     kv += recurrent_state(layout, sequences=states).item()
     compute = _on_accelerator(_mapping(row.compute_buffers_mib))
     devices = len(compute)
     cells = int(context) if unified or slots == 1 else int(context) // slots
+    _, narrow, _ = cell_counts(int(context), layout.window_tokens, **how)
     offloaded, of = _number(row.layers_offloaded), _number(row.layers_total_offloadable)
     streamed = _streamed(row) if offloaded < of else 0
     pipeline = bool(_number(row.pipeline_parallel, 0))
@@ -200,12 +231,13 @@ def _score_row(row: Any) -> Scored | None:
         device_buffer(
             shape,
             cells,
+            window_cells=narrow,
             n_ubatch=batch,
             flash_attention=flash,
             holds_output=index == devices - 1,
             pipeline=pipeline,
             streamed_bytes=streamed if index == devices - 1 else 0,
-            mask_bytes=MASK_BYTES_BEFORE_8200,  # no log in the table is newer
+            era=_era(row, policy),
         ).item()
         for index in range(devices)
     ]

@@ -16,6 +16,8 @@ Options = Mapping[str, int | str]
 
 _WEIGHTS = re.compile(r"(\S+) model buffer size = +([\d.]+) MiB")
 _CACHE = re.compile(r"(\S+) KV buffer size = +([\d.]+) MiB")
+# The cache as tensors, without the padding that a device adds behind rows of quantized ones.
+_TOTAL = re.compile(r"\w*kv_cache\w*: +size = +([\d.]+) MiB")
 _STATE = re.compile(r"(\S+) RS buffer size = +([\d.]+) MiB")
 _COMPUTE = re.compile(r"(\S+) compute buffer size = +([\d.]+) MiB")
 # Printed with four decimals when the context is freed.
@@ -30,6 +32,7 @@ class Allocation:
     options: Options
     weights: Mapping[str, float]
     kv_cache: Mapping[str, float]
+    cache_bytes: float
     state: Mapping[str, float]
     compute: Mapping[str, float]
     output: Mapping[str, float]
@@ -73,6 +76,7 @@ def allocations(probe: Path, model: Path, cases: Sequence[Options]) -> list[Allo
                 case,
                 weights,
                 _sizes(_CACHE, context),
+                sum(float(size) for size in _TOTAL.findall(context)) * MIB,
                 _sizes(_STATE, context),
                 _sizes(_PRECISE, context) or _sizes(_COMPUTE, context),
                 _sizes(_OUTPUT, context),

@@ -9,6 +9,7 @@ than the owed share agree.
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def _grid(**fixed: int | str) -> list[Options]:
     ]
 
 
-def _cases(devices: str | None) -> list[Options]:
+def _cases(devices: str | None, quantized_cache: bool) -> list[Options]:
     """What every model is loaded with: contexts, batches and flash attention, then one option at a time."""
     placed: dict[str, int | str] = {"devices": devices, "n_gpu_layers": 999} if devices else {}
     one: dict[str, int | str] = {**placed, "n_ctx": 32768, "n_ubatch": 512, "flash": 1}
@@ -49,7 +50,7 @@ def _cases(devices: str | None) -> list[Options]:
         *_grid(**placed),
         one | {"n_seq_max": 4},
         one | {"n_seq_max": 4, "kv_unified": 1},
-        one | {"type_k": 8, "type_v": 8},
+        one | ({"type_k": 8, "type_v": 8} if quantized_cache else {"n_ubatch": 1024}),
         one | {"n_ctx": 16384, "swa_full": 1},
         one | {"n_ctx": 131072},
         one | {"n_ctx": 1000, "n_ubatch": 256, "flash": 0},
@@ -112,7 +113,7 @@ def predict(model: str, options: Options) -> MemoryEstimate:
             flash_attention=bool(options["flash"]),
             swa_full=bool(options.get("swa_full", 0)),
         ),
-        placement=Placement(gpu_layers=999) if devices else None,
+        placement=Placement(gpu_layers=999, cpu_moe_layers=0) if devices else None,
     )
 
 
@@ -125,7 +126,7 @@ def _compare(model: str, found: Allocation) -> Comparison:
         model,
         found.options,
         (found.on_devices("weights"), float(weights)),
-        (found.on_devices("kv_cache") + found.on_devices("state"), float(cache)),
+        (found.cache_bytes + found.on_devices("state"), float(cache)),
         (found.on_devices("compute"), float(compute)),
     )
 
@@ -134,18 +135,46 @@ def compare(model: str, probe: Path, devices: Sequence[str | None] = (None, "24"
     """Load one model in every case and set the prediction beside it."""
     config = load_catalog().models[model].transformer
     assert config is not None
+    # A quantized cache stores blocks of 32 within a head.
+    head = config.head_dim or config.hidden_size // (config.num_attention_heads or config.hidden_size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{model}.gguf"
         write_sparse(path, config, DIALECTS[model])
         for device in devices:
-            for found in allocations(probe, path, _cases(device)):
+            for found in allocations(probe, path, _cases(device, head % 32 == 0)):
                 yield _compare(model, found)
+
+
+FIELDS = ("n_ctx", "n_ubatch", "flash", "n_seq_max", "kv_unified", "type_k", "type_v", "swa_full")
+_HEADER = f"""\
+# What a real llama.cpp allocated for full-size models without data, Q8_0: bytes of cache and state, and of the compute
+# buffer, on one null device (devices = 24) or on the CPU. Empty options are the defaults of llama.h; type 8 is q8_0.
+# Derivation: cells x (K + V elements x bytes) summed over layers; the largest stage of the graph (kernels/kv_cache.py,
+# kernels/compute_buffers.py). Source: llama.cpp {LLAMA_CPP} of llama-cpp-python {VERSION}, written by
+# `python -m accuracy.memory.truth --vectors FILE`.
+"""
+
+
+def _write_vectors(path: Path, found: Sequence[Comparison]) -> None:
+    """Every third load of a model and every one with an option of its own."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(_HEADER)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("model", "devices", *FIELDS, "cache_mib", "compute_mib"))
+        for number, item in enumerate(found):
+            if number % 3 and len(item.options) <= 5:
+                continue
+            options = [item.options.get(name, "") for name in ("devices", *FIELDS)]
+            writer.writerow(
+                (item.model, *options, f"{item.cache[0] / MIB:.2f}", f"{item.compute[0] / MIB:.4f}")
+            )
 
 
 def main() -> int:
     """Print a line per model; 1 where less than the owed share agrees."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=sorted(DIALECTS))
+    parser.add_argument("--vectors", type=Path, help="write the loads as conformance vectors to this file")
     parser.add_argument("--verbose", action="store_true", help="print every case that is off")
     arguments = parser.parse_args()
     probe = build_probe()
@@ -166,10 +195,12 @@ def main() -> int:
         for item in found if arguments.verbose else ():
             if not item.cache_exact or abs(item.compute_error) > TOLERANCE:
                 print(
-                    f"  {dict(item.options)} cache {item.cache[0] / MIB:.2f} {item.cache[1] / MIB:.2f} "
+                    f"  {item.model} {dict(item.options)} cache {item.cache[0] / MIB:.2f} {item.cache[1] / MIB:.2f} "
                     f"compute {item.compute[0] / MIB:.2f} {item.compute[1] / MIB:.2f}",
                     file=sys.stderr,
                 )
+    if arguments.vectors:
+        _write_vectors(arguments.vectors, every)
     cache = np.mean([item.cache_exact for item in every])
     compute = np.mean([abs(item.compute_error) <= TOLERANCE for item in every])
     print(f"\n{len(every)} loads: KV and state exact {cache:.1%}, compute buffers within 1 % {compute:.1%}")

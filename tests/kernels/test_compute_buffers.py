@@ -11,19 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from willitrun.estimators.inventory_cache import buffer_shape
+from willitrun.estimators.inventory_cache import buffer_shape, kv_layout
 from willitrun.kernels.compute_buffers import (
-    MASK_BYTES_BEFORE_8200,
     BufferShape,
     device_buffer,
+    graph_era,
     host_buffer,
     output_buffer,
 )
+from willitrun.kernels.kv_cache import cell_counts
 from willitrun.records.models import TransformerConfig
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 MIB = 2**20
-LLAMA3_8B = BufferShape(128256, 4096, 32, 4096, 14336)
+LLAMA3_8B = BufferShape(128256, 4096, 32, 4096, 14336, key_value=2048)
+OLD = graph_era(3000)
 
 
 def _reserved() -> list[dict[str, str]]:
@@ -31,24 +33,36 @@ def _reserved() -> list[dict[str, str]]:
     return list(csv.DictReader(line for line in text if not line.startswith("#")))
 
 
-def test_reserved_buffers_are_met_within_three_percent_and_mostly_within_one() -> None:
+def test_reserved_buffers_are_met_within_three_percent_and_nearly_all_within_one() -> None:
     text = (VECTORS / "kv_cells.toml").read_text(encoding="utf-8")
     configs = {name: TransformerConfig(**fields) for name, fields in tomllib.loads(text)["config"].items()}
-    errors = []
+    errors: dict[bool, list[float]] = {False: [], True: []}
     for row in _reserved():
-        if configs[row["config"]].kv_lora_rank:
-            continue  # absorbed latent attention is up to 15 % off
+        config = configs[row["config"]]
+        slots = int(row["sequences"])
+        cells, narrow, _ = cell_counts(
+            int(row["n_ctx"]),
+            kv_layout(config).window_tokens,
+            sequences=slots,
+            unified=int(row["cells"]) * slots > int(row["n_ctx"]),
+            n_ubatch=int(row["n_ubatch"]),
+        )
         predicted = device_buffer(
-            buffer_shape(configs[row["config"]]),
-            int(row["cells"]),
+            buffer_shape(config),
+            cells,
+            window_cells=narrow,
             n_ubatch=min(int(row["n_ubatch"]), int(row["n_ctx"])),
             flash_attention=row["flash_attention"] == "1",
             single_buffer=True,
         ).item()
-        errors.append(abs(predicted / MIB / float(row["printed_mib"]) - 1))
-    assert len(errors) > 80
-    assert np.mean(np.array(errors) < 0.01) > 0.85
-    assert max(errors) < 0.04
+        off = abs(predicted / MIB / float(row["printed_mib"]) - 1)
+        errors[config.kv_lora_rank is not None].append(off)
+    assert len(errors[False]) > 80
+    assert np.mean(np.array(errors[False]) < 0.01) > 0.95
+    assert max(errors[False]) < 0.04
+    # Latent attention without a low rank for queries leaves holes that the sums above don't see.
+    assert np.mean(np.array(errors[True]) < 0.01) > 0.5
+    assert max(errors[True]) < 0.3
 
 
 @pytest.mark.parametrize(
@@ -66,13 +80,13 @@ def test_reserved_buffers_are_met_within_three_percent_and_mostly_within_one() -
     ],
 )
 def test_logged_device_buffers(shape: BufferShape, cells: int, flash: bool, printed: float) -> None:
-    size = device_buffer(shape, cells, flash_attention=flash, mask_bytes=MASK_BYTES_BEFORE_8200)
+    size = device_buffer(shape, cells, flash_attention=flash, era=OLD)
     assert size.item() / MIB == printed
 
 
 def test_pipeline_copies_of_a_log() -> None:
     # Two RTX cards, build 2833: 640.01 and 640.02 MiB.
-    assert device_buffer(LLAMA3_8B, 8192, flash_attention=False, pipeline=True).item() / MIB == 640
+    assert device_buffer(LLAMA3_8B, 8192, flash_attention=False, pipeline=True, era=OLD).item() / MIB == 640
 
 
 def test_host_and_output_buffers_of_a_log() -> None:

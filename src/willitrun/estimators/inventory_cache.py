@@ -27,6 +27,13 @@ class _Sums:
     layers: int = 0
     windowed_layers: int = 0
     kv_heads: int = 0
+    widest_v: int = 0
+
+    @property
+    def transposed(self) -> tuple[int, int]:
+        """What values take more where every layer's are as wide as the widest layer's: full, windowed."""
+        full = self.layers - self.windowed_layers
+        return full * self.widest_v - self.full_v, self.windowed_layers * self.widest_v - self.windowed_v
 
     @property
     def hybrid_padding(self) -> int:
@@ -98,6 +105,8 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
         n_kv_layers=sums.layers,
         latent_v=sums.latent_v,
         latent=int(traits.attention == "latent" and latent),
+        transposed_v=0 if traits.attention == "latent" else sums.transposed[0],
+        transposed_windowed_v=0 if traits.attention == "latent" else sums.transposed[1],
     )
 
 
@@ -128,6 +137,7 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
         sums.index_k += config.index_head_dim or 0
         return
     _, kv_heads, key, value = head_widths(config, layer)
+    sums.widest_v = max(sums.widest_v, kv_heads * value)
     if config.layer_type(layer) in ("sliding_attention", "chunked_attention"):
         sums.windowed_k += kv_heads * key
         sums.windowed_v += kv_heads * value
@@ -211,17 +221,84 @@ def buffer_shape(config: TransformerConfig) -> BufferShape:
     """Widths that decide the compute buffer of a graph."""
     traits = traits_of(config.model_type)
     heads = config.num_attention_heads or 0
+    latent = key_value = 0
     if heads and traits.attention == "latent":
-        head = required(config, "qk_nope_head_dim") + required(config, "qk_rope_head_dim")
+        nope, rope = required(config, "qk_nope_head_dim"), required(config, "qk_rope_head_dim")
+        head = nope + rope
+        latent = heads * (2 * required(config, "kv_lora_rank") + nope + 3 * rope)
     elif heads:
         head = max(config.head_dim or config.hidden_size // heads, config.global_head_dim or 0)
+        # Parts of a fused projection are views of it.
+        fused = traits.fused_qkv and not traits.qkv_bias
+        key_value = 0 if fused else 2 * (config.num_key_value_heads or heads) * head
     else:
         head = 0
+    dense = config.intermediate_size or traits.default_inner * config.hidden_size
+    used = config.num_experts_per_tok or 1
+    expert = (config.moe_intermediate_size or dense) if config.num_experts else 0
+    every = config.num_experts and not config.first_k_dense_replace and config.moe_layer_interval == 1
+    narrow = 0 < 2 * expert < config.hidden_size
     return BufferShape(
         vocabulary=config.vocab_size,
         hidden=config.hidden_size,
         heads=heads,
         head_total=heads * head,
-        feed_forward=feed_forward_width(config),
+        feed_forward=max(0 if every else dense, used * expert),
         has_output=int(traits.head),
+        key_value=key_value,
+        gated=int(traits.gated),
+        expert_output=used * config.hidden_size if narrow else 0,
+        latent=latent,
+        streams=_streams_below_logits(config, traits),
+        host_streams=_host_streams(config, traits),
+        attention_hidden=1 if traits.encoder or traits.post_norm else 2,
+        attention_total=(3 if traits.query_gate else 2) * heads * head,
+        block_total=0
+        if traits.encoder or traits.recurrence != "none" or (traits.fused_qkv and traits.fused_gate_up)
+        else heads * head,
+        beside=config.num_hidden_layers * (config.hidden_size_per_layer_input or 0),
+        windowed=int(
+            any(kind in ("sliding_attention", "chunked_attention") for kind in config.layer_types or ())
+        ),
     )
+
+
+def _streams_below_logits(config: TransformerConfig, traits: Traits) -> int:
+    """Tensors of hidden width that lie below the logits when these are allocated.
+
+    One where the last block ends in a sum that overwrites its own output. A second one is left below where that
+    output had to move up: norms behind the blocks or with a bias, a fused block, shared or biased experts, recurrent
+    mixers.
+    """
+    shared = config.n_shared_experts or config.shared_expert_intermediate_size or traits.always_shared
+    if config.hidden_size_per_layer_input:
+        return 3
+    if traits.attention == "latent":
+        # Without a low rank for queries the outputs of the last experts are not overwritten either.
+        return 2 if config.q_lora_rank else 3 + (config.num_experts_per_tok or 0)
+    if (
+        config.num_experts
+        and shared
+        and not (traits.shared_gate or traits.always_shared or traits.recurrence != "none")
+    ):
+        return 3
+    moved = (
+        traits.recurrence != "none"
+        or traits.post_norm
+        or (traits.fused_qkv and traits.fused_gate_up)
+        or traits.expert_bias
+        or (config.num_experts and shared)
+        or (traits.norm_bias and traits.norms == 2)
+    )
+    return 2 if moved else 1
+
+
+def _host_streams(config: TransformerConfig, traits: Traits) -> int:
+    """The same where host and device are one: the embedded tokens come on top, or take a place that was free."""
+    streams = _streams_below_logits(config, traits)
+    shared = config.n_shared_experts or config.shared_expert_intermediate_size or traits.always_shared
+    if traits.recurrence in ("mamba", "mamba2", "conv") and not traits.one_block_layers:
+        return streams + 2 if config.num_experts and shared else streams
+    if traits.post_norm or (streams == 3 and traits.attention != "latent"):
+        return streams
+    return streams + (2 if config.num_experts and traits.always_shared else 1)

@@ -106,6 +106,8 @@ class Traits:
     """Norms of dt, B and C inside the Mamba block (Jamba)."""
     recurrent_norm: bool = True
     """Gated norm at the end of the Mamba-2 block."""
+    post_norm: bool = False
+    """Norms behind the blocks only (OLMo 2, EXAONE 4): none before them."""
     cross_attention: bool = False
     grouped_norms: int = 0
     """Norms per layer where keys are grouped over several heads (Falcon 40B and later)."""
@@ -220,10 +222,11 @@ TRAITS: dict[str, Traits] = {
     "mimo_v2_flash": replace(LLAMA, score_bias=True, window_sinks=True),
     "minimax_m2": replace(LLAMA, qk_norm="full", score_bias=True),
     "gpt_oss": replace(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
-    **dict.fromkeys(("olmo2", "olmo3", "olmoe"), replace(LLAMA, qk_norm="full")),
+    **dict.fromkeys(("olmo2", "olmo3"), replace(LLAMA, qk_norm="full", post_norm=True)),
+    "olmoe": replace(LLAMA, qk_norm="full"),
     "olmo": replace(LLAMA, norms=0, final_norm=False),
     **dict.fromkeys(("cohere", "cohere2"), replace(LLAMA, norms=1, tied=True)),
-    "exaone4": replace(LLAMA, qk_norm="head"),
+    "exaone4": replace(LLAMA, qk_norm="head", post_norm=True),
     "apertus": replace(LLAMA, qk_norm="head", gated=False, layer_scalars=2),
     "arcee": replace(LLAMA, gated=False),
     "nemotron": replace(LLAMA, norm_bias=True, gated=False),

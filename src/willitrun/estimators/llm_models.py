@@ -9,7 +9,12 @@ from functools import lru_cache
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.inventory import is_routed, is_tied, tensor_inventory
-from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
+from willitrun.estimators.inventory_cache import (
+    attention_widths,
+    buffer_shape,
+    feed_forward_width,
+    kv_layout,
+)
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
 from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
@@ -45,6 +50,18 @@ class ModelRow:
     has_output: int
     head_total: int
     heads: int
+    graph_feed_forward: int
+    graph_key_value: int
+    graph_gated: int
+    graph_expert_output: int
+    graph_latent: int
+    graph_streams: int
+    graph_host_streams: int
+    graph_attention_hidden: int
+    graph_attention_total: int
+    graph_block_total: int
+    graph_beside: int
+    graph_windowed: int
     attention_width: int
     prefill_attention_width: int
     windowed_width: int
@@ -63,6 +80,8 @@ class ModelRow:
     n_kv_layers: int
     latent: int
     latent_v: int
+    transposed_v: int
+    transposed_windowed_v: int
     hybrid_padding: int
     encoder_only: bool
     tied: bool
@@ -161,10 +180,22 @@ def _row(
         largest_expert_bytes=weights.largest_expert,
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
-        feed_forward=int(shape.feed_forward),  # type: ignore[arg-type]
+        feed_forward=feed_forward_width(config),
         has_output=int(shape.has_output),  # type: ignore[arg-type]
         head_total=int(shape.head_total),  # type: ignore[arg-type]
         heads=int(shape.heads),  # type: ignore[arg-type]
+        graph_feed_forward=int(shape.feed_forward),  # type: ignore[arg-type]
+        graph_key_value=int(shape.key_value),  # type: ignore[arg-type]
+        graph_gated=int(shape.gated),  # type: ignore[arg-type]
+        graph_expert_output=int(shape.expert_output),  # type: ignore[arg-type]
+        graph_latent=int(shape.latent),  # type: ignore[arg-type]
+        graph_streams=int(shape.streams),  # type: ignore[arg-type]
+        graph_host_streams=int(shape.host_streams),  # type: ignore[arg-type]
+        graph_attention_hidden=int(shape.attention_hidden),  # type: ignore[arg-type]
+        graph_attention_total=int(shape.attention_total),  # type: ignore[arg-type]
+        graph_block_total=int(shape.block_total),  # type: ignore[arg-type]
+        graph_beside=int(shape.beside),  # type: ignore[arg-type]
+        graph_windowed=int(shape.windowed),  # type: ignore[arg-type]
         attention_width=decode_width,
         prefill_attention_width=prefill_width,
         windowed_width=windowed_width,
@@ -183,6 +214,8 @@ def _row(
         n_kv_layers=int(layout.n_kv_layers),  # type: ignore[arg-type]
         latent=int(layout.latent),  # type: ignore[arg-type]
         latent_v=int(layout.latent_v),  # type: ignore[arg-type]
+        transposed_v=int(layout.transposed_v),  # type: ignore[arg-type]
+        transposed_windowed_v=int(layout.transposed_windowed_v),  # type: ignore[arg-type]
         hybrid_padding=int(layout.hybrid_padding),  # type: ignore[arg-type]
         encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
         tied=is_tied(config),

@@ -12,14 +12,14 @@ from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import eager_transformer_peak
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import (
-    MASK_BYTES,
-    MASK_BYTES_BEFORE_8200,
     BufferShape,
     device_buffer,
+    graph_era,
     host_buffer,
     output_buffer,
 )
-from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism, RuntimePolicy
+from willitrun.kernels.kv_cache import cell_counts
+from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism
 from willitrun.kernels.overheads import (
     MemoryRange,
     add_ranges,
@@ -153,8 +153,20 @@ def block_buffers(
     sequences = np.maximum(loads["concurrency"], policy.slots)
     host_bytes = np.zeros_like(sequences)
     if policy.cache == "cells":
-        cells = loads["context_tokens"] * np.where(policy.unified, sequences, 1)
-        activation = _cells_buffer(policy, models, machines, available, cells, kv_cache, calibration, request)
+        cells, narrow, _ = cell_counts(
+            loads["context_tokens"] * sequences,
+            models["window_tokens"],
+            sequences=sequences,
+            unified=policy.unified,
+            swa_full=policy.swa_full,
+            n_ubatch=policy.n_ubatch,
+            policy=policy.cells,
+        )
+        # Encoders attend over the batch itself.
+        cells = np.where(models["has_output"] > 0, cells, np.minimum(cells, policy.n_ubatch))
+        activation = _cells_buffer(
+            ground, available, (cells, narrow), kv_cache, parallelism.cpu_moe_layers, calibration, request
+        )
         flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
                            models["feed_forward"], models["has_output"])  # fmt: skip
         host_bytes = host_buffer(flat, cells, n_ubatch=policy.n_ubatch) + output_buffer(
@@ -184,23 +196,23 @@ def block_buffers(
     )
 
 
-def _build(request: Request) -> int:
-    """llama.cpp's build number; the newest where the version is none or says something else."""
+def _build(request: Request) -> int | None:
+    """llama.cpp's build number; None where the version is none or says something else."""
     text = (request.runtime.version or "").lstrip("b")
-    return int(text) if text.isdigit() else 10**9
+    return int(text) if text.isdigit() else None
 
 
 def _cells_buffer(
-    policy: RuntimePolicy,
-    models: Columns,
-    machines: Columns,
+    ground: LlmGround,
     available: IntArray,
-    cells: IntArray,
+    cells: tuple[IntArray, IntArray],
     kv_cache: IntArray,
+    cpu_moe_layers: IntArray,
     calibration: Calibration,
     request: Request,
 ) -> MemoryRange:
     """llama.cpp's compute buffer per device: the last one holds the output, several work as a pipeline."""
+    policy, models, machines = ground.policy, ground.models, ground.machines
     holds_output: ArrayLike = True
     pipeline: ArrayLike = False
     if available.shape[-1] > 1:
@@ -209,27 +221,22 @@ def _cells_buffer(
         last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
         holds_output = np.arange(devices) == last[..., None]
         pipeline = (present.sum(axis=-1) > 1)[..., None]
-    # Experts that must lie on the host leave a copy of the largest of their tensors on the device.
+    # Experts that lie on the host, told or because they must, leave a copy of the largest of their tensors.
     whole = models["repeating"] + models["output"] + kv_cache
     spills = (whole > sum_devices(available)) & ~machines["unified"] & (policy.offload == 2)
+    spills = np.where(cpu_moe_layers < 0, spills, cpu_moe_layers > 0)
     streamed = np.where(spills, models["largest_expert_bytes"], 0)
-    shape = BufferShape(
-        vocabulary=models["vocab_size"][..., None],
-        hidden=models["hidden_size"][..., None],
-        heads=models["heads"][..., None],
-        head_total=models["head_total"][..., None],
-        feed_forward=models["feed_forward"][..., None],
-        has_output=models["has_output"][..., None],
-    )
+    full, narrow = cells
     best = device_buffer(
-        shape,
-        cells[..., None],
+        ground.buffer_shape,
+        full[..., None],
+        window_cells=narrow[..., None],
         n_ubatch=policy.n_ubatch,
         flash_attention=request.runtime.flash_attention is not False,
         holds_output=holds_output,
         pipeline=pipeline,
         streamed_layer_bytes=streamed[..., None],
-        mask_bytes=MASK_BYTES_BEFORE_8200 if _build(request) < 8200 else MASK_BYTES,
+        era=graph_era(_build(request)),
         single_buffer=machines["on_host"][..., None],
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]

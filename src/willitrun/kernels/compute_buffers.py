@@ -1,13 +1,15 @@
 """Compute buffers of llama.cpp: what a graph needs beside weights and cache [bytes], in int64.
 
-The graph allocator reuses memory, so a device needs the largest stage of its part of the graph: logits,
-attention (with or without flash attention) or feed-forward. The forms were found on load logs and are exact
-in most of them (see ``accuracy/memory``).
+The graph allocator reuses memory, so a device needs the largest stage of its part of the graph: logits, attention
+(with or without flash attention) or feed-forward. Every stage is a sum of tensors that are alive together, each as
+wide as a field of `BufferShape`, for every token of a physical batch. The sums were read off a real llama.cpp by
+changing one width at a time (``python -m accuracy.memory.truth``), for the graphs of three eras.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,10 +18,10 @@ from willitrun.kernels.columns import pick
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
-    "MASK_BYTES",
-    "MASK_BYTES_BEFORE_8200",
     "BufferShape",
+    "GraphEra",
     "device_buffer",
+    "graph_era",
     "host_buffer",
     "output_buffer",
 ]
@@ -27,15 +29,12 @@ __all__ = [
 Int64Array = NDArray[np.int64]
 
 FLOAT_BYTES = 4
-MASK_BYTES = 2
-"""Per cell and token with flash attention: a float16 mask."""
-MASK_BYTES_BEFORE_8200 = 6
-"""Until about build 8200: the float32 mask and its float16 copy."""
+HALF_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BufferShape:
-    """Widths of a model's graph; int64 scalars or arrays of one shape.
+    """Widths of a model's graph per token [elements]; int64 scalars or arrays of one shape.
 
     Attributes
     ----------
@@ -44,9 +43,30 @@ class BufferShape:
     head_total
         Query heads x head width: the width of the attention output.
     feed_forward
-        Widest feed-forward block of a layer [elements]: dense, or experts used x expert width.
+        Width of the feed-forward block that one token passes through: dense, or experts used x expert width.
     has_output
         0 for encoders, which compute no logits.
+    key_value
+        Keys and values of one layer.
+    gated
+        1 where the block has a gate beside its up-projection.
+    expert_output
+        Experts used x hidden width, where the experts are narrower than half of it; 0 elsewhere.
+    latent
+        Widths alive in latent attention (MLA): per head twice the latent, the part without and three times the
+        part with positions; 0 elsewhere.
+    streams
+        Tensors of hidden width that lie below the logits; ``host_streams`` where host and device are one.
+    attention_hidden
+        Tensors of hidden width alive in attention: the residual stream and its normed copy, or the stream alone.
+    attention_total
+        Queries before and after positions [elements], and their gate where they have one.
+    block_total
+        Attention output that is still alive in the feed-forward block [elements].
+    beside
+        Inputs of all layers, which stay alive from the first to the last (Gemma 3n and 4).
+    windowed
+        1 where some layers have a sliding window, and so a mask of their own.
     """
 
     vocabulary: ArrayLike
@@ -55,12 +75,59 @@ class BufferShape:
     head_total: ArrayLike
     feed_forward: ArrayLike
     has_output: ArrayLike = 1
+    key_value: ArrayLike = 0
+    gated: ArrayLike = 1
+    expert_output: ArrayLike = 0
+    latent: ArrayLike = 0
+    streams: ArrayLike = 1
+    host_streams: ArrayLike = 2
+    attention_hidden: ArrayLike = 2
+    attention_total: ArrayLike | None = None
+    block_total: ArrayLike | None = None
+    beside: ArrayLike = 0
+    windowed: ArrayLike = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEra:
+    """How one era of llama.cpp builds its graphs.
+
+    Attributes
+    ----------
+    half_mask
+        The mask is float16 from the start where flash attention is on; before, a float32 one and its copy.
+    separate_product
+        Gate times up is a tensor of its own (the GLU operators); before, it overwrote the gate.
+    indexed_rows
+        Keys and values are written by index and stay alive until then.
+    """
+
+    half_mask: bool = True
+    separate_product: bool = True
+    indexed_rows: bool = True
+
+
+def graph_era(build: int | None = None) -> GraphEra:
+    """The era of a llama.cpp build number; the current one for None.
+
+    GLU operators came with pull request 14158 (June 2025, build 5780), writing by index with 14285 (July 2025, on by
+    default from build 6100), the float16 mask about build 8200 of 2026.
+
+    Examples
+    --------
+    >>> graph_era(5000).separate_product
+    False
+    """
+    if build is None:
+        return GraphEra()
+    return GraphEra(half_mask=build >= 8200, separate_product=build >= 5780, indexed_rows=build >= 6100)
 
 
 def device_buffer(
     shape: BufferShape,
     cells: ArrayLike,
     *,
+    window_cells: ArrayLike = 0,
     n_ubatch: ArrayLike = 512,
     flash_attention: ArrayLike = True,
     holds_output: ArrayLike = True,
@@ -68,15 +135,22 @@ def device_buffer(
     streamed_bytes: ArrayLike = 0,
     streamed_layer_bytes: ArrayLike = 0,
     logits_rows: ArrayLike | None = None,
-    mask_bytes: ArrayLike = MASK_BYTES,
+    era: GraphEra | None = None,
     single_buffer: ArrayLike = False,
 ) -> Int64Array:
     """Compute buffer on one accelerator [bytes].
 
-    With U = n_ubatch, C = cells, E = hidden, H = heads, V = vocabulary, all in float32:
-    logits ``(V + E) U 4``; attention without flash attention ``C H U 4 + C U 4 + 4 max(E, H d) U 4``, with it
-    ``mask_bytes C U + 4 E U 4``; feed-forward ``(2 F + 3 E) U 4``. The largest counts. A pipeline over devices keeps
-    copies of its inputs: three of the mask and four of the hidden state, two and four with flash attention.
+    With U = n_ubatch, C = cells (of the full and of the windowed layers), E = hidden, H = heads, A = H x head width,
+    K = keys and values of a layer, F = feed-forward, V = vocabulary, all in float32 unless stated:
+
+    - logits: ``(V + streams E) U``;
+    - attention without flash attention: ``C H U + C U + (2 E + 2 A + K) U``, with it the mask, ``C U / 2``
+      (before build 8200 ``3 C U / 2``), and ``(2 E + 2 A) U``; latent attention ``(3 E + latent) U`` beside its mask;
+    - feed-forward: the mask, which stays alive, and ``(3 F + 2 E + A) U`` (2 F before the GLU operators, F without
+      gate), or with narrow experts ``(2 F + outputs of all experts + 2 E + 2 A) U``.
+
+    The largest counts. A pipeline over devices keeps copies of its inputs: three of the mask and four of the
+    hidden state, two and four with flash attention.
 
     Parameters
     ----------
@@ -84,6 +158,8 @@ def device_buffer(
         Widths of the graph.
     cells
         Cells of the longest cache: ``n_ctx`` per stream [tokens].
+    window_cells
+        Cells of the sliding-window layers' cache [tokens].
     n_ubatch
         Physical batch [tokens].
     flash_attention
@@ -98,8 +174,8 @@ def device_buffer(
         Largest weight of a layer in host memory that is copied over: it lies beside the feed-forward stage.
     logits_rows
         Rows for which logits are computed; ``n_ubatch`` where None.
-    mask_bytes
-        Mask per cell and token with flash attention: `MASK_BYTES`, or `MASK_BYTES_BEFORE_8200`.
+    era
+        The graphs; current ones where None.
     single_buffer
         Host and device are one (CPU, and its embedded tokens lie in the same buffer).
 
@@ -109,37 +185,89 @@ def device_buffer(
 
     Examples
     --------
-    Llama-3-8B at 8,192 cells without flash attention: 560 MiB, as its load log prints.
+    Llama-3-8B at 8,192 cells without flash attention: 560 MiB, as the load log of a build of 2024 prints.
 
-    >>> llama = BufferShape(128256, 4096, 32, 4096, 14336)
-    >>> device_buffer(llama, 8192, flash_attention=False).item() / 2**20
+    >>> llama = BufferShape(128256, 4096, 32, 4096, 14336, key_value=2048)
+    >>> device_buffer(llama, 8192, flash_attention=False, era=graph_era(3000)).item() / 2**20
     560.0
     """
+    graph = era or GraphEra()
     batch = as_int64(n_ubatch, "n_ubatch")
     count = as_int64(cells, "cells")
-    vocabulary, hidden = as_int64(shape.vocabulary), as_int64(shape.hidden)
-    heads, head_total = as_int64(shape.heads), as_int64(shape.head_total)
-    flash = flash_attention if isinstance(flash_attention, bool) else np.asarray(flash_attention, dtype=bool)
     rows = batch if logits_rows is None else np.minimum(as_int64(logits_rows), batch)
-    stream = hidden * batch * FLOAT_BYTES
-    mask = count * batch * FLOAT_BYTES
-    logits = (vocabulary + hidden) * rows * FLOAT_BYTES + as_int64(streamed_bytes)
-    with_scores = mask * heads + mask + 4 * np.maximum(hidden, head_total) * batch * FLOAT_BYTES
-    without_scores = count * batch * as_int64(mask_bytes) + 4 * stream
-    feed_forward = (2 * as_int64(shape.feed_forward) * FLOAT_BYTES) * batch + 3 * stream
-    layer = as_int64(streamed_layer_bytes)
-    feed_forward = np.where(layer > 0, feed_forward + layer, pick(flash, feed_forward, 0))
-    output = np.asarray(shape.has_output, dtype=bool)
-    if holds_output is not True:
-        output = output & np.asarray(holds_output, dtype=bool)
+    flash = flash_attention if isinstance(flash_attention, bool) else np.asarray(flash_attention, dtype=bool)
+    widths = _widths(shape, graph)
+    masked = count * widths.attends + as_int64(window_cells) * widths.windowed
+    kept = pick(flash, masked, 2 * masked)
+    scores = pick(widths.latent, kept, masked if graph.half_mask else 3 * masked)
+    scores = pick(flash, scores, 2 * (count * widths.heads + masked))
+    attention = scores + pick(flash, widths.flash_attention, widths.attention)
     stage = np.maximum(
-        np.maximum(pick(flash, without_scores, with_scores), feed_forward), np.where(output, logits, 0)
+        attention * (batch * HALF_BYTES),
+        (kept + widths.feed_forward) * (batch * HALF_BYTES) + as_int64(streamed_layer_bytes),
     )
-    stage = stage + np.where(np.asarray(single_buffer, dtype=bool), stream, 0)
+    output = widths.has_output if holds_output is True else widths.has_output & np.asarray(holds_output)
+    stream = as_int64(shape.hidden) * (batch * FLOAT_BYTES)
+    below = widths.logits
+    if single_buffer is not False:
+        one = np.asarray(single_buffer, dtype=bool)
+        # In latent attention the embedded tokens take a place of their own beside their copy.
+        stage = stage + np.where(one, np.where(widths.latent, 2 * stream, stream), 0)
+        below = np.where(one, widths.host_logits, below)
+    logits = below * (rows * HALF_BYTES) + as_int64(streamed_bytes)
+    logits = logits + np.where(widths.beside > 0, (kept + widths.beside) * (batch * HALF_BYTES), 0)
+    stage = np.maximum(stage, np.where(output, logits, 0))
     if pipeline is not False:
-        copies = pick(flash, 2, 3) * mask + 4 * stream
+        copies = pick(flash, 2, 3) * count * batch * FLOAT_BYTES + 4 * stream
         stage = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0)
     return np.asarray(stage, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Widths:
+    """Sums of widths per token by stage, counted in float16 so that masks stay integers; flags as bool."""
+
+    attention: Int64Array
+    flash_attention: Int64Array
+    feed_forward: Int64Array
+    logits: Int64Array
+    host_logits: Int64Array
+    heads: Int64Array
+    attends: Int64Array
+    windowed: Int64Array
+    beside: Int64Array
+    latent: NDArray[np.bool_]
+    has_output: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=512)
+def _widths(shape: BufferShape, era: GraphEra) -> _Widths:
+    """A shape is found by identity: it is the same object for all loads of a model."""
+    hidden, attended = as_int64(shape.hidden), as_int64(shape.head_total)
+    latent = as_int64(shape.latent)
+    folded = 3 * hidden + latent
+    written = as_int64(shape.key_value) if era.indexed_rows else 0
+    block, narrow = as_int64(shape.feed_forward), as_int64(shape.expert_output)
+    alive = np.where(np.asarray(shape.gated, dtype=bool), 3 if era.separate_product else 2, 1) * block
+    alive = np.where(narrow > 0, 2 * block + narrow + attended, alive)
+    vocabulary = as_int64(shape.vocabulary)
+    beside = as_int64(shape.beside)
+    queries = 2 * attended if shape.attention_total is None else as_int64(shape.attention_total)
+    joined = attended if shape.block_total is None else as_int64(shape.block_total)
+    plain = as_int64(shape.attention_hidden) * hidden + queries
+    return _Widths(
+        attention=2 * (np.where(latent > 0, folded, plain + written) + beside),
+        flash_attention=2 * (np.where(latent > 0, folded, plain) + beside),
+        feed_forward=2 * (alive + 2 * hidden + joined + beside),
+        logits=2 * (vocabulary + as_int64(shape.streams) * hidden),
+        host_logits=2 * (vocabulary + as_int64(shape.host_streams) * hidden),
+        heads=as_int64(shape.heads),
+        attends=np.minimum(as_int64(shape.heads), 1),
+        beside=2 * beside,
+        windowed=as_int64(shape.windowed),
+        latent=np.asarray(latent > 0),
+        has_output=np.asarray(shape.has_output, dtype=bool),
+    )
 
 
 def host_buffer(shape: BufferShape, cells: ArrayLike, *, n_ubatch: ArrayLike = 512) -> Int64Array:

@@ -24,6 +24,7 @@ __all__ = [
     "bytes_of_cells",
     "bytes_per_element",
     "cell_kinds",
+    "cell_counts",
     "cells_cache",
     "cells_policy",
     "dynamic_cache",
@@ -78,6 +79,9 @@ class KvLayout:
         Layers that keep a cache of their own.
     latent_v
         Values that runtimes with a plain cache store beside the latent row of MLA: a second copy of it.
+    transposed_v, transposed_windowed_v
+        Elements per cell that values take more, over full and over windowed layers, where they are stored transposed
+        (llama.cpp without flash attention): every layer's are as wide as the widest layer's.
     latent
         1 for latent attention (MLA): one row of latent and rope.
     """
@@ -98,6 +102,8 @@ class KvLayout:
     n_kv_layers: ArrayLike = 1
     latent_v: ArrayLike = 0
     latent: ArrayLike = 0
+    transposed_v: ArrayLike = 0
+    transposed_windowed_v: ArrayLike = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,10 @@ class CellsPolicy:
     latent_values
         Whether a copy of the latent is kept as values too (until January 2026).
     quantized_window
-        Whether the sliding-window part takes the cache type that was asked for.
+        Whether the sliding-window part takes the cache type that was asked for: always, but for the builds of one day
+        (pull request 21277 of 1 April 2026 kept it float16, 21332 took that back the next day).
+    transposed
+        Whether values are stored transposed, as they are without flash attention.
     """
 
     padding: int = 256
@@ -126,6 +135,7 @@ class CellsPolicy:
     latent: bool = True
     latent_values: bool = False
     quantized_window: bool = True
+    transposed: bool = False
 
 
 def cells_policy(build: int | None = None, *, flash_attention: bool = True) -> CellsPolicy:
@@ -142,16 +152,18 @@ def cells_policy(build: int | None = None, *, flash_attention: bool = True) -> C
     >>> cells_policy().padding
     256
     """
+    transposed = not flash_attention
     if build is None or build >= 7826:
-        return CellsPolicy()
+        return CellsPolicy(transposed=transposed)
     if build >= 6900:
-        return CellsPolicy(latent_values=True)
+        return CellsPolicy(latent_values=True, transposed=transposed)
     return CellsPolicy(
         latent_values=build >= 5129,
         padding=256 if flash_attention else 32,
         windowed=build >= 5438,
         streams=build >= 5912,
         latent=build >= 5129,
+        transposed=transposed,
     )
 
 
@@ -193,6 +205,41 @@ def _row_bytes(elements: ArrayLike, kind: CellKind) -> Int64Array:
     if np.any(count % per_block):
         raise ValueError(f"{kind} stores blocks of {per_block}: rows of {count.tolist()} do not divide")
     return np.asarray(count // per_block * size, dtype=np.int64)
+
+
+def cell_counts(
+    context_tokens: ArrayLike,
+    window_tokens: ArrayLike,
+    *,
+    sequences: ArrayLike = 1,
+    unified: ArrayLike = True,
+    swa_full: ArrayLike = False,
+    n_ubatch: ArrayLike = 512,
+    policy: CellsPolicy | None = None,
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Cells of a stream in full and in sliding-window layers, and streams; parameters as in `cells_cache`.
+
+    Examples
+    --------
+    >>> tuple(int(part) for part in cell_counts(32768, 1024))
+    (32768, 1536, 1)
+    """
+    era = policy or CellsPolicy()
+    slots = as_int64(sequences, "sequences")
+    context = as_int64(context_tokens, "context_tokens")
+    window = as_int64(window_tokens, "window_tokens")
+    shared = True if unified is True or not era.streams else np.asarray(unified, dtype=bool)
+    streams = pick(shared, 1, slots)
+    cells = _pad(pick(shared, context, context // slots), era.padding)
+    if era.windowed:
+        reach = window * pick(shared, slots, 1) + as_int64(n_ubatch, "n_ubatch")
+        # The window's cache is padded on its own: it never exceeds the full one.
+        narrow = np.minimum(cells, _pad(reach, era.padding))
+        full = window == 0 if swa_full is False else np.asarray(swa_full, dtype=bool) | (window == 0)
+        narrow = np.where(full, cells, narrow)
+    else:
+        narrow = cells
+    return cells, narrow, streams
 
 
 def cells_cache(
@@ -247,19 +294,15 @@ def cells_cache(
     """
     era = policy or CellsPolicy()
     slots = as_int64(sequences, "sequences")
-    context = as_int64(context_tokens, "context_tokens")
-    window = as_int64(layout.window_tokens, "window_tokens")
-    shared = True if unified is True or not era.streams else np.asarray(unified, dtype=bool)
-    streams = pick(shared, 1, slots)
-    cells = _pad(pick(shared, context, context // slots), era.padding)
-    if era.windowed:
-        reach = window * pick(shared, slots, 1) + as_int64(n_ubatch, "n_ubatch")
-        # The window's cache is padded on its own: it never exceeds the full one.
-        narrow = np.minimum(cells, _pad(reach, era.padding))
-        full = window == 0 if swa_full is False else np.asarray(swa_full, dtype=bool) | (window == 0)
-        narrow = np.where(full, cells, narrow)
-    else:
-        narrow = cells
+    cells, narrow, streams = cell_counts(
+        context_tokens,
+        layout.window_tokens,
+        sequences=slots,
+        unified=unified,
+        swa_full=swa_full,
+        n_ubatch=n_ubatch,
+        policy=era,
+    )
     per_cell, per_narrow, cross = cell_bytes or bytes_of_cells(layout, kind_k, kind_v, era)
     total = streams * (cells * per_cell + narrow * per_narrow) + slots * cross
     return np.asarray(total, dtype=np.int64)
@@ -272,8 +315,12 @@ def bytes_of_cells(layout: KvLayout, kind_k: CellKind, kind_v: CellKind, era: Ce
     """Bytes of a cell over full and over sliding-window layers, and of a slot's cross-attention."""
     window_k, window_v = (kind_k, kind_v) if era.quantized_window else ("f16", "f16")
     values = as_int64(layout.full_v) + (as_int64(layout.latent_v) if era.latent_values else 0)
+    narrow = as_int64(layout.windowed_v)
+    if era.transposed:
+        values = values + as_int64(layout.transposed_v)
+        narrow = narrow + as_int64(layout.transposed_windowed_v)
     per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(values, kind_v)
-    per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(layout.windowed_v, window_v)
+    per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(narrow, window_v)
     indexer = 2 * as_int64(layout.index_k)
     cross = as_int64(layout.cross_positions) * 2 * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
     return per_cell + indexer, per_narrow, cross

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.columns import Columns
+from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.kv_cache import (
     CellBytes,
     CellKind,
@@ -152,6 +153,7 @@ class LlmGround:
     machines: Columns
     kinds: CacheKinds
     kv_layout: KvLayout
+    buffer_shape: BufferShape
     work: LlmWork
     rates: LlmRates
     coefficients: LlmCoefficients
@@ -292,10 +294,34 @@ def lay_ground(
         machines,
         kinds,
         _kv_layout(models),
+        _buffer_shape(models),
         work_of(models, *_cell_sizes(policy, kinds)),
         rates,
         look_up(tables, codes),
         codes,
+    )
+
+
+def _buffer_shape(models: Columns) -> BufferShape:
+    """Widths with a last axis for devices."""
+    return BufferShape(
+        vocabulary=models["vocab_size"][..., None],
+        hidden=models["hidden_size"][..., None],
+        heads=models["heads"][..., None],
+        head_total=models["head_total"][..., None],
+        feed_forward=models["graph_feed_forward"][..., None],
+        has_output=models["has_output"][..., None],
+        key_value=models["graph_key_value"][..., None],
+        gated=models["graph_gated"][..., None],
+        expert_output=models["graph_expert_output"][..., None],
+        latent=models["graph_latent"][..., None],
+        streams=models["graph_streams"][..., None],
+        host_streams=models["graph_host_streams"][..., None],
+        attention_hidden=models["graph_attention_hidden"][..., None],
+        attention_total=models["graph_attention_total"][..., None],
+        block_total=models["graph_block_total"][..., None],
+        beside=models["graph_beside"][..., None],
+        windowed=models["graph_windowed"][..., None],
     )
 
 
@@ -316,6 +342,8 @@ def _kv_layout(models: Columns) -> KvLayout:
         n_kv_layers=models["n_kv_layers"],
         latent=models["latent"],
         latent_v=models["latent_v"],
+        transposed_v=models["transposed_v"],
+        transposed_windowed_v=models["transposed_windowed_v"],
         hybrid_padding=models["hybrid_padding"],
     )
 

@@ -53,7 +53,9 @@ def ask(row: pd.Series, catalog: Catalog) -> tuple[float, float, float, str] | s
     return found.low, found.best, found.high, str(speed.support)
 
 
-def score(data: Path, traces: Path = TRACES, *, every: int = 1, catalog: Catalog | None = None) -> pd.DataFrame:
+def score(
+    data: Path, traces: Path = TRACES, *, every: int = 1, catalog: Catalog | None = None
+) -> pd.DataFrame:
     """Rows with low, best and high estimate; rows without an answer are counted by reason."""
     rows = load_observations(data, traces).frame.iloc[::every].reset_index(drop=True)
     catalog = catalog or without_measurements(load_catalog())

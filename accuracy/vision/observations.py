@@ -8,33 +8,35 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from accuracy.vision.devices import DeviceIndex, load_hardware
+from willitrun import describe_machine
+from willitrun.estimators.graph_rates import (
+    PRECISION_BYTES,
+    Scales,
+    accelerator_rates,
+    device_class,
+    device_levels,
+    host_levels,
+    processor_rates,
+    profile_of,
+)
+from willitrun.estimators.llm_machines import host_flop_per_s
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 from willitrun.kernels.operators import PROFILES, DeviceRates, ImageLoad
 
 TRACES = Path(__file__).resolve().parents[2] / "catalogs" / "traces"
 
-# Host processors: cores, clock [GHz], FP32 FLOPs per clock and core, memory [GB/s]. Not sourced: written from
-# memory and checked against no page. 3.5 GHz for the i7-12700H is an assumed sustained clock, not its base clock.
-# Every CPU figure of the report rests on them; replace them by cited host records before trusting those figures.
-CPU_RATES = {
-    "Intel Core i9-10940X": (14, 3.3, 64.0, 93.9),
-    "Intel Core i7-12700H": (6, 3.5, 32.0, 76.8),
-}
-PRECISION_BYTES = {
-    "amp-fp16": (2.0, 4.0, 2.0), "amp-bf16": (2.0, 4.0, 2.0), "fp16": (2.0, 2.0, 2.0), "bf16": (2.0, 2.0, 2.0),
-    "fp32": (4.0, 4.0, 4.0), "fp32-strict": (4.0, 4.0, 4.0), "tf32": (4.0, 4.0, 4.0), "int8": (1.0, 1.0, 1.0),
-    "fp8": (1.0, 1.0, 1.0),
-}  # fmt: skip
 PUBLISHED_MISMATCH = 0.004
 """Rows whose source states another parameter count than the trace measured another graph (not re-parameterised,
 or an architecture that timm has since changed); they stay out."""
-SERVER, LAPTOP, BOARD, DESKTOP = "server", "laptop", "board", "desktop"
+PROCESSORS = {"Intel Core i9-10940X", "Intel Core i7-12700H"}
+"""Devices of the table that are processors; their rates come from the catalog's host records."""
 
 
 @dataclass(frozen=True)
@@ -104,44 +106,28 @@ def _lab_rows(data: Path) -> pd.DataFrame:
     return table[table["batch_size"].notna() & (mlperf | table["n_devices"].fillna(1.0).eq(1.0))]
 
 
-def peaks_of(device: pd.Series, precision: str, torch_version: str) -> tuple[float, float, float]:
-    """Return peaks [FLOP/s] of convolutions, matrix products and vector code in a precision."""
-
-    def field(*names: str) -> float:
-        for name in names:
-            value = device.get(name)
-            if value is not None and np.isfinite(value):
-                return float(value) * 1e12
-        return float("nan")
-
-    fp32 = field("fp32_tflops")
-    half = field("fp16_tensor_tflops_dense_fp32acc", "bf16_tensor_tflops_dense")
-    half = half if np.isfinite(half) else fp32
-    tf32 = field("tf32_tensor_tflops_dense", "fp32_tflops")
-    old = bool(re.match(r"1\.(?:[7-9]|1[01])\b|1\.x", torch_version))
-    if precision == "fp32":
-        return tf32, tf32 if old else fp32, fp32
-    if precision == "tf32":
-        return tf32, tf32, fp32
-    if precision == "fp32-strict":
-        return fp32, fp32, fp32
-    if precision == "int8":
-        int8 = field("int8_tops_dense", "fp16_tensor_tflops_dense_fp32acc", "fp32_tflops")
-        return int8, int8, fp32
-    return half, half, fp32
+@lru_cache(maxsize=1024)
+def device_row(
+    device: str, precision: str, profile: str
+) -> tuple[DeviceRates, tuple[str, ...], str, tuple[str, ...]]:
+    """Rates, levels, class and levels of the host of a device, as the library answers for it."""
+    if device in PROCESSORS:
+        machine = describe_machine({"host": {"cpu": device}})
+        host = machine.host
+        bandwidth = host.memory_bandwidth_bytes_per_s
+        assert bandwidth is not None
+        return processor_rates(host_flop_per_s(host), bandwidth), (), "cpu", ()
+    machine = describe_machine(device)
+    installed = machine.accelerators[0]
+    rates = accelerator_rates(installed, machine, precision, Scales(1.0, 1.0, 1.0))
+    accelerator = installed.accelerator
+    return rates, device_levels(accelerator, profile), device_class(accelerator), host_levels(machine)
 
 
-def device_class(device: pd.Series) -> str:
-    """Name the class of an accelerator record: vendor, and for NVIDIA its form and whether it has matrix units."""
-    vendor = str(device["vendor"]).lower()
-    form = str(device["form"])
-    if vendor != "nvidia":
-        return f"{vendor}-integrated" if form in ("igpu", "unified-soc") else vendor
-    if not np.isfinite(device["fp16_tensor_tflops_dense_fp32acc"]):
-        return "nvidia-vector"
-    if form in ("unified-soc", "sbc"):
-        return "nvidia-board"
-    return f"nvidia-{'laptop' if 'laptop' in form else form}"
+def truly(precision: str, torch_version: str) -> str:
+    """What ``fp32`` meant: before PyTorch 1.12 matrix products ran in TF32 as well."""
+    old = precision == "fp32" and re.match(r"1\.(?:[7-9]|1[01])\b|1\.x", torch_version)
+    return "tf32" if old else precision
 
 
 def load_observations(data: Path, folder: Path = TRACES) -> Observations:
@@ -160,7 +146,7 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     rows["arch"] = [aliases.get(m.split(".")[0], m.split(".")[0]) for m in rows["model"]]
     rows["size"] = rows["img_size"].fillna(224).astype(int)
     known = [(a, s) in work for a, s in zip(rows["arch"], rows["size"], strict=True)]
-    names = {d: d if d in CPU_RATES else index.find(d) for d in rows["device"].unique()}
+    names = {d: d if d in PROCESSORS else index.find(d) for d in rows["device"].unique()}
     rows["device_id"] = rows["device"].map(names)
     device_known = rows["device_id"].notna()
     fine = rows["images_per_s"].gt(0) & rows["precision"].isin(PRECISION_BYTES)
@@ -181,63 +167,44 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     rows, blocks = rows[same].reset_index(drop=True), blocks[same]
     inputs = {name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)}
 
-    profiles, peaks, hosts, kinds = [], [], [], []
-    fixed = []
+    profiles, kinds, hosts, levels, rates_rows = [], [], [], [], []
     for row in rows.itertuples():
-        layout = "-nhwc" if row.layout == "nhwc" else ""
-        if row.device in CPU_RATES:
-            cores, clock, flops, bandwidth = CPU_RATES[row.device]
-            peak = cores * clock * flops * 1e9
-            profiles.append("cpu-compile" if row.compile != "eager" else "cpu")
-            peaks.append((peak, peak, peak))
-            fixed.append((bandwidth * 1e9, 0.0, 0.0, 0.0, 0.0))
-            hosts.append(DESKTOP)
-            kinds.append("cpu")
-            continue
-        device = hardware.loc[row.device_id]
+        host = row.device in PROCESSORS
         engine = row.runtime in ("tensorrt", "aitemplate")
-        base = "train" if row.phase == "train" else "engine" if engine else (
-            "compile" if row.compile in ("dynamo", "compile") else "eager")  # fmt: skip
-        legacy = base == "eager" and row.source != "timm" and not str(row.torch_version).startswith("2")
-        profiles.append("eager-1.x" if legacy else base + ("" if engine else layout))
-        peaks.append(peaks_of(device, row.precision, str(row.torch_version)))
-        fixed.append(
-            (
-                device["bandwidth_gb_s"] * 1e9,
-                device["sm_or_cu"],
-                device["boost_mhz"] * 1e6,
-                device["tdp_w"],
-                device["l2_mb"] * 2**20,
-            )
+        execution = "tensorrt" if engine else "compile" if row.compile in ("dynamo", "compile") else "eager"
+        profile = profile_of(execution, str(row.layout), host=host)
+        if row.phase == "train":
+            profile = profile.replace("eager", "train")
+        rates_row, names, kind, host_names = device_row(
+            row.device_id, truly(row.precision, str(row.torch_version)), profile
         )
-        form = str(device["form"])
-        kinds.append(device_class(device))
-        hosts.append(
-            SERVER if form in ("server", "cloud") else LAPTOP if "laptop" in form else
-            BOARD if form in ("unified-soc", "sbc") else DESKTOP
-        )  # fmt: skip
+        profiles.append(profile)
+        kinds.append(kind)
+        hosts.append(host_names)
+        levels.append(names)
+        rates_rows.append(rates_row)
     rows["profile"] = profiles
-    rows["host"] = hosts
+    rows["hosts"] = hosts
     rows["device_class"] = kinds
+    rows["levels"] = levels
     rows["seconds"] = rows["batch_size"] / rows["images_per_s"]
     rows["copies"] = rows["notes"].fillna("").str.contains("H2D|data transfer|dataloader")
-    peak = np.array(peaks, float)
-    rest = np.nan_to_num(np.array(fixed, float))
-    size = np.array([PRECISION_BYTES[p] for p in rows["precision"]])
-    ones = np.ones(len(rows))
+    size = np.array([PRECISION_BYTES[p] for p in rows["precision"]], float)
     amp = rows["precision"].str.startswith("amp").to_numpy(float)
     train = rows["phase"].eq("train").to_numpy()
     params = np.array([parameters.loc[key] for key in zip(rows["arch"], rows["size"], strict=True)], float)
-    rates = DeviceRates(peak[:, 0], peak[:, 1], peak[:, 2], rest[:, 0], rest[:, 4], rest[:, 1], rest[:, 2], rest[:, 3],
-                        ones.copy(), ones.copy(), ones.copy(), np.full(len(rows), np.inf))  # fmt: skip
+    rates = DeviceRates(
+        **{
+            field.name: np.concatenate([getattr(row, field.name) for row in rates_rows])
+            for field in fields(DeviceRates)
+        }
+    )
     load = ImageLoad(
         batch=rows["batch_size"].to_numpy(float),
         profile=np.array([PROFILES.index(p) for p in profiles]),
-        act_bytes=size[:, 0], wide_bytes=size[:, 1], weight_bytes=size[:, 2], autocast=amp,
+        act_bytes=size[:, 0], wide_bytes=size[:, 1], weight_bytes=np.minimum(size[:, 0], size[:, 2]), autocast=amp,
         parameters=np.where(train, params, 0.0),
         input_bytes=3.0 * rows["size"].to_numpy(float) ** 2 * size[:, 1],
         decode_images_per_s=np.full(len(rows), np.inf), log_residual=np.zeros(len(rows)),
     )  # fmt: skip
-    finite = np.isfinite(peak).all(1) & (rest[:, 0] > 0)
-    result = Observations(rows, OperatorWork(**inputs), rates, load)
-    return result.take(np.flatnonzero(finite))
+    return Observations(rows, OperatorWork(**inputs), rates, load)

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
-from accuracy.vision.observations import BOARD, DESKTOP, LAPTOP, SERVER, Observations
+from accuracy.vision.observations import Observations
 from willitrun.kernels.operator_work import MATMUL_KINDS
 from willitrun.kernels.operators import OperatorCoefficients, resolve_coefficients
 
@@ -28,7 +29,9 @@ DEVICE_CLASSES = (
     "nvidia-workstation", "nvidia-server", "nvidia-laptop", "nvidia-board", "nvidia-vector", "amd",
     "amd-integrated",
 )  # fmt: skip
-HOSTS = (DESKTOP, SERVER, LAPTOP, BOARD)
+GENERATIONS = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
+HOSTS = {"server": 2.0, "laptop": 2.0, "board": 4.0}
+"""Prior of a host operation's time relative to a good desktop, by class of host (METHOD section 3)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("cache_gain", None, math.log(1.0), 0.7),
         Parameter("flops_per_joule", None, math.log(6e11), 0.7),
         Parameter("floor_us", None, math.log(4.0), 0.25),
-        Parameter("host_op_us", None, math.log(19.0), 0.05),
+        Parameter("host_op_us", None, math.log(20.0), 0.7),
         Parameter("host_step_us", None, math.log(50.0), 0.5),
     ]
     work = (
@@ -70,21 +73,10 @@ def gpu_parameters() -> list[Parameter]:
         ("engine", 0.5),
     ):
         free += [Parameter(key, profiles, 0.0, sigma) for key in work]
-    for key in (
-        "compute.conv",
-        "compute.matmul",
-        "compute.conv_dw",
-        "memory",
-        "memory.bn",
-        "memory.elementwise",
-    ):
-        free += [Parameter(key, "eager-1.x", 0.0, 0.2)]
     free += [
         Parameter("leak", "compile compile-nhwc", math.log(0.3), 0.5),
         Parameter("leak", "engine", math.log(0.3), 0.5),
         Parameter("floor_us", "engine", 0.0, 0.5),
-        Parameter("host_op_us", "eager-1.x", 0.0, 0.3),
-        Parameter("host_step_us", "eager-1.x", 0.0, 0.5),
         Parameter("host_op_us", "engine", math.log(0.1), 0.7),
         Parameter("host_op_us", "compile compile-nhwc", math.log(0.8), 0.5),
         Parameter("saturation.conv", "engine", math.log(3.0), 0.7),
@@ -94,12 +86,17 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("kernel_scale", "train train-nhwc", math.log(3.0), 0.3),
         Parameter("state_bytes", "train train-nhwc", math.log(40.0), 0.5),
     ]
-    for device in DEVICE_CLASSES:
-        free += [
-            Parameter("device.compute", device, 0.0, 0.25),
-            Parameter("device.memory", device, 0.0, 0.25),
-        ]
-    free += [Parameter("host_scale", host, math.log(1.8), 0.4) for host in HOSTS[1:]]
+    for name in (*DEVICE_CLASSES, "nvidia-desktop", *GENERATIONS):
+        engine = [f"{name}:engine"]
+        shared = [name] if name != "nvidia-desktop" else []  # the class that the others are relative to
+        for level in shared + engine:
+            free += [
+                Parameter("device.compute", level, 0.0, 0.25),
+                Parameter("device.memory", level, 0.0, 0.25),
+            ]
+    free += [Parameter("device.power", name, 0.0, 0.4) for name in GENERATIONS]
+    free += [Parameter("host_scale", name, math.log(prior), 0.5) for name, prior in HOSTS.items()]
+    free += [Parameter("host_scale", name, 0.0, 0.4) for name in GENERATIONS]
     free += [Parameter("link_share", None, math.log(0.5), 0.4)]
     return free
 
@@ -139,18 +136,20 @@ def apply(
 ) -> tuple[Observations, OperatorCoefficients]:
     """Resolve coefficients and set what they say about hosts and links on the rows."""
     table = resolve_coefficients(shared, levels)
-    scales = {host: math.exp(levels.get("host_scale", {}).get(host, 0.0)) for host in HOSTS}
-    host = observations.frame["host"].map(scales).to_numpy(float)
+    scales = levels.get("host_scale", {})
+    host = np.exp([sum(scales.get(name, 0.0) for name in names) for names in observations.frame["hosts"]])
     link = np.where(observations.frame["copies"], 16e9 * math.exp(shared.get("link_share", 0.0)), np.inf)
-    kinds = observations.frame["device_class"]
+    codes, names = pd.factorize(observations.frame["levels"])
 
     def factor(key: str) -> np.ndarray:
-        return np.exp(kinds.map(levels.get(key, {})).fillna(0.0).to_numpy(float))
+        level = levels.get(key, {})
+        return np.exp([sum(level.get(name, 0.0) for name in among) for among in names])[codes]
 
     rates = replace(
         observations.rates,
         compute_scale=factor("device.compute"),
         memory_scale=factor("device.memory"),
+        power_w=observations.rates.power_w * factor("device.power"),
         host_scale=host,
         link_bytes_per_s=link,
     )

@@ -83,7 +83,9 @@ def support_of(frame: pd.DataFrame, hardware: pd.DataFrame) -> dict[str, list[st
         for name in known
     }
     return {
-        "devices": sorted(name for name in swept["device_id"].unique() if name in hardware.index),
+        "devices": sorted(
+            name if name in hardware.index else f"host:{name}" for name in swept["device_id"].unique()
+        ),
         "families": sorted(str(name) for name in swept["family"].dropna().unique()),
         "classes": sorted(classes | {"cpu/ddr"}),
     }

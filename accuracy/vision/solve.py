@@ -6,7 +6,10 @@ import numpy as np
 
 from accuracy.vision.observations import Observations
 from accuracy.vision.parameters import Parameter, apply, unpack
+from willitrun.kernels.operator_work import OPERATOR_CLASSES
 from willitrun.kernels.operators import predict_images
+
+KINDS = {name.partition(".")[0] for name in OPERATOR_CLASSES} | set(OPERATOR_CLASSES)
 
 HUBER = 0.15
 """Residual at which a row starts to count linearly: three times the noise between torch versions."""
@@ -25,21 +28,34 @@ def row_weights(observations: Observations, power: float = 0.25) -> np.ndarray:
     return group.to_numpy(float) ** -power
 
 
+_TERMS = ("compute", "memory")
+_CLASS_TERMS = {f"{term}.{kind}" for term in _TERMS for kind in KINDS}
+
+
 def _reach(parameter: Parameter) -> str:
-    kind = parameter.key if parameter.key.startswith(("host_scale", "device.")) else "profile"
-    return f"{kind.partition('.')[0]}:{parameter.profiles}"
+    """What decides which rows a parameter moves: parameters of equal reach share the selection."""
+    term, _, rest = parameter.key.partition(".")
+    kind = rest if parameter.key in _CLASS_TERMS or term in ("device", "host_scale") else ""
+    return f"{term if kind or term == 'host_scale' else ''}:{kind}:{parameter.profiles}"
 
 
 def _touched(observations: Observations, parameter: Parameter) -> np.ndarray:
     """Rows whose prediction depends on a parameter."""
     frame = observations.frame
-    if parameter.profiles is None:
-        return np.ones(len(frame), bool)
-    if parameter.key == "host_scale":
-        return frame["host"].eq(parameter.profiles).to_numpy()
     if parameter.key.startswith("device."):
-        return frame["device_class"].eq(parameter.profiles).to_numpy()
-    return frame["profile"].isin(parameter.profiles.split()).to_numpy()
+        return np.array([parameter.profiles in names for names in frame["levels"]])
+    if parameter.key == "host_scale":
+        return np.array([parameter.profiles in names for names in frame["hosts"]])
+    rows = np.ones(len(frame), bool)
+    if parameter.profiles is not None:
+        rows &= frame["profile"].isin(parameter.profiles.split()).to_numpy()
+    if parameter.key in _CLASS_TERMS:
+        kind = parameter.key.partition(".")[2]
+        columns = [
+            i for i, name in enumerate(OPERATOR_CLASSES) if name == kind or name.startswith(f"{kind}.")
+        ]
+        rows &= observations.work.kernels[:, columns].sum(1) > 0
+    return rows
 
 
 def solve(

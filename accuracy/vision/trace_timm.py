@@ -42,8 +42,18 @@ def torch_threads() -> None:
 
 
 def stand_in_for_torchvision() -> None:
-    """Register the torchvision names that timm imports at load time."""
+    """Make torchvision importable without its compiled operators: declare two, or stand in for all of it.
+
+    Its Python code registers shapes of ``nms`` and ``qnms``, whose schemas only the compiled part has.
+    """
     if importlib.util.find_spec("torchvision") is not None:
+        import torch
+
+        for name in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, name):
+                torch.library.define(
+                    f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
         return
 
     class Anything:

@@ -9,7 +9,7 @@ from typing import Any
 from willitrun.catalog.locations import catalog_files
 from willitrun.records.traces import OperatorTrace
 
-__all__ = ["TraceLibrary", "trace_index"]
+__all__ = ["TraceLibrary", "resize_trace", "trace_index"]
 
 _FOLDER = "traces"
 _MODELS = "-models.csv"
@@ -112,25 +112,42 @@ class TraceLibrary:
         sizes = [size for arch, size in self._by_file[file] if arch == architecture]
         size = image_size if image_size in sizes else min(sizes, key=lambda known: abs(known - image_size))
         meta = self._models[architecture, size]
-        area = (image_size / size) ** 2 if size and size != image_size else 1.0
-        classes = {
-            name: {
-                column: value * area if column in _PER_PIXEL else value for column, value in columns.items()
-            }
-            for name, columns in self._by_file[file][architecture, size].items()
-        }
-        return OperatorTrace(
+        traced = OperatorTrace(
             architecture=architecture,
-            image_size=image_size,
+            family=meta.get("family", ""),
+            image_size=size,
             parameters=int(meta["parameters"]),
             buffers=int(meta["buffers"]),
-            macs=float(meta["macs"]) * area,
+            macs=float(meta["macs"]),
             operators=int(meta["n_ops"]),
-            peak_elements=round(int(meta["peak_elements"]) * area),
-            peak_autocast_bytes=round(int(meta["peak_autocast_bytes"]) * area),
-            classes=classes,
+            peak_elements=int(meta["peak_elements"]),
+            peak_autocast_bytes=int(meta["peak_autocast_bytes"]),
+            classes=self._by_file[file][architecture, size],
             tool=meta["tool"],
             source=meta.get("source", ""),
             native=meta.get("native", "1") == "1",
-            scaled_from=size if area != 1.0 else None,
         )
+        return resize_trace(traced, image_size)
+
+
+def resize_trace(trace: OperatorTrace, image_size: int) -> OperatorTrace:
+    """A trace at another image size [pixels], scaled by area; the same trace where the size is its own.
+
+    Exact for convolutions, an approximation for attention, whose cost grows faster. ``scaled_from`` says so.
+    """
+    if not trace.image_size or image_size == trace.image_size:
+        return trace
+    area = (image_size / trace.image_size) ** 2
+    return trace.model_copy(
+        update={
+            "image_size": image_size,
+            "macs": trace.macs * area,
+            "peak_elements": round(trace.peak_elements * area),
+            "peak_autocast_bytes": round(trace.peak_autocast_bytes * area),
+            "classes": {
+                name: {k: v * area if k in _PER_PIXEL else v for k, v in columns.items()}
+                for name, columns in trace.classes.items()
+            },
+            "scaled_from": trace.image_size,
+        }
+    )

@@ -55,7 +55,7 @@ def _assess(
     workload: Workload,
 ) -> willitrun.Verdict:
     return willitrun.assess(
-        model,
+        opt.model_argument(model, image_size=workload.image_size),
         opt.machine_argument(on),
         workload,
         quantization=quant,

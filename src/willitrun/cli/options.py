@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from willitrun.records.models import Model
 from willitrun.records.recipes import Runtime, Workload
 from willitrun.units import parse_quantity
 
@@ -26,6 +28,7 @@ __all__ = [
     "QuantOption",
     "RuntimeOption",
     "machine_argument",
+    "model_argument",
     "runtime_argument",
     "workload_argument",
 ]
@@ -75,6 +78,15 @@ def tokens(text: str | None) -> int | None:
         return int(parse_quantity(lowered, "count"))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no number of tokens; write 8192 or 32k") from None
+
+
+def model_argument(ref: str, *, image_size: int | None = None) -> str | Model:
+    """A model as typed: an ONNX file becomes its graph (extra `onnx`); all else is a name or a path."""
+    if not ref.lower().endswith(".onnx") or not Path(ref).is_file():
+        return ref
+    from willitrun.interop.onnx_graphs import model_from_onnx
+
+    return model_from_onnx(ref, image_size=image_size)
 
 
 def workload_argument(

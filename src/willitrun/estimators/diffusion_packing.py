@@ -14,6 +14,7 @@ from willitrun.estimators.graph_rates import (
     graph_coefficients,
     graph_load,
     graph_rates,
+    profile_of,
     vision_scales,
 )
 from willitrun.estimators.llm_machines import MachineView
@@ -67,11 +68,12 @@ def offload_reason(mode: str, memory: MemoryEstimate, resident: MemoryEstimate) 
 def _scales(request: Request, view: MachineView) -> Scales:
     """Factors of the diffusion calibration where there is one, else those of the vision calibration."""
     catalog = request.catalog
-    vision = vision_scales(request, view, catalog.calibrations[VISION])
+    execution = request.workload.execution or "eager"
+    profile = profile_of(execution, "nchw", host=view.row.on_host)
+    vision = vision_scales(request, view, catalog.calibrations[VISION], profile)
     if DIFFUSION not in catalog.calibrations or view.row.on_host:
         return vision
     levels = catalog.calibrations[DIFFUSION].levels
-    execution = request.workload.execution or "eager"
     kind = device_kind(request, view).replace("intel-integrated", "intel")
 
     def level(term: str) -> float:

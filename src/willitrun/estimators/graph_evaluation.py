@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
-from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.datasets import dataset_reasons, decode_rate
 from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
 from willitrun.estimators.graph_rates import (
     PRECISION_BYTES,
+    find_trace,
     graph_coefficients,
     graph_rates,
+    interval_task,
     profile_of,
-    trace_work,
+    residual_of,
     vision_scales,
+    work_of,
 )
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
@@ -28,13 +30,8 @@ from willitrun.estimators.support import Support, interval_of, support_of
 from willitrun.intervals import Interval
 from willitrun.kernels.graph_block import GraphBlock, GraphMemory, assess_graphs
 from willitrun.kernels.operator_inputs import PROFILES, DeviceRates, ImageLoad
-from willitrun.kernels.operator_residuals import (
-    RESIDUAL_OF_PROFILE,
-    ResidualTable,
-    resolve_residuals,
-    work_features,
-)
 from willitrun.kernels.operator_work import OperatorWork
+from willitrun.kernels.operators import BOUNDS
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
@@ -66,28 +63,6 @@ class PreparedGraph:
         return float(max(rates.conv_flops_per_s[0], rates.gemm_flops_per_s[0], rates.vector_flops_per_s[0]))
 
 
-@lru_cache(maxsize=8)
-def _residuals(catalog: Catalog) -> ResidualTable:
-    return resolve_residuals(catalog.calibrations[CALIBRATION].residuals)
-
-
-@lru_cache(maxsize=4096)
-def log_residual(catalog: Catalog, architecture: str, image_size: int, profile: str) -> float:
-    """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
-    work = trace_work(catalog, architecture, image_size)
-    assert work is not None
-    features = work_features(work)
-    family = catalog.traces.family(architecture) or ""
-    return float(_residuals(catalog).log_ratio(features, [family], RESIDUAL_OF_PROFILE[profile])[0])
-
-
-def traced(trace: OperatorTrace, catalog: Catalog) -> OperatorWork:
-    """Work of a trace that the catalog has."""
-    work = trace_work(catalog, trace.architecture, trace.image_size)
-    assert work is not None
-    return work
-
-
 def prepare_graph(request: Request) -> PreparedGraph:
     """Rows of one request.
 
@@ -96,24 +71,12 @@ def prepare_graph(request: Request) -> PreparedGraph:
     MissingDataError
         No trace of the architecture, or no rates of the device.
     """
-    vision = request.model.vision
     workload = request.workload
-    if vision is None or vision.architecture is None:
-        raise MissingDataError(
-            f"{request.model.name}: no operator trace of its architecture.",
-            hint="Trace it with willitrun.interop.tracing (extra 'torch').",
-        )
-    size = workload.image_size or vision.image_size
-    trace = request.catalog.traces.find(vision.architecture, size)
-    if trace is None:
-        raise MissingDataError(
-            f"{request.model.name}: the catalog has no operator trace of {vision.architecture!r}.",
-            hint="Trace it with willitrun.interop.tracing (extra 'torch').",
-        )
+    trace = find_trace(request)
     view = machine_row(request)
     host = on_host(request)
-    scales = vision_scales(request, view, request.catalog.calibrations[CALIBRATION])
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
+    scales = vision_scales(request, view, request.catalog.calibrations[CALIBRATION], profile)
     return PreparedGraph(
         request=request,
         trace=trace,
@@ -171,14 +134,9 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
             [3.0 * row.trace.image_size**2 * size[1] for row, size in zip(rows, sizes, strict=True)]
         ),
         decode_images_per_s=np.array([row.decode_per_s for row in rows]),
-        log_residual=np.array(
-            [
-                log_residual(catalog, row.trace.architecture, row.trace.image_size, PROFILES[row.profile])
-                for row in rows
-            ]
-        ),
+        log_residual=np.array([residual_of(row.request, row.trace, PROFILES[row.profile]) for row in rows]),
     )
-    work = OperatorWork.stack([traced(row.trace, catalog) for row in rows])
+    work = OperatorWork.stack([work_of(row.request, row.trace) for row in rows])
     return assess_graphs(
         memory,
         ints([max(row.view.available) for row in rows])[:, None],
@@ -272,8 +230,9 @@ class EvaluatedGraph:
         )
 
     def interval_task(self) -> str:
-        """Key of the calibration's intervals."""
-        return PROFILES[self.prepared.profile].removesuffix("-nhwc")
+        """Key of the calibration's intervals: the execution, apart where the host bounds it."""
+        launch = BOUNDS[int(self.block.speed.bound[self.place])] == "launch"
+        return interval_task(PROFILES[self.prepared.profile], launch=launch)
 
     @cached_property
     def is_calibrated(self) -> bool:

@@ -9,9 +9,12 @@ from functools import lru_cache
 import numpy as np
 
 from willitrun.catalog import Catalog
+from willitrun.catalog.traces import resize_trace
+from willitrun.errors import MissingDataError
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
+from willitrun.kernels.llm_levels import classify_generation
 from willitrun.kernels.operator_inputs import (
     PROFILES,
     DeviceRates,
@@ -19,12 +22,37 @@ from willitrun.kernels.operator_inputs import (
     OperatorCoefficients,
     resolve_coefficients,
 )
+from willitrun.kernels.operator_residuals import (
+    RESIDUAL_OF_PROFILE,
+    ResidualTable,
+    resolve_residuals,
+    work_features,
+)
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.knowledge import Calibration
 from willitrun.records.machines import InstalledAccelerator, Machine
+from willitrun.records.traces import OperatorTrace
 
-__all__ = ["Scales", "graph_coefficients", "graph_load", "graph_rates", "trace_work", "vision_scales"]
+__all__ = [
+    "PRECISION_BYTES",
+    "Scales",
+    "accelerator_rates",
+    "device_class",
+    "device_levels",
+    "find_trace",
+    "graph_coefficients",
+    "graph_load",
+    "graph_rates",
+    "host_levels",
+    "interval_task",
+    "processor_rates",
+    "profile_of",
+    "residual_of",
+    "trace_work",
+    "vision_scales",
+    "work_of",
+]
 
 VISION = "vision-speed"
 
@@ -50,6 +78,7 @@ class Scales:
     compute: float
     memory: float
     host: float
+    power: float = 1.0
 
 
 def profile_of(execution: str, layout: str, *, host: bool) -> str:
@@ -84,10 +113,8 @@ def precision_peaks(
     return (*pair, rates.fp32)
 
 
-def host_class(request: Request) -> str:
+def host_class(machine: Machine) -> str:
     """Class of the host by the device's form: one host operation takes longer on servers and laptops."""
-    machine = request.machine
-    assert machine is not None
     if not machine.accelerators:
         return "desktop"
     form = machine.accelerators[0].accelerator.form
@@ -96,6 +123,24 @@ def host_class(request: Request) -> str:
     if form.startswith("laptop"):
         return "laptop"
     return "board" if form in ("unified-soc", "sbc") else "desktop"
+
+
+def generation_of(accelerator: Accelerator) -> str | None:
+    """Generation of a device, None where no table has it."""
+    named = accelerator.compute_capability or accelerator.gfx_target or accelerator.architecture or ""
+    return classify_generation(accelerator.vendor, named) or classify_generation(
+        accelerator.vendor, accelerator.architecture or ""
+    )
+
+
+def host_levels(machine: Machine) -> tuple[str, ...]:
+    """Names of the levels that the time of a host operation is summed over.
+
+    The class of the host, and the generation of its accelerator: an older card sits beside an older processor
+    and older software.
+    """
+    generation = generation_of(machine.accelerators[0].accelerator) if machine.accelerators else None
+    return (host_class(machine), *((generation,) if generation else ()))
 
 
 def device_class(accelerator: Accelerator) -> str:
@@ -116,6 +161,16 @@ def device_class(accelerator: Accelerator) -> str:
     return f"nvidia-{kind}"
 
 
+def device_levels(accelerator: Accelerator, profile: str) -> tuple[str, ...]:
+    """Names of the levels that a device's shares of peak and bandwidth are summed over, for a profile.
+
+    Its class and its generation, and both once more for ahead-of-time compilers, whose kernels are others.
+    """
+    generation = generation_of(accelerator)
+    names = (device_class(accelerator), *((generation,) if generation else ()))
+    return names + tuple(f"{name}:engine" for name in names) if profile == "engine" else names
+
+
 @lru_cache(maxsize=8)
 def graph_coefficients(catalog: Catalog) -> OperatorCoefficients:
     """The coefficients that all graphs of operators share."""
@@ -125,66 +180,164 @@ def graph_coefficients(catalog: Catalog) -> OperatorCoefficients:
 
 @lru_cache(maxsize=512)
 def trace_work(catalog: Catalog, architecture: str, image_size: int) -> OperatorWork | None:
-    """Work of a traced network, None where nobody has traced it."""
+    """Work of a network that the catalog has traced, None where it has not."""
     trace = catalog.traces.find(architecture, image_size)
     return None if trace is None else OperatorWork.from_summary(trace.classes)
 
 
-def device_kind(request: Request, view: MachineView) -> str:
-    """Class of the device by which calibrations tell devices apart."""
+def find_trace(request: Request) -> OperatorTrace:
+    """The trace of the request's network at its image size: its own, else the catalog's.
+
+    Raises
+    ------
+    MissingDataError
+        Nobody has traced it.
+    """
+    vision = request.model.vision
+    found = None
+    if vision is not None:
+        size = request.workload.image_size or vision.image_size
+        if vision.trace is not None:
+            found = resize_trace(vision.trace, size)
+        elif vision.architecture is not None:
+            found = request.catalog.traces.find(vision.architecture, size)
+    if found is None:
+        raise MissingDataError(
+            f"{request.model.name}: no operator trace of its architecture.",
+            hint="Trace it with willitrun.interop.modules.model_from_module (extra 'torch') or "
+            "willitrun.interop.onnx_graphs.model_from_onnx (extra 'onnx').",
+        )
+    return found
+
+
+def work_of(request: Request, trace: OperatorTrace) -> OperatorWork:
+    """Work of the request's trace; that of the catalog's traces is kept between calls."""
+    vision = request.model.vision
+    if vision is None or vision.trace is not None:
+        return OperatorWork.from_summary(trace.classes)
+    work = trace_work(request.catalog, trace.architecture, trace.image_size)
+    assert work is not None
+    return work
+
+
+def residual_of(request: Request, trace: OperatorTrace, profile: str) -> float:
+    """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
+    vision = request.model.vision
+    if vision is None or vision.trace is None:
+        return _known_residual(request.catalog, trace.architecture, trace.image_size, profile)
+    return _log_ratio(request.catalog, work_of(request, trace), trace.family, profile)
+
+
+@lru_cache(maxsize=8)
+def _residuals(catalog: Catalog) -> ResidualTable:
+    return resolve_residuals(catalog.calibrations[VISION].residuals)
+
+
+@lru_cache(maxsize=4096)
+def _known_residual(catalog: Catalog, architecture: str, image_size: int, profile: str) -> float:
+    work = trace_work(catalog, architecture, image_size)
+    assert work is not None
+    return _log_ratio(catalog, work, catalog.traces.family(architecture) or "", profile)
+
+
+def _log_ratio(catalog: Catalog, work: OperatorWork, family: str, profile: str) -> float:
+    found = _residuals(catalog).log_ratio(work_features(work), [family], RESIDUAL_OF_PROFILE[profile])
+    return float(found[0])
+
+
+def interval_task(profile: str, *, launch: bool) -> str:
+    """Key of a calibration's intervals: what residuals are learnt by, apart where the host bounds the time.
+
+    >>> interval_task("eager-nhwc", launch=False), interval_task("eager", launch=True)
+    ('eager', 'eager-launch')
+    """
+    name = RESIDUAL_OF_PROFILE[profile].removesuffix("-nhwc")
+    return f"{name}-launch" if launch and name in ("eager", "engine") else name
+
+
+def used_accelerator(request: Request, view: MachineView) -> InstalledAccelerator:
+    """The accelerator that the request runs on."""
     machine = request.machine
     assert machine is not None
+    return next(d for d in machine.accelerators if d.accelerator.id == view.device_ids[0])
+
+
+def device_kind(request: Request, view: MachineView) -> str:
+    """Class of the device by which calibrations tell devices apart."""
+    return "cpu" if view.row.on_host else device_class(used_accelerator(request, view).accelerator)
+
+
+def vision_scales(request: Request, view: MachineView, calibration: Calibration, profile: str) -> Scales:
+    """Factors of the device's levels and of the host's class."""
     if view.row.on_host:
-        return "cpu"
-    used = next(d for d in machine.accelerators if d.accelerator.id == view.device_ids[0])
-    return device_class(used.accelerator)
-
-
-def vision_scales(request: Request, view: MachineView, calibration: Calibration) -> Scales:
-    """Factors of the device's and of the host's class."""
-    kind = device_kind(request, view)
+        return Scales(1.0, 1.0, 1.0)
+    machine = request.machine
+    assert machine is not None
     levels = calibration.levels
-    host = 0.0 if view.row.on_host else levels.get("host_scale", {}).get(host_class(request), 0.0)
+    names = device_levels(used_accelerator(request, view).accelerator, profile)
+
+    def factor(term: str, among: tuple[str, ...]) -> float:
+        table = levels.get(term, {})
+        return math.exp(sum(table.get(name, 0.0) for name in among))
+
     return Scales(
-        compute=math.exp(levels.get("device.compute", {}).get(kind, 0.0)),
-        memory=math.exp(levels.get("device.memory", {}).get(kind, 0.0)),
-        host=math.exp(host),
+        compute=factor("device.compute", names),
+        memory=factor("device.memory", names),
+        host=factor("host_scale", host_levels(machine)),
+        power=factor("device.power", names),
     )
+
+
+def accelerator_rates(
+    device: InstalledAccelerator, machine: Machine, precision: str, scales: Scales
+) -> DeviceRates:
+    """One row of rates of an accelerator in a precision; the fit reads devices through here as well."""
+    accelerator = device.accelerator
+    rates, _ = device_rates(device, machine)
+    power = float(device.power_limit_w or accelerator.tdp or 0.0)
+    return _one_row(
+        precision_peaks(device, machine, precision),
+        rates.memory_bytes_per_s,
+        scales,
+        cache_bytes=float(accelerator.l2_cache or 0),
+        multiprocessors=float(accelerator.compute_units or 0),
+        clock_hz=float(accelerator.boost_clock or 0.0),
+        power_w=power * scales.power,
+    )
+
+
+def processor_rates(flop_per_s: float, bytes_per_s: float) -> DeviceRates:
+    """One row of rates of a host's processor."""
+    return _one_row((flop_per_s, flop_per_s, flop_per_s), bytes_per_s, Scales(1.0, 1.0, 1.0))
 
 
 def graph_rates(request: Request, view: MachineView, precision: str, scales: Scales) -> DeviceRates:
     """One row of rates of the device that the request uses."""
-    machine = request.machine
-    assert machine is not None
-    units = clock = power = cache = 0.0
     if view.row.on_host:
-        peaks = (view.row.fp32, view.row.fp32, view.row.fp32)
-    else:
-        device = next(d for d in machine.accelerators if d.accelerator.id == view.device_ids[0])
-        peaks = precision_peaks(device, machine, precision)
-        accelerator = device.accelerator
-        units = float(accelerator.compute_units or 0)
-        clock = float(accelerator.boost_clock or 0.0)
-        power = float(device.power_limit_w or accelerator.tdp or 0.0)
-        cache = float(accelerator.l2_cache or 0)
+        return processor_rates(view.row.fp32, view.row.memory_bytes_per_s)
+    assert request.machine is not None
+    return accelerator_rates(used_accelerator(request, view), request.machine, precision, scales)
 
-    def column(value: float) -> np.ndarray:
-        return np.array([value])
 
-    return DeviceRates(
-        conv_flops_per_s=column(peaks[0]),
-        gemm_flops_per_s=column(peaks[1]),
-        vector_flops_per_s=column(peaks[2]),
-        bandwidth_bytes_per_s=column(view.row.memory_bytes_per_s),
-        cache_bytes=column(cache),
-        multiprocessors=column(units),
-        clock_hz=column(clock),
-        power_w=column(power),
-        compute_scale=column(scales.compute),
-        memory_scale=column(scales.memory),
-        host_scale=column(scales.host),
-        link_bytes_per_s=column(math.inf),
-    )
+def _one_row(
+    peaks: tuple[float, float, float], bytes_per_s: float, scales: Scales, **device: float
+) -> DeviceRates:
+    fields = {
+        "cache_bytes": 0.0,
+        "multiprocessors": 0.0,
+        "clock_hz": 0.0,
+        "power_w": 0.0,
+        **device,
+        "conv_flops_per_s": peaks[0],
+        "gemm_flops_per_s": peaks[1],
+        "vector_flops_per_s": peaks[2],
+        "bandwidth_bytes_per_s": bytes_per_s,
+        "compute_scale": scales.compute,
+        "memory_scale": scales.memory,
+        "host_scale": scales.host,
+        "link_bytes_per_s": math.inf,
+    }
+    return DeviceRates(**{name: np.array([value]) for name, value in fields.items()})
 
 
 def graph_load(
@@ -197,6 +350,7 @@ def graph_load(
     training: bool = False,
     parameters: float = 0.0,
     decode_images_per_s: float = math.inf,
+    log_residual: float = 0.0,
 ) -> ImageLoad:
     """One row of load; inputs are counted as being on the device already."""
     act, wide, weight = PRECISION_BYTES[precision]
@@ -217,5 +371,5 @@ def graph_load(
         parameters=column(parameters),
         input_bytes=column(0.0),
         decode_images_per_s=column(decode_images_per_s),
-        log_residual=column(0.0),
+        log_residual=column(log_residual),
     )

@@ -8,11 +8,13 @@ from willitrun.errors import MissingDataError
 from willitrun.estimators.datasets import dataset_reasons, decode_rate
 from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
 from willitrun.estimators.graph_rates import (
+    find_trace,
     graph_coefficients,
     graph_load,
     graph_rates,
-    trace_work,
+    residual_of,
     vision_scales,
+    work_of,
 )
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import runtime_overhead
@@ -52,22 +54,8 @@ def evaluate_graph_training(request: Request) -> Evaluated:
         return from_error(request, error)
 
 
-def _trace(request: Request) -> OperatorTrace:
-    vision = request.model.vision
-    trace = None
-    if vision is not None and vision.architecture is not None:
-        size = request.workload.image_size or vision.image_size
-        trace = request.catalog.traces.find(vision.architecture, size)
-    if trace is None:
-        raise MissingDataError(
-            f"{request.model.name}: no operator trace of its architecture.",
-            hint="Trace it with willitrun.interop.tracing (extra 'torch').",
-        )
-    return trace
-
-
 def _train(request: Request) -> Ready:
-    trace = _trace(request)
+    trace = find_trace(request)
     view = machine_row(request)
     parts = _parts(request, trace, view)
     disk = trace.parameters * 4 + trace.buffers * 4
@@ -158,9 +146,9 @@ def _speed(
             code="speed-not-modelled", message="The time of a training step on a CPU is not calibrated."
         )
         return SpeedEstimate(notes=(note,)), note, ()
-    work = trace_work(catalog, trace.architecture, trace.image_size)
-    assert work is not None
-    rates = graph_rates(request, view, precision, vision_scales(request, view, calibration))
+    work = work_of(request, trace)
+    rates = graph_rates(request, view, precision, vision_scales(request, view, calibration, "train"))
+    profile = "train-nhwc" if load.layout == "nhwc" else "train"
     asked = graph_load(
         float(load.batch_size or 1),
         precision,
@@ -170,6 +158,7 @@ def _speed(
         training=True,
         parameters=float(trace.parameters),
         decode_images_per_s=decode_rate(request),
+        log_residual=residual_of(request, trace, profile),
     )
     found = predict_images(work, rates, asked, graph_coefficients(catalog))
     support = support_of(request, view.device_ids, SPEED)

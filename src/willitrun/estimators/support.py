@@ -155,6 +155,8 @@ def model_family(request: Request) -> str:
     if transformer is not None:
         return transformer.model_type
     vision = request.model.vision
+    if vision is not None and vision.trace is not None:
+        return vision.trace.family
     if vision is not None and vision.architecture is not None:
         return request.catalog.traces.family(vision.architecture) or vision.architecture
     return request.model.family

@@ -11,6 +11,7 @@ from willitrun.records.results import Reason
 
 __all__ = [
     "ASR_TASKS",
+    "BACKBONE_TASKS",
     "DIFFUSION_TASKS",
     "ENCODER_TASKS",
     "GRAPH_TASKS",
@@ -34,6 +35,8 @@ GRAPH_TASKS = frozenset(
         "zero-shot-image-classification",
     }
 )
+BACKBONE_TASKS = frozenset({"image-classification", "image-feature-extraction"})
+"""One network with and without its head: whoever times the one times the other."""
 
 _COMMON = {"task", "mode", "use", "precision", "execution", "dataset", "split"}
 _TRAINING = {"optimizer", "gradient_checkpointing", "lora_rank", "zero_stage", "batch_size"}
@@ -88,7 +91,7 @@ def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload
     """
     given = workload or _PLAIN
     task = given.task or model.task
-    if task != model.task:
+    if task != model.task and not {task, model.task} <= BACKBONE_TASKS:
         raise InvalidWorkloadError(
             f"{model.name} does {model.task}, the workload is {task}.",
             hint="Leave task out, or choose another model.",

@@ -133,7 +133,7 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
             )
             return output
 
-    class Recorder(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
+    class Recorder(TorchDispatchMode):  # type: ignore[misc, no-untyped-call, unused-ignore]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             output = func(*args, **kwargs)
@@ -168,7 +168,7 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
             ledger.add(kind, inputs, first, single=True if plain in SINGLE_OPS else None)
             return output
 
-    return Fused(), Recorder()
+    return Fused(), Recorder()  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def trace_module(module: torch.nn.Module, *inputs: Any, **named_inputs: Any) -> OperatorTrace:

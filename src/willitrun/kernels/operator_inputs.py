@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 PROFILES = (
-    "eager", "eager-nhwc", "eager-1.x", "compile", "compile-nhwc", "engine", "cpu", "cpu-compile", "cpu-engine", "train",
+    "eager", "eager-nhwc", "compile", "compile-nhwc", "engine", "cpu", "cpu-compile", "cpu-engine", "train",
     "train-nhwc",
 )  # fmt: skip
 """How a graph is executed; ``engine`` is an ahead-of-time compiler (TensorRT, AITemplate, MIGraphX)."""

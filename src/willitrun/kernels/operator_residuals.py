@@ -32,7 +32,7 @@ FEATURES = (*_KINDS, "seconds_per_kernel", "intensity", "elements_per_kernel")
 """Names of the features, in the order of the columns of :func:`work_features`."""
 
 RESIDUAL_OF_PROFILE = {
-    "eager": "eager", "eager-nhwc": "eager-nhwc", "eager-1.x": "eager", "compile": "compile",
+    "eager": "eager", "eager-nhwc": "eager-nhwc", "compile": "compile",
     "compile-nhwc": "compile", "engine": "engine", "cpu": "cpu", "cpu-compile": "cpu", "cpu-engine": "cpu",
     "train": "train", "train-nhwc": "train-nhwc",
 }  # fmt: skip

@@ -177,8 +177,10 @@ def _compute_seconds(
 ) -> Array:
     """Seconds of arithmetic by class (rows, classes)."""
     images = load.batch * coefficients.flop_scale[profile] / rates.compute_scale
-    power = coefficients.flops_per_joule[profile] * rates.power_w
-    clocks = rates.multiprocessors * rates.clock_hz
+    # Issue slots and energy go by operand bytes: half the width, twice the FLOPs.
+    per_width = 2.0 / load.act_bytes
+    power = coefficients.flops_per_joule[profile] * rates.power_w * per_width
+    clocks = rates.multiprocessors * rates.clock_hz * per_width
     conv = images / _sustained(rates.conv_flops_per_s, coefficients.conv_saturation[profile] * clocks, power)
     gemm = images / _sustained(rates.gemm_flops_per_s, coefficients.gemm_saturation[profile] * clocks, power)
     vector = images / rates.vector_flops_per_s

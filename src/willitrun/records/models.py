@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from willitrun.records.bases import Bytes, CitedRecord, Record, RecordId
+from willitrun.records.traces import OperatorTrace
 
 __all__ = [
     "Checkpoint",
@@ -174,6 +175,8 @@ class VisionConfig(Record):
 
     architecture: str | None = None
     """timm (or other) architecture name: the key of its operator trace."""
+    trace: OperatorTrace | None = None
+    """The operator trace itself, of a network that no catalog has."""
     image_size: int = Field(gt=0)
     num_classes: int | None = Field(None, gt=0)
     macs: float | None = Field(None, gt=0)

@@ -16,6 +16,8 @@ class OperatorTrace(Record):
     """
 
     architecture: str
+    family: str = ""
+    """Whose relatives the calibration may have seen: timm's module; empty for a network of one's own."""
     image_size: int = Field(ge=0)
     parameters: int
     buffers: int = 0

@@ -12,6 +12,8 @@ REPORTS = (
     "accuracy.speed.report",
     "accuracy.speed.landed",
     "accuracy.vision.report",
+    "accuracy.vision.landed",
+    "accuracy.vision.diffusion_landed",
 )
 
 
@@ -22,6 +24,9 @@ def main() -> None:
     options = parser.parse_args()
     print("# Catalogued measurements\n")
     importlib.import_module("accuracy.measurements").main()
+    print("\n# accuracy.vision.truth\n")
+    sys.argv = ["accuracy.vision.truth"]
+    importlib.import_module("accuracy.vision.truth").main()
     if not options.data.is_dir():
         print(f"\n{options.data} is absent: only catalogued measurements were scored.")
         return

@@ -13,7 +13,7 @@ import argparse
 import datetime
 import os
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,10 @@ from scipy.optimize import least_squares
 
 from accuracy.vision.conformal import conformal_interval
 from accuracy.vision.devices import DeviceIndex, load_hardware
-from accuracy.vision.observations import PRECISION_BYTES, TRACES, device_class, peaks_of
+from accuracy.vision.observations import TRACES, read_device, truly
+from accuracy.vision.parameters import STEPS
 from accuracy.vision.record import CalibrationRecord, digest, write_record
+from willitrun.estimators.graph_rates import PRECISION_BYTES
 from willitrun.kernels.llm_levels import classify_memory
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 from willitrun.kernels.operators import (
@@ -53,7 +55,7 @@ FREE: tuple[tuple[str, str, float, float], ...] = (
     ("compute", "engine", 0.0, 0.3), ("memory", "engine", 0.0, 0.3),
     ("attention", "vanilla", -1.5, 0.5), ("crowd", "webui", -0.1, 0.2), ("crowd", "host", 0.4, 0.4),
     ("fixed", "webui-ms", 5.0, 0.7),
-    *((f"{term}", name, 0.0, 0.2) for name in CLASSES[1:] for term in ("device.compute", "device.memory")),
+    *((f"{term}", name, 0.0, 0.2) for name in (*CLASSES[1:], *STEPS) for term in ("device.compute", "device.memory")),
 )  # fmt: skip
 
 
@@ -72,7 +74,9 @@ def load_rows(data: Path) -> pd.DataFrame:
     table = table[fine & single & table["it_per_s"].gt(0) & size.isin([512, 768, 1024])].reset_index(
         drop=True
     )
-    classes = {i: device_class(hardware.loc[i]) for i in table["device_id"].unique()}
+    boards = hardware.index[hardware["form"].eq("sbc")]  # described as a host: no accelerator computes
+    table = table[~table["device_id"].isin(boards)].reset_index(drop=True)
+    classes = {i: read_device(i, "fp16", "eager").kind for i in table["device_id"].unique()}
     table["device_class"] = table["device_id"].map(classes).replace({"intel-integrated": "intel"})
     text = table["dtype"].fillna("?")
     table["precision"] = np.select(
@@ -107,41 +111,37 @@ class Problem:
     def __init__(self, data: Path, vision: Path, folder: Path = TRACES) -> None:
         record = tomllib.loads(vision.read_text(encoding="utf-8"))
         self.table: OperatorCoefficients = resolve_coefficients(record["coefficients"], record["levels"])
-        self.host = record["levels"].get("host_scale", {})
         self.rows = load_rows(data)
-        hardware = load_hardware(data)
         traces = _traces(folder)
         self.denoiser = self._work(traces, 0)
         self.decoder = self._work(traces, 1)
         old = self.rows["runtime"].fillna("").str.contains(r"torch 1\.")
-        records = [hardware.loc[i] for i in self.rows["device_id"]]
-        peaks = np.array(
-            [
-                peaks_of(d, p, "1.11" if o else "2.1")
-                for d, p, o in zip(records, self.rows["precision"], old, strict=True)
-            ]
-        )
-
-        def field(name: str, factor: float) -> np.ndarray:
-            return np.nan_to_num(np.array([d[name] for d in records], float)) * factor
-
-        count = len(self.rows)
+        devices = [
+            read_device(d, truly(p, "1.11" if o else "2.1"), "eager")
+            for d, p, o in zip(self.rows["device_id"], self.rows["precision"], old, strict=True)
+        ]
         self.rates = DeviceRates(
-            peaks[:, 0], peaks[:, 1], peaks[:, 2], field("bandwidth_gb_s", 1e9), field("l2_mb", 2**20),
-            field("sm_or_cu", 1.0), field("boost_mhz", 1e6), field("tdp_w", 1.0), np.ones(count), np.ones(count),
-            np.ones(count), np.full(count, np.inf),
-        )  # fmt: skip
-        size = np.array([PRECISION_BYTES[p] for p in self.rows["precision"]])
+            **{
+                f.name: np.concatenate([getattr(d.rates, f.name) for d in devices])
+                for f in fields(DeviceRates)
+            }
+        )
+        self.levels = [
+            tuple("intel" if name == "intel-integrated" else name for name in device.levels)
+            for device in devices
+        ]
+        count = len(self.rows)
+        size = np.array([PRECISION_BYTES[p] for p in self.rows["precision"]], float)
         guidance = np.where(self.rows["cfg"].eq(True) & ~self.rows["model"].str.startswith("flux"), 2.0, 1.0)
         self.batch = self.rows["batch"].fillna(1.0).to_numpy(float)
         self.load = ImageLoad(
             batch=self.batch * guidance,
             profile=np.array([PROFILES.index(e) for e in self.rows["execution"]]),
-            act_bytes=size[:, 0], wide_bytes=size[:, 1], weight_bytes=size[:, 2],
+            act_bytes=size[:, 0], wide_bytes=size[:, 1], weight_bytes=np.minimum(size[:, 0], size[:, 2]),
             autocast=self.rows["precision"].str.startswith("amp").to_numpy(float), parameters=np.zeros(count),
             input_bytes=np.zeros(count), decode_images_per_s=np.full(count, np.inf), log_residual=np.zeros(count),
         )  # fmt: skip
-        self.usable = np.isfinite(peaks).all(1) & (self.rates.bandwidth_bytes_per_s > 0)
+        self.usable = self.rates.bandwidth_bytes_per_s > 0
 
     def _work(self, traces: dict[tuple[str, int], np.ndarray], part: int) -> OperatorWork:
         keys = [(MODELS[m][part], int(s)) for m, s in zip(self.rows["model"], self.rows["size"], strict=True)]
@@ -151,15 +151,19 @@ class Problem:
     def seconds_per_step(self, theta: np.ndarray) -> np.ndarray:
         """Predict seconds per step of the whole batch, decoder included where the source includes it."""
         level = {(key, name): value for (key, name, _, _), value in zip(FREE, theta, strict=True)}
-        execution, kind = self.rows["execution"], self.rows["device_class"]
+        execution = self.rows["execution"]
         crowd = self.rows["crowd"].to_numpy(float)
 
         def by(key: str, names: pd.Series) -> np.ndarray:
             return np.array([level.get((key, name), 0.0) for name in names])
 
+        def of_device(key: str) -> np.ndarray:
+            table = {name: value for (term, name), value in level.items() if term == key}
+            return np.array([sum(table.get(name, 0.0) for name in names) for names in self.levels])
+
         vanilla = self.rows["attention"].fillna("").eq("vanilla").to_numpy(float)
-        compute = level["compute", "all"] + by("compute", execution) + by("device.compute", kind)
-        memory = level["memory", "all"] + by("memory", execution) + by("device.memory", kind)
+        compute = level["compute", "all"] + by("compute", execution) + of_device("device.compute")
+        memory = level["memory", "all"] + by("memory", execution) + of_device("device.memory")
         memory = memory + vanilla * level["attention", "vanilla"] * 0.25
         slow = crowd * level["crowd", "webui"]
         host = np.exp(level["host", "all"] + crowd * level["crowd", "host"])

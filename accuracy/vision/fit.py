@@ -23,6 +23,7 @@ from accuracy.vision.devices import load_hardware
 from accuracy.vision.observations import TRACES, Observations, load_observations
 from accuracy.vision.parameters import Parameter, apply, cpu_parameters, gpu_parameters, unpack
 from accuracy.vision.record import CalibrationRecord, digest, support_of, write_record
+from accuracy.vision.report import tables
 from accuracy.vision.residuals import learn_residuals, residual_of, residual_rows, support_points
 from accuracy.vision.solve import predict_seconds, row_weights, solve
 from accuracy.vision.totals import totals_intervals
@@ -126,6 +127,17 @@ def held_out_errors(full: Fitted, tier: str, *, iterations: int = 3) -> tuple[np
     return np.concatenate(numbers), np.concatenate(errors)
 
 
+def outline(fitted: Fitted, numbers: np.ndarray, values: np.ndarray) -> str:
+    """Median, mean and bias by source and execution."""
+    frame = fitted.rows.frame.iloc[numbers]
+    table = frame.assign(lab=frame["source"].ne("timm"), log=values, error=np.abs(np.expm1(values)))
+    grouped = table.groupby(["lab", "profile"])
+    found = grouped.agg(
+        n=("error", "size"), median=("error", "median"), mean=("error", "mean"), bias=("log", "median")
+    )
+    return str(found.round(3).to_string())
+
+
 def intervals_of(
     full: Fitted, errors: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, dict[str, float]]:
@@ -180,6 +192,9 @@ def merge(gpu: Fitted, cpu: Fitted) -> tuple[dict[str, float], dict[str, dict[st
         if key in ("link_share", "saturation.conv", "saturation.gemm", "flops_per_joule", "cache_gain"):
             continue
         level = levels.setdefault(key, {})
+        if key.startswith("device."):
+            level |= own.get(key, {})  # of processors; accelerators have other names
+            continue
         for profile in profiles:
             value = own.get(key, {}).get(profile, 0.0) - shared.get(key, 0.0)
             if value:
@@ -205,19 +220,24 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="skip the held-out refits; intervals stay in sample"
     )
+    parser.add_argument("--report", type=Path, help="also write the report of the held-out refits")
     options = parser.parse_args()
     gpu, cpu = fit_everything(options.data, options.traces)
     intervals: dict[str, dict[str, float]] = {}
-    for fitted in (gpu, cpu):
+    held: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+    for kind, fitted in (("gpu", gpu), ("cpu", cpu)):
         tiers = () if options.quick else ("unseen-model", "unseen-family", "unseen-device", "unseen-class")
         errors = {}
         for tier in tiers:
             if fitted is cpu and tier == "unseen-class":
                 continue
             numbers, values = held_out_errors(fitted, tier)
-            errors[tier] = (numbers, values)
-            print(tier, len(values), f"median {np.median(np.abs(np.expm1(values))):.3f}", flush=True)
+            errors[tier] = held[kind, tier] = (numbers, values)
+            print(f"{tier}\n{outline(fitted, numbers, values)}", flush=True)
         intervals |= intervals_of(fitted, errors)
+    if options.report:
+        lines = ["# Images per second: accuracy out of sample", "", *tables(gpu, cpu, held)]
+        options.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     shared, levels = merge(gpu, cpu)
     for fitted in (gpu, cpu):
         intervals |= totals_intervals(fitted.rows, options.data, shared, levels)

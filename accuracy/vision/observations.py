@@ -22,7 +22,9 @@ from willitrun.estimators.graph_rates import (
     accelerator_rates,
     device_class,
     device_levels,
+    generation_of,
     host_levels,
+    processor_generation,
     processor_rates,
     profile_of,
 )
@@ -106,22 +108,38 @@ def _lab_rows(data: Path) -> pd.DataFrame:
     return table[table["batch_size"].notna() & (mlperf | table["n_devices"].fillna(1.0).eq(1.0))]
 
 
+@dataclass(frozen=True)
+class Device:
+    """A device as the library answers for it: rates, names of its levels and of its host's, class, generation."""
+
+    rates: DeviceRates
+    levels: tuple[str, ...]
+    hosts: tuple[str, ...]
+    kind: str
+    generation: str
+
+
 @lru_cache(maxsize=1024)
-def device_row(
-    device: str, precision: str, profile: str
-) -> tuple[DeviceRates, tuple[str, ...], str, tuple[str, ...]]:
-    """Rates, levels, class and levels of the host of a device, as the library answers for it."""
+def read_device(device: str, precision: str, profile: str) -> Device:
+    """Describe a device of the tables through the library, at no calibrated scale."""
+    plain = Scales(1.0, 1.0, 1.0)
     if device in PROCESSORS:
-        machine = describe_machine({"host": {"cpu": device}})
-        host = machine.host
+        host = describe_machine({"host": {"cpu": device}}).host
         bandwidth = host.memory_bandwidth_bytes_per_s
         assert bandwidth is not None
-        return processor_rates(host_flop_per_s(host), bandwidth), (), "cpu", ()
+        generation = processor_generation(host)
+        rates = processor_rates(host_flop_per_s(host), bandwidth, plain)
+        return Device(rates, (generation,), (), "cpu", generation)
     machine = describe_machine(device)
     installed = machine.accelerators[0]
-    rates = accelerator_rates(installed, machine, precision, Scales(1.0, 1.0, 1.0))
     accelerator = installed.accelerator
-    return rates, device_levels(accelerator, profile), device_class(accelerator), host_levels(machine)
+    return Device(
+        accelerator_rates(installed, machine, precision, plain),
+        device_levels(accelerator, profile),
+        host_levels(machine),
+        device_class(accelerator),
+        generation_of(accelerator),
+    )
 
 
 def truly(precision: str, torch_version: str) -> str:
@@ -167,26 +185,21 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     rows, blocks = rows[same].reset_index(drop=True), blocks[same]
     inputs = {name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)}
 
-    profiles, kinds, hosts, levels, rates_rows = [], [], [], [], []
+    profiles, devices = [], []
     for row in rows.itertuples():
-        host = row.device in PROCESSORS
         engine = row.runtime in ("tensorrt", "aitemplate")
         execution = "tensorrt" if engine else "compile" if row.compile in ("dynamo", "compile") else "eager"
-        profile = profile_of(execution, str(row.layout), host=host)
+        profile = profile_of(execution, str(row.layout), host=row.device in PROCESSORS)
         if row.phase == "train":
             profile = profile.replace("eager", "train")
-        rates_row, names, kind, host_names = device_row(
-            row.device_id, truly(row.precision, str(row.torch_version)), profile
-        )
         profiles.append(profile)
-        kinds.append(kind)
-        hosts.append(host_names)
-        levels.append(names)
-        rates_rows.append(rates_row)
+        precision = truly(str(row.precision), str(row.torch_version))
+        devices.append(read_device(str(row.device_id), precision, profile))
     rows["profile"] = profiles
-    rows["hosts"] = hosts
-    rows["device_class"] = kinds
-    rows["levels"] = levels
+    rows["hosts"] = [device.hosts for device in devices]
+    rows["device_class"] = [device.kind for device in devices]
+    rows["levels"] = [device.levels for device in devices]
+    rows["generation"] = [device.generation for device in devices]
     rows["seconds"] = rows["batch_size"] / rows["images_per_s"]
     rows["copies"] = rows["notes"].fillna("").str.contains("H2D|data transfer|dataloader")
     size = np.array([PRECISION_BYTES[p] for p in rows["precision"]], float)
@@ -195,7 +208,7 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     params = np.array([parameters.loc[key] for key in zip(rows["arch"], rows["size"], strict=True)], float)
     rates = DeviceRates(
         **{
-            field.name: np.concatenate([getattr(row, field.name) for row in rates_rows])
+            field.name: np.concatenate([getattr(device.rates, field.name) for device in devices])
             for field in fields(DeviceRates)
         }
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.observations import Observations
+from willitrun.estimators.graph_rates import GENERATIONS
 from willitrun.kernels.operator_work import MATMUL_KINDS
 from willitrun.kernels.operators import OperatorCoefficients, resolve_coefficients
 
@@ -29,7 +30,8 @@ DEVICE_CLASSES = (
     "nvidia-workstation", "nvidia-server", "nvidia-laptop", "nvidia-board", "nvidia-vector", "amd",
     "amd-integrated",
 )  # fmt: skip
-GENERATIONS = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
+STEPS = tuple(f"since-{name}" for name in GENERATIONS[1:])
+"""Levels of generations: what each adds to the one before."""
 HOSTS = {"server": 2.0, "laptop": 2.0, "board": 4.0}
 """Prior of a host operation's time relative to a good desktop, by class of host (METHOD section 3)."""
 
@@ -86,17 +88,17 @@ def gpu_parameters() -> list[Parameter]:
         Parameter("kernel_scale", "train train-nhwc", math.log(3.0), 0.3),
         Parameter("state_bytes", "train train-nhwc", math.log(40.0), 0.5),
     ]
-    for name in (*DEVICE_CLASSES, "nvidia-desktop", *GENERATIONS):
+    for name in (*DEVICE_CLASSES, "nvidia-desktop", *STEPS):
         engine = [f"{name}:engine"]
         shared = [name] if name != "nvidia-desktop" else []  # the class that the others are relative to
         for level in shared + engine:
             free += [
-                Parameter("device.compute", level, 0.0, 0.25),
-                Parameter("device.memory", level, 0.0, 0.25),
+                Parameter("device.compute", level, 0.0, 0.2),
+                Parameter("device.memory", level, 0.0, 0.2),
             ]
-    free += [Parameter("device.power", name, 0.0, 0.4) for name in GENERATIONS]
+    free += [Parameter("device.power", name, 0.0, 0.3) for name in STEPS]
     free += [Parameter("host_scale", name, math.log(prior), 0.5) for name, prior in HOSTS.items()]
-    free += [Parameter("host_scale", name, 0.0, 0.4) for name in GENERATIONS]
+    free += [Parameter("host_scale", name, 0.0, 0.2) for name in STEPS]
     free += [Parameter("link_share", None, math.log(0.5), 0.4)]
     return free
 
@@ -114,6 +116,8 @@ def cpu_parameters() -> list[Parameter]:
         Parameter("host_step_us", profiles, math.log(50.0), 0.7),
         Parameter("leak", "cpu-compile cpu-engine", math.log(0.3), 0.5),
     ]
+    for name in ("avx512", "avx2"):
+        free += [Parameter("device.compute", name, 0.0, 0.2), Parameter("device.memory", name, 0.0, 0.2)]
     return free
 
 

@@ -13,7 +13,9 @@ from willitrun.kernels.operator_work import OperatorWork
 
 EXECUTION = RESIDUAL_OF_PROFILE
 LENGTH = 0.8
-FAMILY_VARIANCE = 0.5
+FAMILY_VARIANCE = 0.1
+OWN = 0.5
+"""Prior variance of what one generation of devices adds, relative to what all share."""
 NOISE = 0.2
 MOST_POINTS = 350
 LEAST_MODELS = 100
@@ -45,19 +47,43 @@ def _pivots(kernel: np.ndarray, most: int) -> list[int]:
 
 
 def _regress(
-    near: np.ndarray, among: np.ndarray, target: np.ndarray, family: np.ndarray
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Fit smooth part and family constants to each other's rest (backfitting), both with their prior."""
-    normal = near.T @ near + NOISE * among + 1e-6 * np.eye(len(among))
+    near: np.ndarray, among: np.ndarray, target: np.ndarray, family: np.ndarray, group: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """Fit smooth parts and family constants, shared and by group, to each other's rest, each with its prior.
+
+    Joint ridge regression: ``[shared | group 1 | group 2 ...]``, the groups' prior variance ``OWN`` times the
+    shared one.
+    """
+    groups = [str(name) for name in np.unique(group)]
     names, place = np.unique(family, return_inverse=True)
-    size = np.bincount(place)
-    constants = np.zeros(len(names))
-    weights = np.zeros(near.shape[1])
-    for _ in range(25):
-        weights = np.linalg.solve(normal, near.T @ (target - constants[place]))
-        rest = np.bincount(place, target - near @ weights)
-        constants = rest / (size + NOISE / FAMILY_VARIANCE)
-    return weights, {str(name): float(value) for name, value in zip(names, constants, strict=True)}
+    # The last column is what no family in particular has.
+    member = np.concatenate([np.eye(len(names))[place], np.ones((len(place), 1))], axis=1)
+    inside = [np.ones(len(target)), *((group == name).astype(float) for name in groups)]
+    variance = [1.0, *(OWN for _ in groups)]
+    columns = [near * one[:, None] for one in inside] + [member * one[:, None] for one in inside]
+    design = np.concatenate(columns, axis=1)
+    points, families = near.shape[1], len(names) + 1
+    prior = np.zeros((design.shape[1], design.shape[1]))
+    for block, share in enumerate(variance):
+        at = slice(block * points, (block + 1) * points)
+        prior[at, at] = among / share
+        start = len(variance) * points + block * families
+        prior[start : start + families, start : start + families] = np.eye(families) / (
+            FAMILY_VARIANCE * share
+        )
+    normal = design.T @ design + NOISE * prior + 1e-6 * np.eye(design.shape[1])
+    solved = np.linalg.solve(normal, design.T @ target)
+    weights, constants = {}, {}
+    for block, name in enumerate(("", *groups)):
+        weights[name] = solved[block * points : (block + 1) * points]
+        start = len(variance) * points + block * families
+        found = solved[start : start + families]
+        constants[name] = {
+            str(key): float(value)
+            for key, value in zip((*names, ""), found, strict=True)
+            if abs(value) > 5e-4
+        }
+    return weights, constants
 
 
 def support_points(frame: pd.DataFrame, work: OperatorWork) -> np.ndarray:
@@ -84,6 +110,7 @@ def learn_residuals(
             "key": (frame["arch"] + "|" + frame["size"].astype(str)).to_numpy(),
             "family": frame["family"].to_numpy(),
             "execution": frame["profile"].map(EXECUTION).to_numpy(),
+            "generation": frame["generation"].to_numpy(),
             "error": log_ratio,
             "row": np.arange(len(frame)),
         }
@@ -97,14 +124,21 @@ def learn_residuals(
     weights: dict[str, np.ndarray] = {}
     families: dict[str, dict[str, float]] = {}
     for execution, rows in table.groupby("execution"):
-        grouped = rows.groupby("key")
+        grouped = rows.groupby(["key", "generation"])
         target = grouped["error"].median().clip(-CLIP, CLIP)
-        if len(target) < LEAST_MODELS:
+        if rows["key"].nunique() < LEAST_MODELS:
             continue
-        index = np.array([place[key] for key in target.index])
-        weights[str(execution)], families[str(execution)] = _regress(
-            support[index], among_points, target.to_numpy(), grouped["family"].first().to_numpy()
+        index = np.array([place[key] for key, _ in target.index])
+        found, constants = _regress(
+            support[index],
+            among_points,
+            target.to_numpy(),
+            grouped["family"].first().to_numpy(),
+            target.index.get_level_values("generation").to_numpy(),
         )
+        for name in found:
+            key = f"{execution}:{name}" if name else str(execution)
+            weights[key], families[key] = found[name], constants[name]
     return ResidualTable(points, LENGTH, weights, families)
 
 
@@ -113,10 +147,11 @@ def residual_of(table: ResidualTable, frame: pd.DataFrame, work: OperatorWork) -
     features = work_features(work)
     result = np.zeros(len(frame))
     execution = frame["profile"].map(EXECUTION).to_numpy()
+    generation = frame["generation"].to_numpy()
     families = frame["family"].astype(str).to_numpy()
-    for name in np.unique(execution):
-        rows = np.flatnonzero(execution == name)
-        result[rows] = table.log_ratio(features[rows], list(families[rows]), str(name))
+    for name, group in {*zip(execution, generation, strict=True)}:
+        rows = np.flatnonzero((execution == name) & (generation == group))
+        result[rows] = table.log_ratio(features[rows], list(families[rows]), str(name), str(group))
     return result
 
 
@@ -130,10 +165,8 @@ def residual_rows(*tables: ResidualTable) -> list[dict[str, object]]:
     families = {name: values for each in tables for name, values in each.families.items()}
     for execution, values in sorted(weights.items()):
         rows.append({"kind": "weights", "execution": execution, "values": np.round(values, 5).tolist()})
-        rows += [
-            {"kind": "family", "execution": execution, "family": family, "log_ratio": value}
-            for family, value in sorted(families[execution].items())
-        ]
+        ratios = {family: round(value, 4) for family, value in sorted(families[execution].items())}
+        rows.append({"kind": "families", "execution": execution, "log_ratios": ratios})
     return rows
 
 

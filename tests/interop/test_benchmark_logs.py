@@ -146,3 +146,62 @@ def test_damaged_output_gives_rows_or_an_error_of_ours(text: str, data: st.DataO
         read_benchmarks(text[:cut] + junk + text[cut + len(junk) :], **WHO)
     except WillItRunError:
         return
+
+
+TIMM_CSV = """model,infer_samples_per_sec,infer_step_time,infer_batch_size,infer_img_size,infer_gmacs,infer_macts,param_count
+resnet50,2893.1,88.48,256,224,4.11,11.11,25.56
+vit_base_patch16_224,1104.2,231.8,256,224,16.87,16.49,86.57
+"""
+
+
+def test_timm_csv_and_json_are_one() -> None:
+    subject = {"accelerator": "nvidia-geforce-rtx-3090", "precision": "amp-fp16", "execution": "eager"}
+    rows = read_benchmarks(TIMM_CSV, **subject)  # type: ignore[arg-type]
+    assert [(row.model, row.value, row.batch_size, row.image_size) for row in rows] == [
+        ("resnet50", 2893.1, 256, 224),
+        ("vit_base_patch16_224", 1104.2, 256, 224),
+    ]
+    assert {(row.metric, row.runtime, row.precision, row.execution) for row in rows} == {
+        ("images_per_s", "pytorch", "amp-fp16", "eager")
+    }
+    text = """Running inference benchmark on resnet50
+--result
+{"model": "resnet50", "infer_samples_per_sec": 2893.1, "infer_batch_size": 256, "infer_img_size": 224}
+"""
+    (row,) = read_benchmarks(text, **subject)  # type: ignore[arg-type]
+    assert row.value == 2893.1
+
+
+def test_a_run_of_timm_moves_the_prediction_of_its_device() -> None:
+    from willitrun import Workload, calibrate, estimate_speed
+
+    ask = {"batch_size": 256, "precision": "amp-fp16", "execution": "eager"}
+    before = estimate_speed("resnet50", "rtx-3060-12gb", Workload(**ask)).images_per_s  # type: ignore[arg-type]
+    measured = before.best * 1.2
+    text = TIMM_CSV.replace("2893.1", f"{measured:.1f}").rpartition("vit_base")[0]
+    rows = read_benchmarks(
+        text, accelerator="nvidia-geforce-rtx-3060-12gb", precision="amp-fp16", execution="eager"
+    )
+    after = estimate_speed("resnet50", "rtx-3060-12gb", Workload(**ask), catalog=calibrate(rows)).images_per_s  # type: ignore[arg-type]
+    assert before.best < after.best <= measured * 1.001
+
+
+def test_a_failed_row_of_timm_is_left_out_and_a_broken_one_named() -> None:
+    text = (
+        '[{"model": "a", "error": "out of memory"}, {"model": "resnet50", "infer_samples_per_sec": "fast"}]'
+    )
+    with pytest.raises(WillItRunError, match="row 2: infer_samples_per_sec is 'fast'"):
+        read_benchmarks(text, accelerator="rtx-3060-12gb")
+
+
+def test_optimum_benchmark() -> None:
+    text = """{"config": {"backend": {"name": "pytorch", "model": "microsoft/resnet-50", "task": "image-classification",
+      "torch_dtype": "float16", "torch_compile": true}, "scenario": {"input_shapes": {"batch_size": 8, "height": 224}},
+      "environment": {"gpu": ["NVIDIA A10G"]}},
+      "report": {"forward": {"latency": {"mean": 0.01}, "throughput": {"unit": "samples/s", "value": 800.0}}}}"""
+    (row,) = read_benchmarks(text)
+    assert (row.metric, row.value, row.batch_size, row.image_size) == ("images_per_s", 800.0, 8, 224)
+    assert (row.runtime, row.precision, row.execution) == ("pytorch", "fp16", "compile")
+    assert (row.model, row.accelerator) == ("microsoft/resnet-50", "NVIDIA A10G")
+    with pytest.raises(WillItRunError, match="no report"):
+        read_benchmarks('{"config": {}}', format="optimum-benchmark")

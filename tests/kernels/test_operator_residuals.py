@@ -26,7 +26,7 @@ def table() -> object:
         [
             {"kind": "points", "length": 0.8, "features": work_features(CONVNET).tolist()},
             {"kind": "weights", "execution": "eager", "values": [0.1]},
-            {"kind": "family", "execution": "eager", "family": "resnet", "log_ratio": 0.05},
+            {"kind": "families", "execution": "eager", "log_ratios": {"resnet": 0.05}},
         ]
     )
 

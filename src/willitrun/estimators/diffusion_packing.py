@@ -10,11 +10,12 @@ import numpy as np
 from willitrun.estimators.diffusion_components import Pipeline, Stages
 from willitrun.estimators.graph_rates import (
     Scales,
-    device_kind,
+    device_levels,
     graph_coefficients,
     graph_load,
     graph_rates,
     profile_of,
+    used_accelerator,
     vision_scales,
 )
 from willitrun.estimators.llm_machines import MachineView
@@ -74,12 +75,16 @@ def _scales(request: Request, view: MachineView) -> Scales:
     if DIFFUSION not in catalog.calibrations or view.row.on_host:
         return vision
     levels = catalog.calibrations[DIFFUSION].levels
-    kind = device_kind(request, view).replace("intel-integrated", "intel")
+    names = [
+        name.replace("intel-integrated", "intel")
+        for name in device_levels(used_accelerator(request, view).accelerator, "eager")
+    ]
 
     def level(term: str) -> float:
         table = levels.get(term, {})
         own = table.get("all", 0.0) + table.get(_ENGINES.get(execution, execution), 0.0)
-        return own + levels.get(f"device.{term}", {}).get(kind, 0.0)
+        device = levels.get(f"device.{term}", {})
+        return own + sum(device.get(name, 0.0) for name in names)
 
     return Scales(
         compute=math.exp(level("compute")),

@@ -134,7 +134,9 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
             [3.0 * row.trace.image_size**2 * size[1] for row, size in zip(rows, sizes, strict=True)]
         ),
         decode_images_per_s=np.array([row.decode_per_s for row in rows]),
-        log_residual=np.array([residual_of(row.request, row.trace, PROFILES[row.profile]) for row in rows]),
+        log_residual=np.array(
+            [residual_of(row.request, row.view, row.trace, PROFILES[row.profile]) for row in rows]
+        ),
     )
     work = OperatorWork.stack([work_of(row.request, row.trace) for row in rows])
     return assess_graphs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from willitrun.estimators.calibration_anchors import with_anchor_term
+from willitrun.estimators.datasets import input_rates, input_reasons
 from willitrun.intervals import Interval
 from willitrun.kernels.operators import BOUNDS, TERMS
 from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
@@ -13,7 +14,7 @@ from willitrun.units import format_bytes, format_duration
 if TYPE_CHECKING:
     from willitrun.estimators.graph_evaluation import EvaluatedGraph
 
-__all__ = ["graph_reasons", "pack_graph_memory", "pack_graph_speed"]
+__all__ = ["graph_bound", "graph_reasons", "pack_graph_memory", "pack_graph_speed"]
 
 ZERO = Interval.exact(0)
 
@@ -105,7 +106,7 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
         return SpeedEstimate.model_construct(notes=(_not_measured(found),))
     rate = head[1]
     batch = found.request.workload.batch_size or 1
-    bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
+    bound = graph_bound(found)
     inputs: dict[str, float | int | str] = {
         "flops_per_image": 2.0 * row.trace.macs,
         "kernels": row.trace.operators,
@@ -137,6 +138,13 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
         terms=terms,
         notes=(),
     )
+
+
+def graph_bound(found: EvaluatedGraph) -> Bound:
+    """What binds the speed; an input pipeline that waits for its disk is bound by the disk."""
+    bound: Bound = BOUNDS[int(found.block.speed.bound[found.place])]  # type: ignore[assignment]
+    decoded, read = input_rates(found.request)
+    return "disk" if bound == "input" and read < decoded else bound
 
 
 def _not_measured(found: EvaluatedGraph) -> Reason:
@@ -172,19 +180,20 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
         return reasons
     if not found.is_calibrated:
         return [*reasons, _not_measured(found)]
-    bound = BOUNDS[int(found.block.speed.bound[place])]
+    bound = graph_bound(found)
     step = float(found.block.speed.seconds[place]) / found.support.shift("images").factor
     batch = found.request.workload.batch_size or 1
-    text = {
-        "launch": f"Each pass starts about {row.trace.operators} kernels; at batch {batch} the host needs longer to start "
-        f"them than the device to run them ({format_duration(step)} a pass).",
-        "compute": f"Arithmetic takes most of the {format_duration(step)} that a batch of {batch} needs.",
-        "memory-bandwidth": f"Moving activations and weights takes most of the {format_duration(step)} that a batch of {batch} needs.",
-        "input": "The CPU decodes images more slowly than the device consumes them.",
-    }[bound]
-    reasons.append(
-        Reason(code=f"{bound}-bound", message=text, numbers={"seconds_per_batch": step, "batch_size": batch})
-    )
+    if bound in ("input", "disk"):
+        reasons += input_reasons(found.request, batch / step)
+    else:
+        text = {
+            "launch": f"Each pass starts about {row.trace.operators} kernels; at batch {batch} the host needs longer to start "
+            f"them than the device to run them ({format_duration(step)} a pass).",
+            "compute": f"Arithmetic takes most of the {format_duration(step)} that a batch of {batch} needs.",
+            "memory-bandwidth": f"Moving activations and weights takes most of the {format_duration(step)} that a batch of {batch} needs.",
+        }[bound]
+        numbers = {"seconds_per_batch": step, "batch_size": batch}
+        reasons.append(Reason(code=f"{bound}-bound", message=text, numbers=numbers))
     if row.trace.scaled_from is not None:
         reasons.append(
             Reason(

@@ -31,25 +31,29 @@ from willitrun.kernels.operator_residuals import (
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.knowledge import Calibration
-from willitrun.records.machines import InstalledAccelerator, Machine
+from willitrun.records.machines import Host, InstalledAccelerator, Machine
 from willitrun.records.traces import OperatorTrace
 
 __all__ = [
+    "GENERATIONS",
     "PRECISION_BYTES",
     "Scales",
     "accelerator_rates",
     "device_class",
     "device_levels",
     "find_trace",
+    "generation_of",
     "graph_coefficients",
     "graph_load",
     "graph_rates",
     "host_levels",
     "interval_task",
+    "processor_generation",
     "processor_rates",
     "profile_of",
     "residual_of",
     "trace_work",
+    "used_accelerator",
     "vision_scales",
     "work_of",
 ]
@@ -99,8 +103,11 @@ def precision_peaks(
     """
     rates, _ = device_rates(device, machine)
     tf32 = rates.fp32 if math.isnan(rates.tf32) else rates.tf32
+    peaks = device.accelerator.peaks
     half = rates.bf16 if precision.endswith("bf16") and not math.isnan(rates.bf16) else rates.fp16
-    half = rates.fp32 if math.isnan(half) else half
+    if math.isnan(half) or (peaks.fp16_tensor is None and peaks.bf16_tensor is None):
+        # Without matrix units, libraries multiply half-precision operands at the rate of single precision.
+        half = rates.fp32
     int8 = half if math.isnan(rates.int8) else rates.int8
     fp8 = half if math.isnan(rates.fp8) else rates.fp8
     pair = {
@@ -125,12 +132,31 @@ def host_class(machine: Machine) -> str:
     return "board" if form in ("unified-soc", "sbc") else "desktop"
 
 
-def generation_of(accelerator: Accelerator) -> str | None:
-    """Generation of a device, None where no table has it."""
+GENERATIONS = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
+"""Generations of NVIDIA, from old to new."""
+_SIMD = ("avx512", "avx2", "neon")
+
+
+def generation_of(accelerator: Accelerator) -> str:
+    """Generation of a device, empty where no table has it."""
     named = accelerator.compute_capability or accelerator.gfx_target or accelerator.architecture or ""
-    return classify_generation(accelerator.vendor, named) or classify_generation(
-        accelerator.vendor, accelerator.architecture or ""
-    )
+    found = classify_generation(accelerator.vendor, named)
+    return found or classify_generation(accelerator.vendor, accelerator.architecture or "") or ""
+
+
+def processor_generation(host: Host) -> str:
+    """What tells processors apart: the widest vector instructions, empty where unknown."""
+    known = {name.lower() for name in host.instruction_sets}
+    return next((name for name in _SIMD if any(one.startswith(name) for one in known)), "")
+
+
+def _steps(accelerator: Accelerator) -> tuple[str, ...]:
+    """Levels of a device's generation: a step from each generation to the next, so that one without data takes
+    after the one before it."""
+    generation = generation_of(accelerator)
+    if generation not in GENERATIONS:
+        return ()
+    return tuple(f"since-{name}" for name in GENERATIONS[1 : GENERATIONS.index(generation) + 1])
 
 
 def host_levels(machine: Machine) -> tuple[str, ...]:
@@ -139,8 +165,8 @@ def host_levels(machine: Machine) -> tuple[str, ...]:
     The class of the host, and the generation of its accelerator: an older card sits beside an older processor
     and older software.
     """
-    generation = generation_of(machine.accelerators[0].accelerator) if machine.accelerators else None
-    return (host_class(machine), *((generation,) if generation else ()))
+    steps = _steps(machine.accelerators[0].accelerator) if machine.accelerators else ()
+    return (host_class(machine), *steps)
 
 
 def device_class(accelerator: Accelerator) -> str:
@@ -166,8 +192,7 @@ def device_levels(accelerator: Accelerator, profile: str) -> tuple[str, ...]:
 
     Its class and its generation, and both once more for ahead-of-time compilers, whose kernels are others.
     """
-    generation = generation_of(accelerator)
-    names = (device_class(accelerator), *((generation,) if generation else ()))
+    names = (device_class(accelerator), *_steps(accelerator))
     return names + tuple(f"{name}:engine" for name in names) if profile == "engine" else names
 
 
@@ -220,12 +245,18 @@ def work_of(request: Request, trace: OperatorTrace) -> OperatorWork:
     return work
 
 
-def residual_of(request: Request, trace: OperatorTrace, profile: str) -> float:
+def residual_of(request: Request, view: MachineView, trace: OperatorTrace, profile: str) -> float:
     """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
-    vision = request.model.vision
+    vision, machine = request.model.vision, request.machine
+    assert machine is not None
+    if view.row.on_host:
+        generation = processor_generation(machine.host)
+    else:
+        generation = generation_of(used_accelerator(request, view).accelerator)
     if vision is None or vision.trace is None:
-        return _known_residual(request.catalog, trace.architecture, trace.image_size, profile)
-    return _log_ratio(request.catalog, work_of(request, trace), trace.family, profile)
+        key = (trace.architecture, trace.image_size, profile, generation)
+        return _known_residual(request.catalog, *key)
+    return _log_ratio(request.catalog, work_of(request, trace), trace.family, profile, generation)
 
 
 @lru_cache(maxsize=8)
@@ -234,15 +265,17 @@ def _residuals(catalog: Catalog) -> ResidualTable:
 
 
 @lru_cache(maxsize=4096)
-def _known_residual(catalog: Catalog, architecture: str, image_size: int, profile: str) -> float:
+def _known_residual(
+    catalog: Catalog, architecture: str, image_size: int, profile: str, generation: str
+) -> float:
     work = trace_work(catalog, architecture, image_size)
     assert work is not None
-    return _log_ratio(catalog, work, catalog.traces.family(architecture) or "", profile)
+    return _log_ratio(catalog, work, catalog.traces.family(architecture) or "", profile, generation)
 
 
-def _log_ratio(catalog: Catalog, work: OperatorWork, family: str, profile: str) -> float:
-    found = _residuals(catalog).log_ratio(work_features(work), [family], RESIDUAL_OF_PROFILE[profile])
-    return float(found[0])
+def _log_ratio(catalog: Catalog, work: OperatorWork, family: str, profile: str, generation: str) -> float:
+    table, execution = _residuals(catalog), RESIDUAL_OF_PROFILE[profile]
+    return float(table.log_ratio(work_features(work), [family], execution, generation)[0])
 
 
 def interval_task(profile: str, *, launch: bool) -> str:
@@ -262,19 +295,17 @@ def used_accelerator(request: Request, view: MachineView) -> InstalledAccelerato
     return next(d for d in machine.accelerators if d.accelerator.id == view.device_ids[0])
 
 
-def device_kind(request: Request, view: MachineView) -> str:
-    """Class of the device by which calibrations tell devices apart."""
-    return "cpu" if view.row.on_host else device_class(used_accelerator(request, view).accelerator)
-
-
 def vision_scales(request: Request, view: MachineView, calibration: Calibration, profile: str) -> Scales:
     """Factors of the device's levels and of the host's class."""
-    if view.row.on_host:
-        return Scales(1.0, 1.0, 1.0)
     machine = request.machine
     assert machine is not None
     levels = calibration.levels
-    names = device_levels(used_accelerator(request, view).accelerator, profile)
+    host: tuple[str, ...] = ()
+    if view.row.on_host:
+        names: tuple[str, ...] = (processor_generation(machine.host),)
+    else:
+        names = device_levels(used_accelerator(request, view).accelerator, profile)
+        host = host_levels(machine)
 
     def factor(term: str, among: tuple[str, ...]) -> float:
         table = levels.get(term, {})
@@ -283,7 +314,7 @@ def vision_scales(request: Request, view: MachineView, calibration: Calibration,
     return Scales(
         compute=factor("device.compute", names),
         memory=factor("device.memory", names),
-        host=factor("host_scale", host_levels(machine)),
+        host=factor("host_scale", host),
         power=factor("device.power", names),
     )
 
@@ -306,15 +337,15 @@ def accelerator_rates(
     )
 
 
-def processor_rates(flop_per_s: float, bytes_per_s: float) -> DeviceRates:
+def processor_rates(flop_per_s: float, bytes_per_s: float, scales: Scales) -> DeviceRates:
     """One row of rates of a host's processor."""
-    return _one_row((flop_per_s, flop_per_s, flop_per_s), bytes_per_s, Scales(1.0, 1.0, 1.0))
+    return _one_row((flop_per_s, flop_per_s, flop_per_s), bytes_per_s, scales)
 
 
 def graph_rates(request: Request, view: MachineView, precision: str, scales: Scales) -> DeviceRates:
     """One row of rates of the device that the request uses."""
     if view.row.on_host:
-        return processor_rates(view.row.fp32, view.row.memory_bytes_per_s)
+        return processor_rates(view.row.fp32, view.row.memory_bytes_per_s, scales)
     assert request.machine is not None
     return accelerator_rates(used_accelerator(request, view), request.machine, precision, scales)
 

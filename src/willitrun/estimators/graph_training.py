@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from willitrun.errors import MissingDataError
-from willitrun.estimators.datasets import dataset_reasons, decode_rate
+from willitrun.estimators.datasets import dataset_reasons, decode_rate, input_rates
 from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
 from willitrun.estimators.graph_rates import (
     find_trace,
@@ -158,7 +158,7 @@ def _speed(
         training=True,
         parameters=float(trace.parameters),
         decode_images_per_s=decode_rate(request),
-        log_residual=residual_of(request, trace, profile),
+        log_residual=residual_of(request, view, trace, profile),
     )
     found = predict_images(work, rates, asked, graph_coefficients(catalog))
     support = support_of(request, view.device_ids, SPEED)
@@ -167,6 +167,9 @@ def _speed(
     rate = interval_of(calibration, "train", support.level, float(found.images_per_s[0]))
     step = interval_of(calibration, "train", support.level, float(found.seconds[0]), inverse=True)
     bound: Bound = BOUNDS[int(found.bound[0])]  # type: ignore[assignment]
+    decoded, read = input_rates(request)
+    if bound == "input" and read < decoded:
+        bound = "disk"
     speed = SpeedEstimate.model_construct(
         training_step_s=step,
         samples_per_s=rate,
@@ -203,4 +206,5 @@ _BOUND_TEXT = {
     "memory-bandwidth": "moving activations and weights takes most of it",
     "launch": "starting kernels takes longer than their work",
     "input": "the CPU decodes images more slowly than the device consumes them",
+    "disk": "the disk delivers images more slowly than the device consumes them",
 }

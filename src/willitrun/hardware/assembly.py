@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
 from willitrun.hardware.findings import Findings, Sighting
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of, processor_name
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, compute_peak, platform_of, processor_name
 from willitrun.hardware.recognition import Recognition, recognise
 from willitrun.records.accelerators import Accelerator, HostPlatform
 from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine, ProbeReport
@@ -181,8 +181,9 @@ def _with_processor(machine: Machine, catalog: Catalog) -> Machine:
     host = machine.host
     known = catalog.hosts.named(processor_name(host.cpu)) if host.cpu else ()
     record = catalog.hosts[known[0]] if len(known) == 1 else None
-    if record is not None and record.fp32_peak is not None and host.fp32_flop_per_s is None:
-        peak = record.fp32_peak * (host.sockets or 1)
+    peak = None if record is None else compute_peak(record)
+    if peak is not None and host.fp32_flop_per_s is None:
+        peak *= host.sockets or 1
         machine = machine.model_copy(update={"host": host.model_copy(update={"fp32_flop_per_s": peak})})
     return _with_host_bandwidth(machine, catalog, record)
 

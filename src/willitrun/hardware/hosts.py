@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import UnitError, UnknownIdError, WillItRunError
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of, processor_name
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, compute_peak, platform_of, processor_name
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host
 from willitrun.units import format_bytes, format_rate, parse_bytes, parse_rate
@@ -101,7 +101,7 @@ def _apply_platforms(spec: Mapping[Any, Any], catalog: Catalog, fields: dict[str
             ("memory_channels", platform.memory_channels),
             ("cores", platform.cores),
             ("instruction_sets", platform.instruction_sets),
-            ("fp32_flop_per_s", platform.fp32_peak),
+            ("fp32_flop_per_s", compute_peak(platform)),
             ("pcie_generation", platform.pcie_generation),
         ):
             if theirs not in (None, ()):

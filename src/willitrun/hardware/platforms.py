@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-__all__ = ["DEFAULT_PLATFORM", "platform_of", "processor_name"]
+from willitrun.records.accelerators import HostPlatform
+
+__all__ = ["DEFAULT_PLATFORM", "compute_peak", "platform_of", "processor_name"]
 
 DEFAULT_PLATFORM = "ddr5-5600-dual"
 
@@ -56,6 +58,21 @@ def processor_name(cpu: str | None) -> str:
     ('Intel Core i7-12700H', 'AMD Ryzen 9 5950X')
     """
     return " ".join(_WITH_GRAPHICS.sub("", _NOISE.sub(" ", cpu or "")).split())
+
+
+def compute_peak(record: HostPlatform) -> float | None:
+    """FP32 rate of all cores of one socket [FLOP/s]: the record's, else of its smallest cores; None if unknown.
+
+    A loop that is split evenly over cores of two kinds waits for the smaller ones, so that every core counts as
+    one of them.
+    """
+    if record.fp32_peak is not None:
+        return record.fp32_peak
+    small = (record.cores, record.efficiency_fp32_flop_per_cycle, record.efficiency_boost_clock)
+    if any(value is None for value in small):
+        return None
+    cores, per_cycle, clock = small
+    return float(cores * per_cycle * clock)  # type: ignore[operator]
 
 
 def platform_of(cpu: str | None) -> str | None:

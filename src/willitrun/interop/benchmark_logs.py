@@ -17,6 +17,7 @@ import csv
 import io
 import re
 
+from willitrun.interop.benchmark_images import read_optimum, read_timm
 from willitrun.interop.benchmark_llama import read_bench_csv, read_bench_json, read_bench_table, read_timings
 from willitrun.interop.benchmark_rows import MOST_CHARACTERS, MOST_ROWS, Subject, fail, record
 from willitrun.interop.benchmark_servers import read_ollama, read_vllm
@@ -25,7 +26,7 @@ from willitrun.records.knowledge import Measurement
 __all__ = ["FORMATS", "read_benchmarks"]
 
 #: Names that ``format`` takes.
-FORMATS = ("llama-bench", "llama.cpp", "ollama", "vllm", "table")
+FORMATS = ("llama-bench", "llama.cpp", "ollama", "vllm", "timm", "optimum-benchmark", "table")
 
 _COUNTS = ("accelerator_count", "image_size", "batch_size", "concurrency", "prompt_tokens", "cached_tokens",
            "output_tokens", "context_tokens")  # fmt: skip
@@ -42,6 +43,9 @@ def read_benchmarks(
     accelerator_count: int | None = None,
     quantization: str | None = None,
     runtime: str | None = None,
+    precision: str | None = None,
+    execution: str | None = None,
+    layout: str | None = None,
     source_url: str | None = None,
 ) -> tuple[Measurement, ...]:
     """Read what a benchmark tool wrote.
@@ -50,11 +54,12 @@ def read_benchmarks(
     ----------
     text
         Output of ``llama-bench`` (markdown, JSON, JSONL or CSV), timing lines of llama.cpp's programs and server, the
-        lines of ``ollama run --verbose``, a result of ``vllm bench serve``, or CSV with the fields of `Measurement`
+        lines of ``ollama run --verbose``, a result of ``vllm bench serve``, timm's ``benchmark.py`` (CSV or JSON),
+        ``benchmark.json`` of optimum-benchmark, or CSV with the fields of `Measurement`
         as its header.
     format
         One of `FORMATS`; None looks at the text.
-    model, accelerator, accelerator_count, quantization, runtime, source_url
+    model, accelerator, accelerator_count, quantization, runtime, precision, execution, layout, source_url
         What the output does not say, or says otherwise than the catalog: llama-bench names a model by its
         architecture, Ollama names neither model nor device. They win over the output.
 
@@ -71,7 +76,9 @@ def read_benchmarks(
     """
     if len(text) > MOST_CHARACTERS:
         raise fail("the text", f"has {len(text):,} characters.", f"Pass at most {MOST_CHARACTERS:,}.")
-    subject = Subject(model, accelerator, accelerator_count, quantization, runtime, source_url)
+    subject = Subject(
+        model, accelerator, accelerator_count, quantization, runtime, source_url, precision, execution, layout
+    )
     kind = format or _format_of(text)
     if kind == "llama-bench":
         head = text.lstrip()[:1]
@@ -87,6 +94,10 @@ def read_benchmarks(
         found = read_ollama(text, subject)
     elif kind == "vllm":
         found = read_vllm(text, subject)
+    elif kind == "timm":
+        found = read_timm(text, subject)
+    elif kind == "optimum-benchmark":
+        found = read_optimum(text, subject)
     elif kind == "table":
         found = read_table(text, subject)
     else:
@@ -100,6 +111,10 @@ def read_benchmarks(
 
 def _format_of(text: str) -> str:
     first = text.lstrip().partition("\n")[0]
+    if "infer_samples_per_sec" in text:
+        return "timm"
+    if text.lstrip()[:1] in ("[", "{") and '"report"' in text and '"throughput"' in text:
+        return "optimum-benchmark"
     if text.lstrip()[:1] in ("[", "{"):
         return "llama-bench" if '"n_prompt"' in text else "vllm"
     if "n_prompt" in first or _TABLE.search(text):

@@ -32,6 +32,9 @@ class Subject:
     quantization: str | None = None
     runtime: str | None = None
     source_url: str | None = None
+    precision: str | None = None
+    execution: str | None = None
+    layout: str | None = None
 
     def over(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The fields found in the output, with the caller's on top."""

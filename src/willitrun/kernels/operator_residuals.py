@@ -1,8 +1,8 @@
 """Learnt residual of the operator roofline: a smooth function of a trace's shape that vanishes away from data.
 
 The residual is a Gaussian-process mean on features of the work (which classes dominate, how large kernels are),
-with a kernel ``exp(-|x - x_i|^2 / (2 l^2))``, plus a constant per model family, both shrunk to zero. It has no
-parameter for a single model or device.
+with a kernel ``exp(-|x - x_i|^2 / (2 l^2))``, plus a constant per model family, both shrunk to zero: once for all
+devices, and once more for what a generation of devices adds. It has no parameter for a single model or card.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def work_features(work: OperatorWork) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class ResidualTable:
-    """Residuals by execution.
+    """Residuals by execution, and by execution on a generation of devices.
 
     Attributes
     ----------
@@ -84,9 +84,11 @@ class ResidualTable:
     length
         Length scale of the kernel, in units of the features.
     weights
-        Weights of the points by execution; (points,) each.
+        Weights of the points; (points,) each. Under ``execution`` what all devices share, under
+        ``execution:generation`` what a generation adds to it.
     families
-        Log ratio by execution and family; families without data are absent and count zero.
+        Log ratio by family, under the same keys, relative to that of no family in particular, which goes by the
+        empty name; families without data are absent and count zero.
     """
 
     points: Array
@@ -94,23 +96,32 @@ class ResidualTable:
     weights: Mapping[str, Array]
     families: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def log_ratio(self, features: Array, families: Sequence[str], execution: str) -> Array:
+    def log_ratio(
+        self, features: Array, families: Sequence[str], execution: str, generation: str = ""
+    ) -> Array:
         """Return log(measured time / predicted time) of rows of features.
 
-        Executions without weights have no residual.
+        Executions without weights have no residual; a generation without any has what all share.
         """
-        found = self.weights.get(execution)
-        constants = self.families.get(execution, {})
-        constant = np.array([constants.get(family, 0.0) for family in families])
-        if found is None:
-            return constant
+        result = np.zeros(len(features))
+        smooth: Array | None = None
+        for key in (execution, f"{execution}:{generation}"):
+            constants = self.families.get(key, {})
+            common = constants.get("", 0.0)
+            result += [common + (constants.get(family, 0.0) if family else 0.0) for family in families]
+            if key in self.weights:
+                if smooth is None:
+                    smooth = self._nearness(features)
+                result += smooth @ self.weights[key]
+        return result
+
+    def _nearness(self, features: Array) -> Array:
         distance = (
             (features * features).sum(1)[:, None]
             + (self.points * self.points).sum(1)[None, :]
             - 2.0 * features @ self.points.T
         )
-        smooth = np.exp(np.maximum(distance, 0.0) / (-2.0 * self.length**2)) @ found
-        return np.asarray(smooth + constant)
+        return np.asarray(np.exp(np.maximum(distance, 0.0) / (-2.0 * self.length**2)))
 
 
 def resolve_residuals(rows: Sequence[Mapping[str, Any]]) -> ResidualTable:
@@ -120,7 +131,7 @@ def resolve_residuals(rows: Sequence[Mapping[str, Any]]) -> ResidualTable:
     ----------
     rows
         One row ``{"kind": "points", "length", "features"}``, rows ``{"kind": "weights", "execution", "values"}``
-        and rows ``{"kind": "family", "execution", "family", "log_ratio"}``.
+        and rows ``{"kind": "families", "execution", "log_ratios"}``.
     """
     points, length = np.zeros((0, len(FEATURES))), 1.0
     weights: dict[str, Array] = {}
@@ -131,7 +142,7 @@ def resolve_residuals(rows: Sequence[Mapping[str, Any]]) -> ResidualTable:
         elif row["kind"] == "weights":
             weights[row["execution"]] = np.array(row["values"], dtype=float)
         else:
-            families.setdefault(row["execution"], {})[row["family"]] = float(row["log_ratio"])
+            families[row["execution"]] = dict(row["log_ratios"])
     return ResidualTable(points, length, weights, families)
 
 

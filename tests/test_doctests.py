@@ -18,6 +18,10 @@ MODULES = sorted(
 )
 
 
+OPTIONAL = {"willitrun.interop.modules": ("torch",)}
+"""Packages that only the examples of a module import."""
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_hold(name: str) -> None:
     try:
@@ -26,4 +30,6 @@ def test_examples_hold(name: str) -> None:
         if (missing.name or "willitrun").partition(".")[0] == "willitrun":
             raise
         pytest.skip(f"{name} needs {missing.name}")
+    for package in OPTIONAL.get(name, ()):
+        pytest.importorskip(package)
     assert doctest.testmod(module).failed == 0

@@ -31,8 +31,8 @@ def supply_rates(
 
     Examples
     --------
-    >>> supply_rates(8.0, 180.0, 500e6, 115_440.0)
-    (1440.0, 4331.254331254332)
+    >>> supply_rates(8.0, 180.0, 500e6, 125_000.0)
+    (1440.0, 4000.0)
     """
     disk = disk_bytes_per_s / bytes_per_image if bytes_per_image > 0 else math.inf
     return cores * images_per_core_s, disk

@@ -41,6 +41,7 @@ copybutton_prompt_text = r"\$ |>>> "
 copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
+html_favicon = "_static/favicon.svg"
 html_title = "willitrun"
 html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help engines demo test lint types layers docs truth truth-llamacpp truth-site accuracy bench wheel-test catalog clean
+.PHONY: help engines demo test lint types layers docs truth truth-llamacpp truth-torch truth-site accuracy bench wheel-test catalog clean
 
 help:           ## Show this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,10 +60,17 @@ docs: $(VENV)/.docs  ## Build the documentation, warnings as errors
 	$(BIN)/python docs/generate.py
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-truth: truth-llamacpp truth-site  ## Predictions against real runtimes, built or installed here
+truth: truth-llamacpp truth-torch truth-site  ## Predictions against real runtimes, built or installed here
 
 truth-llamacpp: $(VENV)/.dev  ## Full-size models without data in a real llama.cpp (the first run builds it: minutes)
 	$(BIN)/python -m accuracy.memory.truth
+
+$(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
+	$(PIP) --requirement requirements/torch.txt
+	@touch $@
+
+truth-torch: $(VENV)/.torch  ## Random-weight transformers, timm and diffusers in real PyTorch on the CPU
+	$(BIN)/python -m accuracy.memory.torch_truth
 
 truth-site: docs  ## The built site in a headless Chromium: links, search, figures, phone width
 	WILLITRUN_SITE=docs/_build/html $(BIN)/python -m pytest -q -p no:randomly tests/site

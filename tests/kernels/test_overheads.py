@@ -80,6 +80,18 @@ def test_eager_peak_grows_with_scores_only_when_they_exist() -> None:
     assert plain.item() - fused.item() > 8192 * 8192 * 32
 
 
+def test_eager_peak_is_what_pytorch_was_counted_to_hold() -> None:
+    # Counted by accuracy/memory/torch_truth.py: storages live at once, less the cache, in bfloat16.
+    mib = 2**20
+    common = {"vocabulary": 32000, "hidden": 768, "heads": 12}
+    gated = eager_transformer_peak(512, sequences=4, feed_forward=2048, **common).item()
+    routed = eager_transformer_peak(512, sequences=2, feed_forward=2048, experts_used=4, **common).item()
+    plain = eager_transformer_peak(512, sequences=8, feed_forward=3072, gated=False, **common).item()
+    assert gated / mib == pytest.approx(52.1 - 16, rel=0.01)
+    assert routed / mib == pytest.approx(38.3 - 8, rel=0.02)
+    assert plain / mib == pytest.approx(66.0, rel=0.01)
+
+
 def test_vision_peak_is_linear_in_the_batch() -> None:
     one = vision_peak(10**6, batch=1, element_bytes=2, workspace_bytes=100)
     eight = vision_peak(10**6, batch=8, element_bytes=2, workspace_bytes=100)

@@ -91,7 +91,7 @@ def _add_embeddings(out: Collector, config: TransformerConfig, traits: Traits) -
         out.norm(None, "token_embd_norm", hidden, bias=traits.norm_bias)
     if traits.pooler:
         out.matrix(None, "pooler", "output", hidden, hidden)
-        out.vector(None, "pooler_bias", hidden)
+        out.vector(None, "pooler_bias", hidden, part="output")
     per_layer = config.hidden_size_per_layer_input
     if per_layer:
         width = per_layer * config.num_hidden_layers

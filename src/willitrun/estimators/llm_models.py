@@ -16,6 +16,7 @@ from willitrun.estimators.inventory_cache import (
     kv_layout,
 )
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
+from willitrun.estimators.inventory_traits import traits_of
 from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig
@@ -47,6 +48,7 @@ class ModelRow:
     hidden_size: int
     vocab_size: int
     feed_forward: int
+    gated: int
     has_output: int
     head_total: int
     heads: int
@@ -181,6 +183,7 @@ def _row(
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
         feed_forward=feed_forward_width(config),
+        gated=int(traits_of(config.model_type).gated),
         has_output=int(shape.has_output),  # type: ignore[arg-type]
         head_total=int(shape.head_total),  # type: ignore[arg-type]
         heads=int(shape.heads),  # type: ignore[arg-type]

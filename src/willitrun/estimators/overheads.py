@@ -178,7 +178,10 @@ def block_buffers(
         activation = _eager_activation(models, loads, sequences, kv_cache, request)
         devices = np.maximum((available > 0).sum(axis=-1), 1)
         live = (kv_cache // devices)[..., None] + activation.best
-        slack = scale_range(live, *allocator_slack(request))
+        least = (kv_cache // devices)[..., None] + activation.low
+        low, best, high = allocator_slack(request)
+        slack = scale_range(live, low, best, high)
+        slack = MemoryRange(scale_range(least, low, best, high).low, slack.best, slack.high)
         weights = models["repeating"] + models["output"] + models["vision_bytes"]
         room = available - (weights // devices)[..., None] - live - overhead.best
         # An allocator gives back what it does not use before it fails: what is held beyond the live tensors
@@ -291,6 +294,8 @@ def _eager_activation(
         hidden=models["hidden_size"],
         feed_forward=models["feed_forward"],
         heads=models["heads"],
+        gated=models["gated"],
+        experts_used=models["n_experts_used"],
         element_bytes=models["element_bytes"],
         all_logits=version < LAST_LOGITS,
     )
@@ -299,7 +304,9 @@ def _eager_activation(
     doubled = np.maximum(peak, kv_cache)
     if version < LEGACY_CACHE and not chunked:
         return MemoryRange.exact(doubled[..., None])
-    if engine == "transformers" and request.runtime.version is None:
-        # Nobody says which version, and models that bring their own code often keep the old cache.
-        return MemoryRange(peak[..., None], peak[..., None], doubled[..., None])
-    return MemoryRange.exact(peak[..., None])
+    if engine != "transformers" or chunked:
+        return MemoryRange.exact(peak[..., None])
+    # Whether a prompt is fed in chunks is up to the caller: peaks that Qwen published for Qwen3 grow by the cache
+    # alone. Where nobody says which version, models that bring their own code often keep the old cache.
+    high = doubled if request.runtime.version is None else peak
+    return MemoryRange(np.zeros_like(peak)[..., None], peak[..., None], high[..., None])

@@ -41,6 +41,8 @@ def eager_transformer_peak(
     hidden: ArrayLike,
     feed_forward: ArrayLike,
     heads: ArrayLike,
+    gated: ArrayLike = True,
+    experts_used: ArrayLike = 1,
     element_bytes: ArrayLike = 2,
     fused_attention: ArrayLike = True,
     all_logits: ArrayLike = False,
@@ -48,9 +50,11 @@ def eager_transformer_peak(
 ) -> Int64Array:
     """Peak of one eager forward pass over a prompt [bytes].
 
-    The largest of three stages: feed-forward ``s b (3 F + 2 E)``, attention ``s b 6 E`` plus, unfused, two
-    score matrices ``2 b H s^2`` (one of them float32), and logits ``V b`` rows (``s b`` rows before
-    transformers 4.45), copied to float32 where the version does that.
+    The largest of three stages: feed-forward ``s b (3 F + 4 E)`` (gate, up and their product; the layer's input,
+    the residual, the normed input and the output), ``s b (2 F + 3 E)`` where it is not gated, and ``2 k E`` more
+    where each token goes through k experts; attention ``s b 6 E`` plus, unfused, two score matrices
+    ``2 b H s^2`` (one of them float32), and logits ``V b`` rows (``s b`` rows before transformers 4.45), copied
+    to float32 where the version does that. Counted in PyTorch on ten architectures (``make truth-torch``).
 
     Parameters
     ----------
@@ -58,6 +62,10 @@ def eager_transformer_peak(
         Prompt tokens per sequence, and sequences.
     vocabulary, hidden, feed_forward, heads
         Widths of the model.
+    gated
+        Whether the feed-forward block has a gate.
+    experts_used
+        Experts that one token passes through; ``feed_forward`` is the sum of their widths.
     element_bytes
         Bytes of an activation element.
     fused_attention
@@ -76,7 +84,10 @@ def eager_transformer_peak(
     length, batch = as_int64(tokens), as_int64(sequences)
     width, size = as_int64(hidden), as_int64(element_bytes)
     rows = length * batch
-    feed = rows * (3 * as_int64(feed_forward) + 2 * width) * size
+    gate = np.asarray(gated, dtype=bool)
+    used = as_int64(experts_used)
+    copies = np.where(gate, 4, 3) + np.where(used > 1, 2 * used, 0)
+    feed = rows * (np.where(gate, 3, 2) * as_int64(feed_forward) + copies * width) * size
     scores = batch * as_int64(heads) * length * length * (size + 4)
     attention = rows * 6 * width * size + np.where(np.asarray(fused_attention, dtype=bool), 0, scores)
     kept = np.where(np.asarray(all_logits, dtype=bool), rows, batch)

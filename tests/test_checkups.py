@@ -93,6 +93,79 @@ def test_a_driver_older_than_the_build(capture: str, build: str, expected: bool)
     assert ("driver-too-old" in by_code(report)) is expected
 
 
+@pytest.mark.parametrize(
+    ("capture", "build", "code", "see"),
+    [
+        ("rtx-4090-desktop", "cpu", "torch-cpu-only", "torch-without-cuda"),
+        ("rx-7900-xtx-no-render-group", "cu128", "torch-other-vendor", "torch-without-cuda"),
+        ("rtx-4090-desktop", "rocm6.4", "torch-other-vendor", "torch-without-cuda"),
+        ("rx-7900-xtx-no-render-group", "rocm6.4", None, None),
+        ("gb10-dgx-spark", "cu126", "torch-without-device-code", "no-kernel-image"),
+        ("gb10-dgx-spark", "cu130", None, None),
+        # A processor with graphics inside is no GPU box.
+        ("raspberry-pi-5", "cpu", None, None),
+    ],
+)
+def test_the_build_of_torch_suits_the_device(
+    capture: str, build: str, code: str | None, see: str | None
+) -> None:
+    torch = SoftwareVersion(name="torch", version=f"2.8.0+{build}", detail=build)
+    found = by_code(examined(capture, torch))
+    about = {name for name in found if name.startswith("torch-")}
+    assert about == ({code} if code else set())
+    if code:
+        assert found[code].severity == "problem"
+        assert found[code].see == (f"troubleshooting:{see}",)
+
+
+def test_cuda_13_holds_nothing_for_pascal() -> None:
+    machine = describe_machine("gtx-1080-ti")
+    torch = SoftwareVersion(name="torch", version="2.9.1", detail="cu13")
+    found = by_code(doctor(machine.model_copy(update={"software": (torch,)})))
+    assert "compute capability 6.1" in found["torch-without-device-code"].message
+
+
+@pytest.mark.parametrize(
+    ("card", "driver", "severity"),
+    [
+        ("rtx-3090", "470.256.02", "problem"),
+        ("rtx-3090", "535.183.01", "note"),
+        ("rtx-3090", "550.54.14", None),
+        ("gtx-1080-ti", "550.54.14", "note"),
+        ("gtx-1080-ti", "570.86.10", None),
+    ],
+)
+def test_the_driver_that_ollama_asks_for(card: str, driver: str, severity: str | None) -> None:
+    software = (SoftwareVersion(name="ollama"), SoftwareVersion(name="nvidia-driver", version=driver))
+    found = by_code(doctor(describe_machine(card).model_copy(update={"software": software})))
+    assert (found["driver-too-old"].severity if "driver-too-old" in found else None) == severity
+
+
+@pytest.mark.parametrize(
+    ("capture", "code", "entry"),
+    [
+        ("container-without-gpus", "probe-failed", "container-without-gpu"),
+        ("driver-not-loaded", "probe-failed", "gpu-not-detected"),
+        ("lost-gpu", "probe-failed", "gpu-fell-off-the-bus"),
+        ("a100-mig-without-slice", "mig-without-slice", "mig-slice-too-small"),
+        ("rx-7900-xtx-no-render-group", "probe-denied", "rocm-not-detected"),
+        ("x4-slot", "pcie-narrow", "pcie-width"),
+        ("wsl2-rtx-4090", "wsl-memory", "wsl-memory-limit"),
+        ("unknown-apu", "unified-budget-small", "integrated-gpu-small-carve-out"),
+    ],
+)
+def test_a_finding_leads_to_its_own_entry(capture: str, code: str, entry: str) -> None:
+    assert f"troubleshooting:{entry}" in by_code(examined(capture))[code].see
+
+
+def test_a_half_finished_update_is_named() -> None:
+    capture = json.loads((FOLDER / "driver-not-loaded.json").read_text("utf-8"))["capture"]
+    capture["readings"]["nvml"][""]["status"] = "LibRmVersionMismatch"
+    found = by_code(doctor(from_capture(capture)))["probe-failed"]
+    assert "restart" in found.message
+    assert "troubleshooting:nvml-version-mismatch" in found.see
+
+
 def test_problems_come_first_and_the_report_is_plain() -> None:
     report = examined("x4-slot")
     severities = [finding.severity for finding in report.findings]

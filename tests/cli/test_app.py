@@ -17,7 +17,7 @@ pytest.importorskip("rich")
 from typer.testing import CliRunner, Result
 
 from willitrun import Verdict, assess
-from willitrun.checkups import DoctorReport
+from willitrun.checkups import DoctorReport, doctor
 from willitrun.cli.app import app
 from willitrun.cli.options import machine_argument, runtime_argument, tokens
 from willitrun.records.machines import Machine
@@ -117,12 +117,21 @@ def test_detect(tmp_path: Path) -> None:
     meets_schema(run("detect", "--json").stdout, Machine)
     capture = tmp_path / "capture.json"
     assert run("detect", "--capture", str(capture)).exit_code == 0
-    assert json.loads(capture.read_text("utf-8"))
+    replayed = Machine.from_capture(json.loads(capture.read_text("utf-8")))
+    assert replayed.host.ram_total_bytes
 
 
-def test_doctor() -> None:
+def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("doctor")
-    assert done.exit_code in (0, 1)
+    assert done.exit_code == (0 if doctor().healthy else 1)
+    folder = Path(__file__).resolve().parents[1] / "captures"
+    for name, code in (("x4-slot", 1), ("rtx-4060-ti-16gb", 0)):
+        recorded = json.loads((folder / f"{name}.json").read_text("utf-8"))["capture"]
+        machine = Machine.from_capture(recorded)
+        with monkeypatch.context() as patched:
+            patched.setattr("willitrun.hardware.detection.detect", lambda machine=machine: machine)
+            assert run("doctor").exit_code == code
+            assert run("doctor", "--json").exit_code == code
     assert done.stdout.strip()
     report = meets_schema(run("doctor", "--json").stdout, DoctorReport)
     assert isinstance(report, dict)

@@ -9,6 +9,7 @@ import pytest
 
 from willitrun import Machine, assess, describe_machine, load_catalog
 from willitrun.estimators.live_limits import live_limits
+from willitrun.estimators.rates import device_rates
 
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 
@@ -58,3 +59,38 @@ def test_idle_leaves_the_desktop_on_windows() -> None:
     assert rooms[0] is not None
     assert rooms[1] is not None
     assert rooms[1] < rooms[0]
+
+
+def test_slices_of_one_card_do_not_add_up() -> None:
+    """CUDA shows one MIG slice to a process: what fits the sum of two and neither of them does not run there."""
+    machine = recorded("a100-mig-two-slices")
+    room = max(device.memory_free_bytes or 0 for device in machine.accelerators)
+    for runtime in (None, "vllm", "llama.cpp"):
+        verdict = assess("llama-3.1-8b", machine, runtime=runtime)
+        assert verdict.memory is not None
+        assert len(verdict.memory.per_device) == 1
+        assert (verdict.memory.per_device[0].available_bytes or 0) <= room
+
+
+def test_cards_without_a_bridge_exchange_over_the_slot() -> None:
+    bridged = recorded("two-rtx-3090-nvlink")
+    bare = bridged.model_copy(update={"links": ()})
+    rates = [device_rates(machine.accelerators[0], machine)[0] for machine in (bridged, bare)]
+    assert rates[0].link_bytes_per_s == pytest.approx(112.5e9 / 2)
+    assert rates[1].link_bytes_per_s == rates[1].pcie_bytes_per_s < 20e9
+    boards = recorded("h100-sxm-eight").model_copy(update={"links": ()})
+    assert device_rates(boards.accelerators[0], boards)[0].link_bytes_per_s == pytest.approx(450e9)
+
+
+def test_grace_feeds_hopper_faster_than_a_slot() -> None:
+    machine = recorded("gh200")
+    assert [(link.kind, link.devices) for link in machine.links] == [("c2c", (0,))]
+    assert device_rates(machine.accelerators[0], machine)[0].pcie_bytes_per_s == pytest.approx(450e9)
+    without = machine.model_copy(update={"links": ()})
+    assert device_rates(without.accelerators[0], without)[0].pcie_bytes_per_s < 64e9
+
+
+def test_a_slot_that_calls_its_own_width_the_maximum_is_seen_through() -> None:
+    """Some drivers report what card and slot can do together; the record says what the card has."""
+    device = recorded("x4-slot").accelerators[0].model_copy(update={"pcie_lanes_max": 4})
+    assert any(reason.code == "pcie-narrow" for reason in live_limits(device))

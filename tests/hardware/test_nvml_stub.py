@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,44 @@ def test_a_lost_device_does_not_cost_the_others(detected: Any) -> None:
     [device] = machine["accelerators"]
     assert device["reported_name"] == "NVIDIA GeForce RTX 4090"
     assert "GpuIsLost" in reports(machine)["nvml.device0"]["reason"]
+
+
+def test_a_device_that_goes_away_while_it_is_read_is_lost(detected: Any) -> None:
+    gone = {"error": "GpuIsLost"}
+    machine = detected(driver(card(memory_v1=gone, memory_v2=gone, bus_width_bits=gone), card()))
+    assert len(machine["accelerators"]) == 1
+    report = reports(machine)["nvml.device0"]
+    assert report["status"] == "failed"
+    assert report["see"][0] == "troubleshooting:gpu-fell-off-the-bus"
+
+
+JUNK = ({"error": "NotSupported"}, {"error": "FunctionNotFound"}, {"error": "Unknown"}, {"error": "Timeout"},
+        0, 1, 2**31, 4294967295, None)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_driver_that_answers_anything_never_invents_a_number(detected: Any, seed: int) -> None:
+    """Through the real ctypes path: every number is the true one, unknown, or of another device that is so named."""
+    dice = random.Random(seed)
+    spoilt = {key: dice.choice(JUNK) if dice.random() < 0.4 else value for key, value in card().items()}
+    for memory in ("memory_v1", "memory_v2"):
+        if isinstance(spoilt[memory], int):
+            spoilt[memory] = {"total": spoilt[memory], "free": 2**50, "used": 0, "reserved": 2**40}
+    for key in ("name", "pci", "compute_capability"):
+        if not isinstance(spoilt[key], type(card()[key])):
+            spoilt[key] = {"error": "NotSupported"}
+    machine = detected(driver({key: value for key, value in spoilt.items() if value is not None}))
+    for device in machine["accelerators"]:
+        assert device["memory_total_bytes"] in (None, 24564 * MIB)
+        assert device["memory_free_bytes"] in (None, 20 * GIB)
+        assert device["memory_bus_width_bits"] in (None, 384)
+        assert device["compute_units"] in (None, 128)
+        assert device["compute_capability"] in (None, "8.9")
+        assert device["pcie_lanes"] in (None, 1, 16)
+        bandwidth = device["memory_bandwidth_bytes_per_s"]
+        assert bandwidth is None or bandwidth == pytest.approx(1008.096e9)
+        known = device["accelerator"]["id"]
+        assert known == "nvidia-geforce-rtx-4090" or known.startswith("derived-")
 
 
 def test_garbage_becomes_none(detected: Any) -> None:

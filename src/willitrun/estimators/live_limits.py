@@ -19,7 +19,7 @@ def live_limits(device: InstalledAccelerator) -> Iterator[Reason]:
             code="mig-slice",
             message=f"It is the slice{profile} of {device.mig_parent}: memory, bandwidth and compute are those of the slice.",
         )
-    lanes, most = device.pcie_lanes, device.accelerator.pcie_lanes or device.pcie_lanes_max
+    lanes, most = device.pcie_lanes, device.pcie_lanes_full
     if lanes is not None and most is not None and lanes < most and not device.shares_host_memory:
         generation = f"PCIe {device.pcie_generation}.0 " if device.pcie_generation else ""
         yield Reason(

@@ -124,7 +124,7 @@ def select_devices(request: Request) -> tuple[int, ...]:
 
     Runtimes that split by layer spread over all of them; tensor-parallel runtimes take ``tp`` (all of a
     power of two where nobody says); everything else takes the roomiest one. Devices of another vendor than
-    the chosen back end serves, and an iGPU beside a card, are left out.
+    the chosen back end serves, and an iGPU beside a card, are left out. Of MIG slices a process has one.
     """
     machine = request.machine
     assert machine is not None
@@ -134,7 +134,7 @@ def select_devices(request: Request) -> tuple[int, ...]:
         (i, device) for i, device in devices if vendor is None or device.accelerator.vendor == vendor
     ] or devices
     own_memory = [(i, device) for i, device in usable if not device.shares_host_memory]
-    usable = own_memory or usable[:1]
+    usable = _one_slice(own_memory or usable[:1])
     modes = request.profile.multi_gpu
     placement = request.placement
     if placement.strategy == "single" or not modes:
@@ -158,6 +158,21 @@ def _backend_vendor(backend: str | None) -> str | None:
     return {"cuda": "nvidia", "rocm": "amd", "metal": "apple", "sycl": "intel", "xpu": "intel"}.get(
         backend or ""
     )
+
+
+def _one_slice(devices: list[tuple[int, InstalledAccelerator]]) -> list[tuple[int, InstalledAccelerator]]:
+    """CUDA lists a single MIG slice to a process, so that slices never add up; whole cards go before them.
+
+    References
+    ----------
+    https://docs.nvidia.com/datacenter/tesla/mig-user-guide/ ("CUDA Device Enumeration")
+    """
+    slices = [(i, device) for i, device in devices if device.mig_parent is not None]
+    if not slices:
+        return devices
+    whole = [(i, device) for i, device in devices if device.mig_parent is None]
+    roomiest = _roomiest(slices)
+    return whole or [(i, device) for i, device in slices if i == roomiest]
 
 
 def _roomiest(devices: list[tuple[int, InstalledAccelerator]]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from willitrun.errors import MissingDataError
 from willitrun.kernels.llm_levels import classify_generation, classify_memory
 from willitrun.records.accelerators import Accelerator
-from willitrun.records.machines import InstalledAccelerator, Machine
+from willitrun.records.machines import InstalledAccelerator, Link, Machine
 from willitrun.records.results import Reason
 
 __all__ = ["DeviceRates", "device_rates", "host_rates", "pcie_bytes_per_s"]
@@ -107,6 +107,9 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
         device.pcie_generation or device.pcie_generation_max or accelerator.pcie_generation,
         device.pcie_lanes or accelerator.pcie_lanes,
     )
+    pcie = max(
+        [pcie, *(one.bandwidth_bytes_per_s for one in machine.links if _to_host(one, device, machine))]
+    )
     link, hop = _link(device, machine, pcie)
 
     def rate(value: float | None) -> float:
@@ -169,14 +172,29 @@ def _power_scale(device: InstalledAccelerator, reasons: list[Reason]) -> float:
     return scale
 
 
+def _to_host(link: Link, device: InstalledAccelerator, machine: Machine) -> bool:
+    """Whether a chip-to-chip link joins this device to its processor."""
+    if link.kind != "c2c" or len(link.devices) != 1:
+        return False
+    return any(
+        i == link.devices[0] and one.accelerator.id == device.accelerator.id
+        for i, one in enumerate(machine.accelerators)
+    )
+
+
 def _link(device: InstalledAccelerator, machine: Machine, pcie: float) -> tuple[float, float]:
     for link in machine.links:
+        if len(link.devices) == 1:
+            # It leads to the processor.
+            continue
         if link.kind in ("nvlink", "infinity-fabric", "c2c"):
             return link.bandwidth_bytes_per_s, DIRECT_HOP_S
         if link.kind in ("pcie", "ethernet", "oculink", "thunderbolt", "usb4"):
             return link.bandwidth_bytes_per_s, PCIE_HOP_S
     direct = device.accelerator.link_bandwidth
-    if direct is None:
+    bridged = device.accelerator.form in ("desktop", "workstation", "server-pcie")
+    if direct is None or (bridged and machine.source != "described"):
+        # Cards in slots have the link only where a bridge was seen; on boards it is always there.
         return pcie, PCIE_HOP_S
     # Sheets state both directions of a direct link together.
     return direct / 2, DIRECT_HOP_S

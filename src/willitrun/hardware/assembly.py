@@ -53,7 +53,7 @@ def assemble(
         source=source,
         accelerators=tuple(devices),
         host=Host(**host),
-        links=_links(sightings, devices),
+        links=_links(sightings, devices, catalog),
         software=tuple(software.values()),
         probes=tuple(reports),
     )
@@ -155,8 +155,10 @@ def _bandwidth(seen: Sighting, accelerator: Accelerator, reports: list[ProbeRepo
     return None
 
 
-def _links(sightings: list[Sighting], devices: list[InstalledAccelerator]) -> tuple[Link, ...]:
-    """NVLinks between the devices; PCIe is a property of each device."""
+def _links(
+    sightings: list[Sighting], devices: list[InstalledAccelerator], catalog: Catalog
+) -> tuple[Link, ...]:
+    """NVLinks between the devices and from them to a Grace processor; PCIe is a property of each device."""
     addresses = {seen.pci_address: i for i, seen in enumerate(sightings) if seen.pci_address}
     links: list[Link] = []
     switched = tuple(i for i, seen in enumerate(sightings) if "switch" in seen.nvlink_peers)
@@ -173,6 +175,13 @@ def _links(sightings: list[Sighting], devices: list[InstalledAccelerator]) -> tu
                     seen.nvlink_peers
                 )
                 links.append(Link(kind="nvlink", devices=(i, other), bandwidth_bytes_per_s=total / 2 * share))
+    for i, (seen, device) in enumerate(zip(sightings, devices, strict=True)):
+        # The one such link with a cited rate is that of Grace Hopper; a shared memory needs none.
+        known = catalog.interconnects.get("nvlink-c2c")
+        hopper = seen.chip_to_chip and device.accelerator.architecture == "Hopper"
+        if hopper and known is not None and not device.shares_host_memory:
+            rate = known.bandwidth_per_direction
+            links.append(Link(kind="c2c", devices=(i,), bandwidth_bytes_per_s=rate))
     return tuple(links)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from willitrun.hardware.surroundings import Surroundings, read_number
 
-__all__ = ["ControlGroups", "read_control_groups"]
+__all__ = ["ControlGroups", "in_container", "read_control_groups"]
 
 _MOUNT = "/sys/fs/cgroup"
 # "No limit" in version 1 is the largest page-aligned 64-bit number; anything near it means none.
@@ -78,6 +78,18 @@ def read_control_groups(surroundings: Surroundings) -> ControlGroups:
         cpu_quota=min(quotas, default=None),
         version=version,
     )
+
+
+def in_container(surroundings: Surroundings) -> bool:
+    """Whether this process runs in a container, by the marks that Docker, Podman, Kubernetes and LXC leave."""
+    if (
+        surroundings.ask("text", "/.dockerenv") is not None
+        or surroundings.ask("text", "/run/.containerenv") is not None
+    ):
+        return True
+    groups = surroundings.ask("text", "/proc/self/cgroup")
+    words = ("docker", "kubepods", "containerd", "libpod", "lxc")
+    return isinstance(groups, str) and any(word in groups for word in words)
 
 
 def _ancestry(surroundings: Surroundings, mount: str, path: str, probe: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from willitrun.hardware.cgroups import read_control_groups
+from willitrun.hardware.cgroups import in_container, read_control_groups
 from willitrun.hardware.findings import Findings
 from willitrun.hardware.readings import believed
 from willitrun.hardware.surroundings import Surroundings
@@ -106,7 +106,7 @@ def _linux(surroundings: Surroundings, found: Findings, blocks: list[dict[str, s
         found.host["virtualization"] = "wsl2"
         see = ("troubleshooting:wsl-memory-limit",)
         found.report("wsl", "ok", "this is WSL2: its memory is what Windows gives the virtual machine", see)
-    elif _in_container(surroundings):
+    elif in_container(surroundings):
         found.host["virtualization"] = "container"
     elif blocks and "hypervisor" in blocks[0].get("flags", "").split():
         found.host["virtualization"] = "vm"
@@ -116,17 +116,6 @@ def _board(surroundings: Surroundings) -> str | None:
     """Arm's /proc/cpuinfo names no model; the device tree names the board."""
     text = surroundings.ask("text", "/proc/device-tree/model")
     return text.strip("\0 \n") or None if isinstance(text, str) else None
-
-
-def _in_container(surroundings: Surroundings) -> bool:
-    if (
-        surroundings.ask("text", "/.dockerenv") is not None
-        or surroundings.ask("text", "/run/.containerenv") is not None
-    ):
-        return True
-    groups = surroundings.ask("text", "/proc/self/cgroup")
-    words = ("docker", "kubepods", "containerd", "libpod", "lxc")
-    return isinstance(groups, str) and any(word in groups for word in words)
 
 
 def _macos(surroundings: Surroundings, found: Findings) -> None:

@@ -17,6 +17,7 @@ __all__ = ["probe_nvidia"]
 _MIB = 1 << 20
 _TIB = 1 << 40
 _ATS = 2
+_LOST = "GpuIsLost"
 _VGPU = 2
 # Integrated parts whose driver has no memory of its own to report. Orin answers "not available" to the addressing
 # mode, so the name decides there.
@@ -89,8 +90,15 @@ def _device(
     surroundings: Surroundings, found: Findings, index: int, device: dict[str, Any], driver: str | None
 ) -> None:
     if error := error_of(device.get("handle")):
-        see = ("troubleshooting:gpu-not-detected",)
+        see = ("troubleshooting:gpu-fell-off-the-bus", "troubleshooting:gpu-not-detected")
         found.report(f"nvml.device{index}", "failed", f"the driver refuses device {index}: {error}", see)
+        return
+    if _LOST in {error_of(device.get(reading)) for reading in ("name", "memory_v2", "memory_v1", "pci")}:
+        # It went away while it was read: what was read before is of a device that is no more.
+        see = ("troubleshooting:gpu-fell-off-the-bus", "troubleshooting:gpu-not-detected")
+        found.report(
+            f"nvml.device{index}", "failed", f"device {index} went away while it was read: {_LOST}", see
+        )
         return
     name = device.get("name") if isinstance(device.get("name"), str) else None
     pci = device.get("pci")
@@ -173,7 +181,9 @@ def _memory_of(device: dict[str, Any]) -> tuple[int | None, int | None, int | No
         if not isinstance(memory, dict) or error_of(memory):
             continue
         total = believed(memory.get("total"), 64 * _MIB, 4 * _TIB)
-        if total is None:
+        parts = [part for key in ("free", "used") if isinstance(part := memory.get(key), int)]
+        if total is None or max(parts, default=0) > total:
+            # A part that is larger than the whole speaks against all of the reading.
             continue
         free = believed(memory.get("free"), 0, total)
         reserved = believed(memory.get("reserved"), 0, total // 2)
@@ -182,7 +192,7 @@ def _memory_of(device: dict[str, Any]) -> tuple[int | None, int | None, int | No
 
 
 def _slices(found: Findings, parent: Sighting, device: dict[str, Any]) -> None:
-    see = ("troubleshooting:gpu-not-detected",)
+    see = ("troubleshooting:mig-slice-too-small", "troubleshooting:gpu-not-detected")
     listed = device.get("slices")
     slices = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
     if error_of(listed) == "Deadline":
@@ -242,7 +252,10 @@ def _pcie(surroundings: Surroundings, seen: Sighting, device: dict[str, Any]) ->
     seen.pcie_lanes = _least(believed(device.get("pcie_lanes_now"), 1, 32), link.lanes if link else None)
     own = believed(device.get("pcie_generation_device"), 1, 7)
     seen.pcie_generation_max = own or (link.generation_max if link else None)
-    seen.pcie_lanes_max = believed(device.get("pcie_lanes_max"), 1, 32)
+    seen.pcie_lanes_max = max(
+        (n for n in (believed(device.get("pcie_lanes_max"), 1, 32), link.lanes_max if link else None) if n),
+        default=None,
+    )
 
 
 def _least(*values: int | None) -> int | None:

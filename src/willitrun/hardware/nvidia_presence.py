@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from willitrun.hardware.cgroups import in_container
 from willitrun.hardware.findings import Findings
 from willitrun.hardware.surroundings import Surroundings
 
 __all__ = ["report_absence", "report_visibility"]
+
+_ENTRIES = {"LibRmVersionMismatch": "nvml-version-mismatch", "Unknown": "nvml-unknown-error"}
 
 
 def report_visibility(surroundings: Surroundings, found: Findings) -> None:
@@ -26,22 +29,28 @@ def report_visibility(surroundings: Surroundings, found: Findings) -> None:
 
 def report_absence(surroundings: Surroundings, found: Findings, status: str, message: str = "") -> None:
     """Why NVML does not answer: no card at all, or one that is on the bus without its driver."""
-    see = ("troubleshooting:gpu-not-detected",)
     present = _cards_on_the_bus(surroundings)
     if status == "Busy":
-        found.report("nvml", "timeout", message, see)
-    elif present:
-        found.report(
-            "nvml",
-            "failed",
-            f"an NVIDIA device ({', '.join(present)}) is on the PCI bus, but its driver library does not answer "
-            f"({status}): the driver is not installed, not loaded, or not passed into this container",
-            see,
-        )
-    elif status in ("LibraryNotFound", "LibraryNotFoundError", "NVML was not asked"):
+        found.report("nvml", "timeout", message, ("troubleshooting:gpu-not-detected",))
+        return
+    if not present and status in ("LibraryNotFound", "LibraryNotFoundError", "NVML was not asked"):
         found.report("nvml", "absent", "no NVIDIA driver library on this machine")
-    else:
+        return
+    inside = in_container(surroundings)
+    known = _ENTRIES.get(status) or ("container-without-gpu" if inside else None)
+    see = tuple(f"troubleshooting:{entry}" for entry in (known, "gpu-not-detected") if entry)
+    if not present:
         found.report("nvml", "failed", f"NVML did not start: {status} {message}".strip(), see)
+        return
+    why = (
+        "the driver is not passed into this container (docker run --gpus all), or not loaded on its host"
+        if inside
+        else "the driver is not installed or not loaded"
+    )
+    if status == "LibRmVersionMismatch":
+        why = "the library and the kernel module are of different versions: restart after the update"
+    devices = f"an NVIDIA device ({', '.join(present)}) is on the PCI bus"
+    found.report("nvml", "failed", f"{devices}, but its driver does not answer ({status}): {why}", see)
 
 
 def _cards_on_the_bus(surroundings: Surroundings) -> list[str]:

@@ -74,6 +74,12 @@ class InstalledAccelerator(Record):
     pci_id: str | None = None
     driver_version: str | None = None
 
+    @property
+    def pcie_lanes_full(self) -> int | None:
+        """Lanes that the product has. What the driver calls the maximum may be that of the slot."""
+        told = [n for n in (self.accelerator.pcie_lanes, self.pcie_lanes_max) if n is not None]
+        return max(told, default=None)
+
 
 class SoftwareVersion(Record):
     """A driver or runtime found on the machine."""
@@ -113,7 +119,7 @@ class Host(Record):
 
 
 class Link(Record):
-    """A link between devices (by index) or from the host to all of them."""
+    """A link between devices (by index); one from the host names a single device, or none for all of them."""
 
     kind: Literal["pcie", "nvlink", "infinity-fabric", "c2c", "usb4", "thunderbolt", "ethernet", "oculink"]
     devices: tuple[int, ...] = ()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from typing import Literal
 
-from willitrun.records.bases import Record
+from willitrun.checkups.findings import Finding
+from willitrun.checkups.software import examine_software
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.presentation import Presented
 from willitrun.units import format_bytes, format_rate
@@ -14,23 +13,10 @@ from willitrun.units import format_bytes, format_rate
 __all__ = ["DoctorReport", "Finding", "doctor"]
 
 _GIB = 1 << 30
-_BUILD = re.compile(r"cu(\d\d)\d?\Z")
 # Lanes below which loading and offloading crawl: a quarter of an x16 slot.
 _FEW_LANES = 4
 _POWER_MARGIN = 0.95
 _LITTLE_DISK = 20 * _GIB
-
-
-class Finding(Record):
-    """One thing that the doctor has to say."""
-
-    code: str
-    """Stable, kebab-case."""
-    severity: Literal["good", "note", "problem"]
-    title: str
-    message: str
-    see: tuple[str, ...] = ()
-    """``troubleshooting:...`` entries that help."""
 
 
 class DoctorReport(Presented):
@@ -137,7 +123,7 @@ def _mig(machine: Machine) -> Iterator[Finding]:
 
 def _links(machine: Machine) -> Iterator[Finding]:
     for device in machine.accelerators:
-        lanes, most = device.pcie_lanes, device.pcie_lanes_max
+        lanes, most = device.pcie_lanes, device.pcie_lanes_full
         if lanes is None or most is None or lanes >= most or device.shares_host_memory:
             continue
         generation = f"PCIe {device.pcie_generation}.0 " if device.pcie_generation else ""
@@ -181,57 +167,6 @@ def _held_memory(machine: Machine) -> Iterator[Finding]:
             )
 
 
-def _software(machine: Machine) -> Iterator[Finding]:
-    installed = {entry.name: entry for entry in machine.software}
-    vendors = {device.accelerator.vendor for device in machine.accelerators}
-    if "nvidia" in vendors and "onnxruntime" in installed and "onnxruntime-gpu" not in installed:
-        yield Finding(
-            code="onnxruntime-cpu-only",
-            severity="note",
-            title="ONNX Runtime",
-            message="The package onnxruntime runs on the processor; onnxruntime-gpu would use the GPU of this machine.",
-            see=("troubleshooting:gpu-not-detected",),
-        )
-    torch = installed.get("torch")
-    if torch is None:
-        return
-    if torch.detail == "cpu" and vendors & {"nvidia", "amd", "intel"}:
-        message = f"PyTorch {torch.version} is a build for the CPU: it will not use the GPU of this machine."
-        yield Finding(
-            code="torch-cpu-only",
-            severity="problem",
-            title="PyTorch",
-            message=message,
-            see=("troubleshooting:gpu-not-detected",),
-        )
-    elif torch.detail.startswith("rocm") and "amd" not in vendors and "nvidia" in vendors:
-        message = f"PyTorch {torch.version} is built for ROCm, but the GPU is NVIDIA's."
-        yield Finding(
-            code="torch-other-vendor",
-            severity="problem",
-            title="PyTorch",
-            message=message,
-            see=("troubleshooting:gpu-not-detected",),
-        )
-    driver = installed.get("cuda-driver")
-    build = _BUILD.fullmatch(torch.detail)
-    if driver is None or driver.version is None or build is None:
-        return
-    needed, runs = int(build[1]), int(driver.version.split(".")[0])
-    # Inside one major version of CUDA any driver of that version runs any toolkit of it.
-    if runs < needed:
-        message = (
-            f"PyTorch {torch.version} needs a driver for CUDA {needed}; this one runs CUDA {driver.version}."
-        )
-        yield Finding(
-            code="driver-too-old",
-            severity="problem",
-            title="NVIDIA driver",
-            message=message,
-            see=("troubleshooting:driver-cuda-mismatch",),
-        )
-
-
 def _limits(machine: Machine) -> Iterator[Finding]:
     host = machine.host
     limit, total = host.memory_limit_bytes, host.ram_total_bytes
@@ -253,7 +188,13 @@ def _limits(machine: Machine) -> Iterator[Finding]:
         )
     if host.disk_free_bytes is not None and host.disk_free_bytes < _LITTLE_DISK:
         message = f"{format_bytes(host.disk_free_bytes)} are free where models are downloaded to."
-        yield Finding(code="disk-nearly-full", severity="note", title="Disk", message=message)
+        yield Finding(
+            code="disk-nearly-full",
+            severity="note",
+            title="Disk",
+            message=message,
+            see=("troubleshooting:disk-full",),
+        )
 
 
 def _unified(machine: Machine) -> Iterator[Finding]:
@@ -267,7 +208,7 @@ def _unified(machine: Machine) -> Iterator[Finding]:
                 f"{format_bytes(device.memory_total_bytes or 0)}; the firmware or a kernel setting (GTT, wired limit) decides.",
                 see=("troubleshooting:metal-working-set-exceeded",)
                 if device.accelerator.vendor == "apple"
-                else (),
+                else ("troubleshooting:integrated-gpu-small-carve-out",),
             )
 
 
@@ -287,7 +228,7 @@ _CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _links,
     _power,
     _held_memory,
-    _software,
+    examine_software,
     _limits,
     _unified,
 )

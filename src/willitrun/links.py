@@ -25,7 +25,7 @@ _BOUND_CODES = {
     "disk": "disk-bound",
 }
 # Assumptions matter, but never before what decides the verdict.
-_LAST = ("assumed-host", "assumed-runtime", "assumed-quantization", "assumed-context")
+_LAST = ("assumed-host", "assumed-runtime", "assumed-quantization", "assumed-context", "assumed-image-size")
 _DATASETS_OF_TASKS = {"image-classification": ("imagenet",)}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from willitrun.records.models import VisionTower
 
-__all__ = ["vision_parameters"]
+__all__ = ["tower_copies", "tower_width", "vision_parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +81,34 @@ def vision_parameters(tower: VisionTower, text_width: int) -> int | None:
     if kind.projector == "two":
         total += text_width * text_width + (folded * width if tower.spatial_merge_size else 0)
     return total
+
+
+# Elements that live at once for one patch, in feed-forward widths: CLIP's `quick_gelu` keeps a third copy.
+_HELD = {"clip_vision_model": 3, "qwen2_5_vl": 3, "qwen2_5_vl_vision": 3, "pixtral": 3, "gemma4_vision": 3}
+# ... and in hidden widths while attention runs. Rotary positions of Qwen, GLM and Pixtral are turned in float32,
+# and Qwen3-VL keeps what it hands to inner layers. Counted in PyTorch (accuracy/memory/torch_truth.py).
+_ROTARY = {
+    **dict.fromkeys(("qwen2_vl", "qwen2_vl_vision", "qwen2_5_vl", "qwen2_5_vl_vision", "glm4v_vision"), 17),
+    **dict.fromkeys(("qwen3_vl", "qwen3_vl_moe", "qwen3_vl_vision"), 21),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "qwen3_5_vision", "qwen3_5_moe_vision"), 21),
+    **dict.fromkeys(("pixtral", "gemma4_vision"), 16),
+}
+# GLM-4V's `intermediate_size` is its merger's; the blocks are as wide as the usual.
+_OTHERS_WIDTH = ("glm4v_vision",)
+
+
+def tower_width(tower: VisionTower) -> int:
+    """Elements that the feed-forward block of an image encoder holds for one patch at once; 0 where not known.
+
+    Two widths without a gate, three with one. Where the config gives no width, the usual four times the hidden
+    size (a gate with two thirds of that holds as much).
+    """
+    kind = tower.model_type or ""
+    if tower.intermediate_size is None or kind in _OTHERS_WIDTH:
+        return 8 * (tower.hidden_size or 0)
+    return _HELD.get(kind, 2) * tower.intermediate_size
+
+
+def tower_copies(tower: VisionTower) -> int:
+    """Hidden widths that an image encoder's attention holds for one patch at once under PyTorch."""
+    return _ROTARY.get(tower.model_type or "", 6)

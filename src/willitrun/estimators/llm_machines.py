@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
+from willitrun.estimators.image_inputs import image_input
 from willitrun.estimators.live_limits import live_limits
 from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
@@ -62,6 +63,8 @@ class WorkloadRow:
     draft_tokens: int
     acceptance: float
     texts: int
+    image_tiles: int = 0
+    image_patches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,20 @@ class MachineView:
 
 
 def workload_row(model: Model, load: Workload) -> WorkloadRow:
-    """The workload with image tokens added to the prompt."""
-    prompt = (load.prompt_tokens or 1) + image_tokens(model, load)
+    """The workload with image tokens added to the prompt.
+
+    Raises
+    ------
+    MissingDataError
+        There are images, and no source says how many tokens one takes.
+    """
+    image = image_input(model, load) if load.images else None
+    if load.images and image is None:
+        raise MissingDataError(
+            f"{model.name}: no source says how many tokens an image takes.",
+            hint="Leave images out and count their tokens in prompt_tokens.",
+        )
+    prompt = (load.prompt_tokens or 1) + (load.images * image.tokens if image else 0)
     return WorkloadRow(
         context_tokens=load.context_tokens or prompt,
         prompt_tokens=prompt,
@@ -88,28 +103,9 @@ def workload_row(model: Model, load: Workload) -> WorkloadRow:
         draft_tokens=load.draft_tokens or 0,
         acceptance=load.acceptance if load.acceptance is not None else 0.0,
         texts=load.batch_size or 1,
+        image_tiles=load.images * image.tiles if image else 0,
+        image_patches=image.patches if image else 0,
     )
-
-
-def image_tokens(model: Model, load: Workload) -> int:
-    """Tokens of the workload's images in the prompt.
-
-    ``(size / patch)^2 / merge^2`` where the tower states patches, its fixed count where it states one.
-    """
-    images, transformer = load.images, model.transformer
-    if not images or transformer is None or transformer.vision is None:
-        return 0
-    tower = transformer.vision
-    if tower.tokens_per_image is not None:
-        return images * tower.tokens_per_image
-    size = load.image_size or tower.image_size
-    if size is None or tower.patch_size is None:
-        raise MissingDataError(
-            f"{model.name}: no source says how many tokens an image takes.",
-            hint="Pass image_size, or count the image's tokens in prompt_tokens.",
-        )
-    side = -(-size // (tower.patch_size * (tower.spatial_merge_size or 1)))
-    return images * side * side
 
 
 def on_host(request: Request) -> bool:

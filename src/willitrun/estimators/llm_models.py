@@ -17,6 +17,7 @@ from willitrun.estimators.inventory_cache import (
 )
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
 from willitrun.estimators.inventory_traits import traits_of
+from willitrun.estimators.inventory_vision import tower_copies, tower_width
 from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig
@@ -49,6 +50,10 @@ class ModelRow:
     vocab_size: int
     feed_forward: int
     gated: int
+    tower_hidden: int
+    tower_feed_forward: int
+    tower_heads: int
+    tower_copies: int
     has_output: int
     head_total: int
     heads: int
@@ -184,6 +189,10 @@ def _row(
         vocab_size=config.vocab_size,
         feed_forward=feed_forward_width(config),
         gated=int(traits_of(config.model_type).gated),
+        tower_hidden=(config.vision.hidden_size or 0) if config.vision else 0,
+        tower_feed_forward=tower_width(config.vision) if config.vision else 0,
+        tower_copies=tower_copies(config.vision) if config.vision else 0,
+        tower_heads=(config.vision.num_attention_heads or 0) if config.vision else 0,
         has_output=int(shape.has_output),  # type: ignore[arg-type]
         head_total=int(shape.head_total),  # type: ignore[arg-type]
         heads=int(shape.heads),  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike
 
+from willitrun.estimators.image_buffers import with_image_encoder
 from willitrun.estimators.llm_policies import ENGINES
 from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import eager_transformer_peak
@@ -188,6 +189,7 @@ def block_buffers(
         # ends at the card's edge. Its high end does not, since holes may be too small to be of use.
         held = np.clip(slack.best, 0, np.maximum(room, 0))
         overhead = add_ranges(overhead, MemoryRange(np.minimum(slack.low, held), held, slack.high))
+    activation = with_image_encoder(activation, models, loads, sequences, available, policy.cache)
     return Buffers(
         activation=activation.best,
         activation_low=activation.low,

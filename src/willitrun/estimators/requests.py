@@ -10,7 +10,7 @@ from willitrun.checkpoints.descriptions import describe_model
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.defaults import default_backend, default_quantization, default_runtime
 from willitrun.estimators.obstacles import find_obstacles
-from willitrun.estimators.workloads import GRAPH_TASKS, complete_workload
+from willitrun.estimators.workloads import GRAPH_TASKS, complete_workload, image_size_reason
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
@@ -106,6 +106,7 @@ def complete_request(
         (quantization, runtime, placement, mode),
         lambda: _settle(described, place, quantization, runtime, placement, mode, catalog),
     )
+    assumed = image_size_reason(task_workload, filled)
     return Request(
         catalog=catalog,
         model=described,
@@ -117,7 +118,7 @@ def complete_request(
         placement=setting.placement,
         memory=memory,  # type: ignore[arg-type]
         defaulted=(*(f"workload.{name}" for name in filled), *setting.defaulted),
-        notes=setting.notes,
+        notes=setting.notes if assumed is None else (assumed, *setting.notes),
         blockers=find_obstacles(
             catalog, described, place, task_workload, setting.quantization, setting.runtime, setting.profile
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from willitrun.errors import InvalidWorkloadError
+from willitrun.estimators.image_inputs import ASSUMED_SIDE, image_input, takes_any_size
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
 from willitrun.records.results import Reason
@@ -17,6 +18,7 @@ __all__ = [
     "GRAPH_TASKS",
     "LLM_TASKS",
     "complete_workload",
+    "image_size_reason",
     "trained_context",
 ]
 
@@ -146,22 +148,48 @@ def _llm_defaults(model: Model, given: Workload, filled: dict[str, object]) -> N
     prompt = given.prompt_tokens
     output = given.output_tokens
     context = given.context_tokens
+    pictures = _picture_tokens(model, given, filled)
+    before = given.cached_tokens + pictures
     if context is None:
-        needed = given.cached_tokens + (prompt or DEFAULT_PROMPT_TOKENS) + (output or DEFAULT_OUTPUT_TOKENS)
+        needed = before + (prompt or DEFAULT_PROMPT_TOKENS) + (output or DEFAULT_OUTPUT_TOKENS)
         context = max(min(DEFAULT_CONTEXT_TOKENS, longest or DEFAULT_CONTEXT_TOKENS), needed)
         filled["context_tokens"] = context
-    room = context - given.cached_tokens
+    room = context - before
     if output is None:
         output = max(1, min(DEFAULT_OUTPUT_TOKENS, room - (prompt or 1)))
         filled["output_tokens"] = output
     if prompt is None:
         prompt = max(1, min(DEFAULT_PROMPT_TOKENS, room - output))
         filled["prompt_tokens"] = prompt
-    if given.cached_tokens + prompt + output > context:
+    if before + prompt + output > context:
+        seen = f"images {pictures} + " if pictures else ""
         raise InvalidWorkloadError(
-            f"cached {given.cached_tokens} + prompt {prompt} + output {output} tokens exceed the context of {context}.",
+            f"cached {given.cached_tokens} + {seen}prompt {prompt} + output {output} tokens exceed the context of {context}.",
             hint="Raise context_tokens or shorten the prompt.",
         )
+
+
+def _picture_tokens(model: Model, given: Workload, filled: dict[str, object]) -> int:
+    """Tokens of the workload's images; where their size decides and nobody gives it, one is filled in."""
+    tower = model.transformer.vision if model.transformer is not None else None
+    if not given.images or tower is None:
+        return 0
+    if given.image_size is None and takes_any_size(tower):
+        filled["image_size"] = ASSUMED_SIDE
+    image = image_input(model, given)
+    return given.images * image.tokens if image is not None else 0
+
+
+def image_size_reason(workload: Workload, filled: tuple[str, ...]) -> Reason | None:
+    """That the size of a vision-language model's images was assumed."""
+    if not workload.images or "image_size" not in filled:
+        return None
+    side = workload.image_size
+    return Reason(
+        code="assumed-image-size",
+        message=f"Nobody gave the images' size; {side} x {side} pixels are assumed.",
+        numbers={"image_size": side or 0, "images": workload.images},
+    )
 
 
 @cache

@@ -58,7 +58,7 @@ def model_from_module(
     >>> from willitrun import assess
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 7, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(),
     ...     torch.nn.Linear(64 * 112 * 112, 10))
-    >>> assess(model_from_module(net, torch.empty(1, 3, 224, 224)), "rtx-3060").tier
+    >>> assess(model_from_module(net, torch.empty(1, 3, 224, 224)), "rtx-3060-12gb").tier
     'comfortable'
     """
     size = _image_size((*inputs, *named_inputs.values()))

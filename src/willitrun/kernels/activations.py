@@ -16,6 +16,7 @@ __all__ = [
     "diffusion_peak",
     "eager_transformer_peak",
     "encoder_peak",
+    "image_encoder_peak",
     "kept_elements",
     "vision_peak",
 ]
@@ -106,14 +107,14 @@ def encoder_peak(
     element_bytes: ArrayLike = 2,
     fused_attention: ArrayLike = True,
 ) -> Int64Array:
-    """Peak of an encoder over a batch [bytes]: embeddings, rerankers, audio and image encoders.
+    """Peak of an encoder over a batch [bytes]: audio encoders.
 
-    Like `eager_transformer_peak` without logits.
+    Like `eager_transformer_peak` without a gate and without logits.
 
     Examples
     --------
     >>> encoder_peak(512, batch=32, hidden=1024, feed_forward=4096, heads=16).item() // 2**20
-    448
+    352
     """
     return eager_transformer_peak(
         tokens,
@@ -122,9 +123,52 @@ def encoder_peak(
         hidden=hidden,
         feed_forward=feed_forward,
         heads=heads,
+        gated=False,
         element_bytes=element_bytes,
         fused_attention=fused_attention,
     )
+
+
+def image_encoder_peak(
+    patches: ArrayLike,
+    *,
+    images: ArrayLike,
+    hidden: ArrayLike,
+    held_width: ArrayLike,
+    heads: ArrayLike,
+    attention_copies: ArrayLike = 6,
+    element_bytes: ArrayLike = 2,
+    fused_attention: ArrayLike = True,
+) -> Int64Array:
+    """Peak of the image encoder of a vision-language model [bytes].
+
+    ``n p b max(W + 4 E, a E)`` for n images of p patches, plus ``n H p^2 (b + 4)`` of scores where attention is
+    not fused.
+
+    Parameters
+    ----------
+    patches, images
+        Patches of one image (or tile), and images (tiles) at once.
+    hidden, held_width, heads
+        Width of the encoder, elements of its feed-forward block that live at once for one patch, and heads.
+    attention_copies
+        Hidden widths that live at once for one patch while attention runs.
+    element_bytes
+        Bytes of an activation element.
+    fused_attention
+        SDPA or flash attention: no score matrix.
+
+    Examples
+    --------
+    >>> image_encoder_peak(5476, images=2, hidden=1280, held_width=10240, heads=16).item() // 2**20
+    320
+    """
+    each, count = as_int64(patches), as_int64(images)
+    width, size = as_int64(hidden), as_int64(element_bytes)
+    rows = each * count
+    block = rows * np.maximum(as_int64(held_width) + 4 * width, as_int64(attention_copies) * width) * size
+    scores = count * as_int64(heads) * each * each * (size + 4)
+    return np.asarray(block + np.where(np.asarray(fused_attention, dtype=bool), 0, scores), dtype=np.int64)
 
 
 def vision_peak(

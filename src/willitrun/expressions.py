@@ -110,7 +110,7 @@ def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: st
             named = {str(word.arg): _value(word.value, functions, text)[0] for word in keywords}
             return _called(functions[name], positional, named, text), ""
         case ast.Attribute(value=inner, attr=name):
-            owner, _ = _value(inner, functions, text)
+            owner, unit = _value(inner, functions, text)
             if owner is None:
                 # What is not modelled has no fields; the reader is told "unknown".
                 return None, name
@@ -119,7 +119,8 @@ def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: st
                 public = name in ("low", "best", "high")
             if not public:
                 raise CatalogError(f"{text!r}: {type(owner).__name__} has no field {name!r}.")
-            return getattr(owner, name), name
+            # The ends of an interval keep the unit of the field that holds it.
+            return getattr(owner, name), unit if isinstance(owner, Interval) else name
         case ast.Subscript(value=inner, slice=ast.Constant(value=key)):
             owner, _ = _value(inner, functions, text)
             if isinstance(owner, dict) and key in owner:

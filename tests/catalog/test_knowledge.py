@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import Counter
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +15,8 @@ from willitrun.catalog import Catalog, load_catalog
 from willitrun.catalog.authoring import read_kind
 from willitrun.catalog.layout import KINDS, record_class
 from willitrun.diagnostics.evidence import PROBES
+from willitrun.expressions import evaluate_expression, render_text
+from willitrun.kernels.weights import BLOCK_LAYOUTS
 from willitrun.records import accelerators, knowledge, machines, models, recipes, results
 from willitrun.records.bases import Record
 from willitrun.records.knowledge import GlossaryEntry, ReasonLinks, TroubleshootingEntry
@@ -120,6 +124,7 @@ def test_terms_are_complete(
         assert entry.definition.endswith("."), entry.id
         assert len(entry.explanation) > 30, entry.id
         assert entry.example, entry.id
+        assert len(entry.workflow) > 30, entry.id
         assert entry.related, entry.id
         assert set(entry.related) <= set(glossary) - {entry.id}, entry.id
         assert set(entry.goes_wrong) <= set(troubleshooting), entry.id
@@ -241,7 +246,14 @@ def expression_roots(text: str) -> list[tuple[str, list[Any]]]:
             calls.append((node.func.id, [ast.literal_eval(argument) for argument in node.args]))
         else:
             assert isinstance(
-                node, ast.Expression | ast.Attribute | ast.Name | ast.Constant | ast.keyword | ast.Load
+                node,
+                ast.Expression
+                | ast.Attribute
+                | ast.Subscript
+                | ast.Name
+                | ast.Constant
+                | ast.keyword
+                | ast.Load,
             ), (text, node)
     return calls
 
@@ -256,14 +268,14 @@ def test_numbers_of_the_engine_are_expressions_of_the_small_grammar(
             for expression in EXPRESSION.findall(text):
                 found += 1
                 ((name, arguments),) = expression_roots(expression)
-                if name == "accelerator":
-                    catalog.resolve("accelerator", *arguments)
+                if name in ("accelerator", "dataset"):
+                    catalog.resolve(name, *arguments)
                     continue
                 assert name in ("assess", "memory", "speed", "model"), expression
                 catalog.resolve("model", arguments[0])
                 for machine in arguments[1:]:
                     catalog.resolve("accelerator", machine)
-    assert found >= 80
+    assert found >= 180
 
 
 def test_the_engines_units_are_not_written_by_hand(
@@ -276,6 +288,66 @@ def test_the_engines_units_are_not_written_by_hand(
         for text in prose(entry):
             for sentence in re.split(r"(?<=[.;])\s", EXPRESSION.sub("", text)):
                 assert not (card.search(sentence) and speed.search(sentence)), (entry.id, sentence)
+
+
+QUANTITIES: list[dict[str, str]] = tomllib.loads(
+    (Path(__file__).parents[1] / "fixtures" / "quantities.toml").read_text("utf-8")
+)["quantity"]
+# Names of cards and widths of numbers are names, not amounts.
+NAME = re.compile(r"\b(?:RTX|GTX) \d{4}(?: Ti| Super)? \d+ GB|\b[\d.]+ bits\b")
+AMOUNT = re.compile(
+    r"(?<![\w.-])\d[\d,.]* ?(?:(?:images|pictures|tokens|samples) per second|(?:tokens|images|samples|it)/s|[KMGT]i?B/s"
+    r"|[KMGT]i?B|Gbit/s|T?FLOPS?|bytes|seconds|minutes|hours|ms|times|watts|W|s)\b"
+)
+
+
+def held_by_the_catalog(text: str, catalog: Catalog) -> list[float]:
+    """Numbers of the record, or of the field, that an ``engine`` line names."""
+    if match := re.fullmatch(r'workload\("(.+)"\)', text):
+        return list(catalog.resolve("workload", match[1]).floor.values())
+    if match := re.fullmatch(r'format\("(.+)"\)', text):
+        return [BLOCK_LAYOUTS[match[1]].block_bytes]
+    value, _ = evaluate_expression(text, catalog)
+    assert isinstance(value, int | float), text
+    return [value, value / 1e9, value / 2**30]
+
+
+def test_bare_amounts_are_listed_with_what_they_rest_on(
+    catalog: Catalog, glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    listed = {(row["entry"], row["text"]): row for row in QUANTITIES}
+    used = set()
+    for entry in [*glossary.values(), *troubleshooting.values()]:
+        for text in prose(entry):
+            for amount in AMOUNT.findall(NAME.sub("", EXPRESSION.sub("", text))):
+                assert (entry.id, amount) in listed, (entry.id, amount, text)
+                used.add((entry.id, amount))
+    assert used == set(listed)
+    for (name, text), row in listed.items():
+        number = float(re.sub(r"[^\d.]", "", text.split()[0]))
+        if "cite" in row:
+            entries: dict[str, Any] = {**glossary, **troubleshooting}
+            sources = {citation.source for rows in entries[name].cite.values() for citation in rows}
+            assert row["cite"] in sources, (name, text)
+        elif "equals" in row:
+            right, _ = evaluate_expression(row["equals"], catalog)
+            assert number == pytest.approx(right, rel=0.02), (name, text, right)
+        elif "engine" in row:
+            held = held_by_the_catalog(row["engine"], catalog)
+            assert any(number == pytest.approx(value, rel=0.001) for value in held), (name, text, held)
+        else:
+            assert row["example"], (name, text)
+
+
+def test_every_expression_has_a_value(
+    catalog: Catalog, glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    for entry in [*glossary.values(), *troubleshooting.values()]:
+        for text in prose(entry):
+            if "{{" in text:
+                shown = render_text(text, catalog)
+                assert "unknown" not in shown.replace("unknown device", ""), (entry.id, shown)
+                assert "e+" not in shown, (entry.id, shown)
 
 
 def test_imagenet_is_the_model_entry(glossary: dict[str, GlossaryEntry]) -> None:

@@ -42,7 +42,7 @@ def format_field(name: str, value: float) -> str:
         return f"{value:.3g} J"
     if name == "real_time_factor":
         return f"{value:.3g} times real time"
-    return f"{value:,.6g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
 def format_interval(name: str, interval: Interval) -> str:

@@ -107,3 +107,50 @@ def test_remedies_name_a_smaller_denoiser() -> None:
     remedies = {remedy.kind: remedy for remedy in assess("flux.1-dev", machine).remedies}
     assert remedies["quantization"].arguments["quantization"] in ("fp8", "nf4")
     assert remedies["quantization"].tier in ("tight", "comfortable")
+
+
+def test_text_encoders_have_a_format_of_their_own() -> None:
+    plain = estimate_memory("flux.1-dev", quantization="fp8")
+    mixed = estimate_memory(
+        "flux.1-dev",
+        quantization="fp8",
+        runtime=Runtime(name="diffusers", text_encoder_quantization="nf4"),
+    )
+    encoders = [
+        term for term in plain.terms if term.inputs.get("role") == "text-encoder" and term.unit == "B"
+    ]
+    saved = plain.weights_bytes.best - mixed.weights_bytes.best
+    whole = sum(term.value for term in encoders)
+    assert encoders
+    # NF4 takes about a quarter of 16 bits.
+    assert 0.7 * whole < saved < 0.76 * whole
+
+
+def test_a_pipeline_that_does_not_fit_gets_remedies_with_their_effect() -> None:
+    verdict = assess("flux.1-dev", "rtx-4090", quantization="bf16")
+    assert verdict.tier == "will-not-run"
+    kinds = {remedy.kind: remedy for remedy in verdict.remedies}
+    assert {"quantization", "offload", "hardware"} <= set(kinds)
+    told = kinds["quantization"].arguments
+    again = assess(
+        "flux.1-dev",
+        "rtx-4090",
+        quantization=told.get("quantization", "bf16"),
+        runtime=Runtime(name="diffusers", text_encoder_quantization=told.get("text_encoder_quantization")),
+    )
+    assert again.tier == kinds["quantization"].tier == "comfortable"
+    assert again.memory is not None
+    assert again.memory.total_bytes == kinds["quantization"].total_bytes
+    roomy = {"accelerators": ["rtx-4090"], **kinds["offload"].arguments}
+    moved = assess("flux.1-dev", roomy, quantization="bf16")
+    assert moved.tier == kinds["offload"].tier == "offload"
+
+
+def test_an_offload_mode_is_a_remedy_where_none_was_asked_for() -> None:
+    roomy = {"accelerators": ["rtx-4090"], "host": {"ram": "128 GiB"}}
+    verdict = assess(
+        "flux.1-dev", roomy, quantization="bf16", runtime=Runtime(name="diffusers", offload="none")
+    )
+    assert verdict.tier == "will-not-run"
+    modes = [remedy for remedy in verdict.remedies if "offload" in remedy.arguments]
+    assert [remedy.tier for remedy in modes] == ["offload"]

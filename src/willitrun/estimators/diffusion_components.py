@@ -155,14 +155,19 @@ def _of_role(stored: tuple[StoredComponent, ...], role: str) -> int:
 
 
 def _store(request: Request, config: DiffusionConfig) -> tuple[StoredComponent, ...]:
-    """The denoiser in the format asked for; encoders and VAE stay at 16 bits, or at 32 where everything does."""
+    """The denoiser in the format asked for; encoders and VAE stay at 16 bits, or at 32 where everything does.
+
+    ``Runtime(text_encoder_quantization=...)`` stores the text encoders in a format of their own.
+    """
     chosen = request.quantization
     assert chosen is not None
     whole = chosen if chosen.kind == "float" else request.catalog.quantizations["bf16"]
-    return tuple(
-        _stored(component, chosen if component.role == "denoiser" else whole)
-        for component in config.components
-    )
+    asked = request.runtime.text_encoder_quantization
+    formats = {
+        "denoiser": chosen,
+        "text-encoder": whole if asked is None else request.catalog.resolve("quantization", asked),
+    }
+    return tuple(_stored(component, formats.get(component.role, whole)) for component in config.components)
 
 
 def _stored(component: DiffusionComponent, format: Quantization) -> StoredComponent:

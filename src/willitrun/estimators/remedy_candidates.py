@@ -17,6 +17,7 @@ from willitrun.estimators.requests import (
     with_runtime_fields,
 )
 from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
+from willitrun.records.machines import Host
 from willitrun.records.results import RemedyKind
 
 __all__ = ["Candidate", "lasting_llm_changes", "llm_load_changes", "other_changes"]
@@ -169,31 +170,80 @@ def _graph_changes(request: Request) -> Iterator[Candidate]:
 
 
 def _pipeline_changes(request: Request) -> Iterator[Candidate]:
-    """The denoiser in fewer bits, the decoder in tiles, whole components or layers in host memory."""
-    current = request.quantization
-    for name in ("fp8", "nf4"):
-        changed = with_quantization_checked(request, name)
-        if changed is None or changed.blockers or current is None or changed.quantization is None:
-            continue
-        if changed.quantization.quality_rank < current.quality_rank:
-            yield Candidate(
-                "quantization",
-                f"Use {changed.quantization.name} for the denoiser",
-                changed,
-                {"quantization": name},
-            )
+    """Components in fewer bits, the decoder in tiles, components or layers in host memory, more of that."""
+    yield from _component_formats(request)
     runtime = request.runtime
     if not runtime.vae_tiling:
         tiled = runtime.model_copy(update={"vae_tiling": True})
         yield Candidate("offload", "Decode in tiles", replace(request, runtime=tiled), {"vae_tiling": True})
-    if request.profile.cpu_offload == "components" and runtime.offload == "none":
-        moved = runtime.model_copy(update={"offload": "model"})
-        yield Candidate(
-            "offload",
-            "Keep components that wait in host memory",
-            replace(request, runtime=moved),
-            {"offload": "model"},
-        )
+    if request.profile.cpu_offload != "components":
+        return
+    if runtime.offload in ("none", "model"):
+        for mode, text in _MODES[0 if runtime.offload == "none" else 1 :]:
+            moved = runtime.model_copy(update={"offload": mode})
+            yield Candidate("offload", text, replace(request, runtime=moved), {"offload": mode})
+    machine = request.machine
+    assert machine is not None
+    have = machine.host.ram_total_bytes
+    if have is None or any(device.shares_host_memory for device in machine.accelerators):
+        return
+    for size in HOST_SIZES:
+        if size > have:
+            host = machine.host.model_copy(update=_more_memory(machine.host, size))
+            roomy = machine.model_copy(update={"host": host})
+            text = f"Give the host {size // 2**30} GiB of memory, and keep there what waits"
+            yield Candidate(
+                "offload", text, with_machine(request, roomy), {"host": {"ram": f"{size // 2**30} GiB"}}
+            )
+
+
+_MODES = (
+    ("model", "Keep components that wait in host memory"),
+    ("sequential", "Keep all layers in host memory and move one at a time"),
+)
+HOST_SIZES = tuple(size * 2**30 for size in (32, 64, 128))
+"""Memory that desktop mainboards take [bytes]."""
+
+
+def _more_memory(host: Host, size: int) -> dict[str, int]:
+    more = size - (host.ram_total_bytes or 0)
+    available = host.ram_available_bytes
+    return {"ram_total_bytes": size} | (
+        {} if available is None else {"ram_available_bytes": available + more}
+    )
+
+
+def _component_formats(request: Request) -> Iterator[Candidate]:
+    """Text encoders first, since pictures suffer least from it; then the denoiser; then both."""
+    current = request.quantization
+    if current is None:
+        return
+    smaller = [
+        changed
+        for name in ("fp8", "nf4")
+        if (changed := with_quantization_checked(request, name)) is not None
+        and not changed.blockers
+        and changed.quantization is not None
+        and changed.quantization.quality_rank < current.quality_rank
+    ]
+    encoders = ("nf4",) if request.runtime.text_encoder_quantization is None else ()
+    for changed in (request, *smaller):
+        assert changed.quantization is not None
+        told = {} if changed is request else {"quantization": changed.quantization.id}
+        text = "" if changed is request else f"{changed.quantization.name} for the denoiser"
+        if told:
+            yield Candidate("quantization", f"Use {text}", changed, told)
+        for name in encoders:
+            both = with_runtime_fields(changed, text_encoder_quantization=name)
+            record = request.catalog.quantizations[name]
+            joined = (
+                f"{text} and {record.name} for the text encoders"
+                if told
+                else f"{record.name} for the text encoders"
+            )
+            yield Candidate(
+                "quantization", f"Use {joined}", both, {**told, "text_encoder_quantization": name}
+            )
 
 
 def _hardware_changes(request: Request) -> Iterator[Candidate]:

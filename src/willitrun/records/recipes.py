@@ -167,6 +167,8 @@ class Runtime(Recipe):
     offload: Literal["none", "model", "sequential", "group"] | None = None
     vae_tiling: bool | None = None
     vae_slicing: bool | None = None
+    text_encoder_quantization: str | None = None
+    """Format of a diffusion pipeline's text encoders where it differs from the pipeline's own (16 bits)."""
     imatrix: bool | None = None
     mmap: bool | None = None
 

@@ -11,6 +11,8 @@ _SEPARATORS = re.compile(r"[\s_\-()\[\],:®™]+")
 _VENDOR = re.compile(
     r"^(?:nvidia-geforce|nvidia-tesla|nvidia-quadro|nvidia|amd-radeon|amd-instinct|amd|intel|apple|geforce|radeon)-"
 )
+# What older drivers and most people leave out: "GeForce RTX 4060", "Radeon RX 7900 XTX", "Snapdragon X Elite".
+_MAKER = re.compile(r"^(?:nvidia|amd|intel|qualcomm)-")
 _MEMORY = re.compile(r"-\d+gb$")
 _FORM = re.compile(r"-(?:sxm\d?|pcie|nvl|oam|\d+gpu|hbm\d?e?|per-gpu)$")
 _FORM_INSIDE = re.compile(r"-(?:sxm\d?|pcie|nvl)(?=-)")
@@ -70,7 +72,7 @@ def name_variants(identifier: str) -> set[str]:
     queue = [identifier]
     while queue:
         name = queue.pop()
-        for pattern in (_VENDOR, _MEMORY, _FORM, _FORM_INSIDE, _SERIES, _EDITION):
+        for pattern in (_VENDOR, _MAKER, _MEMORY, _FORM, _FORM_INSIDE, _SERIES, _EDITION):
             shorter = pattern.sub("", name)
             telling = any(char.isdigit() for char in shorter) or shorter.count("-") >= 2
             if shorter != name and shorter not in found and telling:

@@ -16,6 +16,7 @@ from willitrun.errors import WillItRunError
 from willitrun.hardware.assembly import assemble
 from willitrun.hardware.captures import FORMAT, anonymous_readings, from_capture, record_capture, to_capture
 from willitrun.hardware.derivation import is_derived
+from willitrun.hardware.disk import probe_disk
 from willitrun.hardware.probes import run_probes, standard_probes
 from willitrun.hardware.surroundings import RecordedSurroundings
 from willitrun.records.machines import InstalledAccelerator, Machine
@@ -236,3 +237,80 @@ def test_spoilt_captures_never_raise_and_never_lie(path: Path, seed: int) -> Non
         # A crash inside a probe would be reported as such and hide in a green test.
         for report in machine.probes:
             assert "Error:" not in report.reason or report.probe.startswith("nvml"), report
+
+
+def read(document: dict[str, Any], *, without: tuple[str, ...]) -> Machine:
+    """The machine of a capture of which one reading was lost: refused by NVML, or a file that is not there."""
+    capture = copy.deepcopy(document)
+    *folders, last = without
+    place = capture["readings"]
+    for folder in folders:
+        place = place[int(folder) if folder.isdigit() else folder]
+    if folders[0] == "nvml":
+        place[last] = {"error": "NotSupported"}
+    else:
+        del place[last]
+    return from_capture(capture)
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_a_lost_reading_never_makes_another_card(path: Path) -> None:
+    """Whatever single reading NVML refuses, a field keeps its value, is unknown, or a report says what is wrong."""
+    capture, _ = load(path)
+    whole = from_capture(capture)
+    for index, device in enumerate(capture["readings"].get("nvml", {}).get("", {}).get("devices", ())):
+        for reading in device:
+            machine = read(capture, without=("nvml", "", "devices", str(index), reading))
+            if len(machine.accelerators) != len(whole.accelerators):
+                # Without its MIG mode a card is whole; without its slices or its handle it is gone, and said so.
+                assert reading in ("mig", "slices", "handle"), reading
+                continue
+            for found, true in zip(machine.accelerators, whole.accelerators, strict=True):
+                assert found.accelerator.id == true.accelerator.id or is_derived(found.accelerator)
+                for field in (
+                    "memory_total_bytes",
+                    "memory_bandwidth_bytes_per_s",
+                    "compute_units",
+                    "compute_capability",
+                    "pcie_lanes",
+                    "power_limit_w",
+                ):
+                    value, before = getattr(found, field), getattr(true, field)
+                    assert value is None or value == before, (reading, field, value, before)
+
+
+@pytest.mark.parametrize(
+    ("capture", "lost", "total"),
+    [
+        # Without its revision no record describes it; a 4 GB card in a large host is still no APU.
+        ("rx-570-4gb-in-128gb", "/sys/class/drm/card0/device/revision", 4 << 30),
+        ("unknown-apu", "/sys/class/drm/card0/device/mem_info_gtt_total", 512 << 20),
+    ],
+)
+def test_a_card_whose_kind_is_open_is_counted_with_its_own_memory(
+    capture: str, lost: str, total: int
+) -> None:
+    machine = read(load(FOLDER / f"{capture}.json")[0], without=("text", lost))
+    [device] = machine.accelerators
+    assert device.memory_total_bytes == total
+    assert not device.shares_host_memory
+    said = {report.probe.rpartition(".")[2]: report.status for report in machine.probes}
+    assert "not-supported" in (said.get("kind"), said.get("gtt"))
+
+
+def test_what_a_group_has_used_is_not_taken_for_nothing() -> None:
+    capture, _ = load(FOLDER / "cgroup-v1-docker.json")
+    machine = read(capture, without=("text", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))
+    assert any(report.probe == "cgroup.used" for report in machine.probes)
+
+
+def test_models_of_a_service_lie_where_the_service_keeps_them() -> None:
+    service = "/usr/share/ollama/.ollama/models"
+    recorded = {
+        "names": {service: []},
+        "environment": {"XDG_CACHE_HOME": "/big/cache"},
+        "disk": {service: 7 << 30, "/big/cache/huggingface/hub": 9 << 30},
+    }
+    found = probe_disk(RecordedSurroundings(recorded))
+    assert found.host["disk_free_bytes"] == 9 << 30
+    assert [report.reason for report in found.reports if report.probe == "disk.ollama"] == ["7 GiB free"]

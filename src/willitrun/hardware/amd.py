@@ -16,8 +16,10 @@ _MIB = 1 << 20
 _TIB = 1 << 40
 _NODES = "/sys/class/kfd/kfd/topology/nodes"
 _NAMES = "/usr/share/libdrm/amdgpu.ids"
-# A carve-out is a small part of what an APU may take; a discrete card's GTT is at most about the host's RAM.
+# A carve-out is a small part of what an APU may take. But a small card in a large host has as much GTT: sizes alone
+# decide only where no card is that small.
 _APU_GTT_TO_VRAM = 8
+_SMALLEST_CARD = 2 << 30
 
 
 def probe_amd(surroundings: Surroundings) -> Findings:
@@ -78,14 +80,22 @@ def _sighting(
     seen.borrowed_bytes = gtt
     seen.borrowed_free_bytes = gtt - gtt_used if gtt is not None and gtt_used is not None else None
     # Some APUs share a KFD node with their CPU cores; of the others the sizes tell, unless a record knows better.
-    seen.looks_shared = bool(node.get("cpu_cores_count")) or bool(
-        vram and gtt and gtt >= _APU_GTT_TO_VRAM * vram
-    )
+    lopsided = bool(vram and gtt and gtt >= _APU_GTT_TO_VRAM * vram)
+    seen.looks_shared = bool(node.get("cpu_cores_count")) or (lopsided and (vram or 0) < _SMALLEST_CARD)
+    if lopsided and not seen.looks_shared:
+        reason = "an APU with a carve-out and a small card look alike here; without a record, only the VRAM is counted"
+        found.report(f"{seen.probe}.kind", "not-supported", reason)
     link = read_link(surroundings, card.device)
     seen.pcie_generation, seen.pcie_lanes = link.generation, link.lanes
     seen.pcie_generation_max, seen.pcie_lanes_max = link.generation_max, link.lanes_max
     if vram is None:
         found.report(f"{seen.probe}.memory", "failed", "the driver does not tell the memory")
+    if gtt is None:
+        reason = "the driver does not tell how much host memory the device may map"
+        found.report(f"{seen.probe}.gtt", "not-supported", reason)
+    if card.render_node and surroundings.ask("access", card.render_node) == "denied":
+        reason = f"{card.render_node} may not be opened: this user is not in the group render"
+        found.report(f"{seen.probe}.access", "denied", reason, ("troubleshooting:rocm-not-detected",))
     _power(surroundings, seen, card)
     return seen
 

@@ -29,7 +29,7 @@ _CONTAINER = re.compile(r"[0-9a-f]{12,}(?:-[0-9a-f]+)*")
 _ACCOUNT = re.compile(r"\buser(?:@|-)\d+")
 _BUILDER = re.compile(r"\([^()\s]+@[^()\s]+\)")
 _UUID = re.compile(r"\b(GPU|MIG)-[0-9a-fA-F-]+")
-_FOLDERS = ("HF_HUB_CACHE", "HF_HOME", "OLLAMA_MODELS")
+_FOLDERS = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "OLLAMA_MODELS")
 _KEPT_LINES = re.compile(r"gpu-core-count")
 
 
@@ -135,6 +135,9 @@ def _anonymous(kind: str, thing: str, answer: Any, asked: Mapping[str, Mapping[s
         if thing.endswith(".ids"):
             return thing, None if len(answer) > 200_000 else answer
         return _scrubbed(thing), answer
+    if kind == "names" and thing.endswith("/.ollama/models"):
+        # That it is there counts, not what lies in it.
+        return thing, []
     if kind in ("names", "access", "target"):
         return _scrubbed(thing), answer
     if kind == "environment":

@@ -10,12 +10,19 @@ from willitrun.units import format_bytes
 __all__ = ["probe_disk"]
 
 # Name of the place, the environment variables that move it (first match wins, with what is appended), its default.
-# huggingface_hub: HF_HUB_CACHE, HF_HOME; Ollama: OLLAMA_MODELS; LM Studio has no variable.
+# huggingface_hub: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME; Ollama: OLLAMA_MODELS; LM Studio has no variable.
 _PLACES: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
-    ("hugging-face", (("HF_HUB_CACHE", ""), ("HF_HOME", "/hub")), "~/.cache/huggingface/hub"),
+    (
+        "hugging-face",
+        (("HF_HUB_CACHE", ""), ("HF_HOME", "/hub"), ("XDG_CACHE_HOME", "/huggingface/hub")),
+        "~/.cache/huggingface/hub",
+    ),
     ("ollama", (("OLLAMA_MODELS", ""),), "~/.ollama/models"),
     ("lm-studio", (), "~/.lmstudio/models"),
 )
+
+# Ollama's Linux installer runs it as a service of its own user, which keeps the models there (its FAQ).
+_OLLAMA_SERVICE = "/usr/share/ollama/.ollama/models"
 
 
 def probe_disk(surroundings: Surroundings) -> Findings:
@@ -26,6 +33,8 @@ def probe_disk(surroundings: Surroundings) -> Findings:
     room = []
     for place, variables, default in _PLACES:
         folder = default
+        if place == "ollama" and surroundings.ask("names", _OLLAMA_SERVICE) is not None:
+            folder = _OLLAMA_SERVICE
         for variable, suffix in variables:
             value = surroundings.ask("environment", variable)
             if isinstance(value, str) and value:

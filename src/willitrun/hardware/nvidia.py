@@ -232,7 +232,10 @@ def _slices(found: Findings, parent: Sighting, device: dict[str, Any]) -> None:
                 power_limit_w=parent.power_limit_w,
                 power_default_w=parent.power_default_w,
                 ecc=parent.ecc,
-                mig_parent=parent.reported_name,
+                # A slice stays one even where the driver names neither it nor its card.
+                mig_parent=parent.reported_name
+                or (name[: match.start()].strip() if name and match else None)
+                or "a MIG device",
                 mig_parent_memory_bytes=parent.memory_total_bytes,
                 mig_profile=match[1] if match else None,
                 mig_enabled=True,

@@ -41,6 +41,9 @@ def probe_ram(surroundings: Surroundings) -> Findings:
             see,
         )
         found.host["memory_limit_bytes"] = limit
+        if groups.memory_used_bytes is None:
+            reason = "what the control group has used is not told: less than its limit may be free"
+            found.report("cgroup.used", "not-supported", reason)
     else:
         found.report("cgroup", "absent", "no memory limit on this process")
     found.host["ram_total_bytes"] = total

@@ -124,3 +124,15 @@ def test_links_differ_when_the_constraint_differs() -> None:
 def test_a_reference_that_leads_nowhere_is_an_error(ref: str) -> None:
     with pytest.raises(UnknownIdError):
         CATALOG.entry(ref)
+
+
+def test_a_picture_verdict_keeps_batch_size_and_throughput_beside_what_binds() -> None:
+    verdict = assess("resnet-50", "rtx-3060-12gb", Workload(batch_size=256, dataset="imagenet-1k"))
+    refs = {link.ref for link in verdict.links}
+    assert {
+        "glossary:imagenet",
+        "glossary:batch-size",
+        "glossary:throughput",
+        "glossary:images-per-second",
+    } <= refs
+    assert {"glossary:memory-bandwidth", "troubleshooting:data-loader-starved"} <= refs

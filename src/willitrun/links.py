@@ -26,7 +26,8 @@ _BOUND_CODES = {
 }
 # Assumptions matter, but never before what decides the verdict.
 _LAST = ("assumed-host", "assumed-runtime", "assumed-quantization", "assumed-context", "assumed-image-size")
-_DATASETS_OF_TASKS = {"image-classification": ("imagenet",)}
+_TERMS_OF_TASKS = {"image-classification": ("imagenet", "images-per-second", "batch-size", "throughput")}
+"""Terms that belong into a verdict of a task even where its reasons' own links would fill it."""
 
 
 def bound_code(bound: str) -> str:
@@ -53,26 +54,38 @@ def verdict_links(
         for link in found:
             links.setdefault(link.ref, link)
     catalog = request.catalog
-    terms = _dataset_terms(request)
+    terms = _task_terms(request)
     for name in terms:
         ref = f"glossary:{name}"
         if name in catalog.glossary:
             entry = catalog.glossary[name]
-            link = Link(ref=ref, title=entry.name, why=f"what {request.model.name} is trained and judged on")
+            why = f"what {request.model.name} is {'trained and judged on' if name == terms[0] else 'measured by'}"
+            link = Link(ref=ref, title=entry.name, why=why)
             links.setdefault(ref, link)
     kept = list(links.values())
-    dataset = [link for link in kept if link.ref in {f"glossary:{name}" for name in terms}]
-    if len(kept) > MOST_LINKS:
-        kept = [link for link in kept if link not in dataset][: MOST_LINKS - len(dataset)] + dataset
+    tail = [link for link in kept if link.ref in {f"glossary:{name}" for name in terms}]
+    if len(kept) > MOST_LINKS and tail:
+        # The first failure and the first term of every reason come before its second ones.
+        firsts = {ref for refs in see.values() for ref in _first_of_kinds(refs)}
+        rest = sorted((link for link in kept if link not in tail), key=lambda link: link.ref not in firsts)
+        kept = rest[: MOST_LINKS - len(tail)] + tail
+    kept = kept[:MOST_LINKS]
     return see, tuple(kept)
 
 
-def _dataset_terms(request: Request) -> tuple[str, ...]:
-    if request.workload.dataset is not None:
-        return (
-            ("imagenet",) if request.workload.dataset.startswith("imagenet") else (request.workload.dataset,)
-        )
-    return _DATASETS_OF_TASKS.get(request.model.task, ())
+def _first_of_kinds(refs: Sequence[str]) -> set[str]:
+    kinds: dict[str, str] = {}
+    for ref in refs:
+        kinds.setdefault(ref.partition(":")[0], ref)
+    return set(kinds.values())
+
+
+def _task_terms(request: Request) -> tuple[str, ...]:
+    usual = _TERMS_OF_TASKS.get(request.model.task, ())
+    dataset = request.workload.dataset
+    if dataset is None or dataset.startswith("imagenet"):
+        return usual
+    return (dataset, *usual[1:])
 
 
 @lru_cache(maxsize=8)

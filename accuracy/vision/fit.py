@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from accuracy.vision.conformal import SMALLEST, conformal_interval, one_draw
+from accuracy.vision.conformal import LARGEST, SMALLEST, conformal_interval, one_draw, widened
 from accuracy.vision.devices import load_hardware
 from accuracy.vision.observations import TRACES, Observations, load_observations
 from accuracy.vision.parameters import Parameter, apply, cpu_parameters, gpu_parameters, unpack
@@ -26,7 +26,7 @@ from accuracy.vision.record import CalibrationRecord, digest, support_of, write_
 from accuracy.vision.report import tables
 from accuracy.vision.residuals import learn_residuals, residual_of, residual_rows, support_points
 from accuracy.vision.solve import predict_seconds, row_weights, solve
-from accuracy.vision.totals import totals_intervals
+from accuracy.vision.totals import fit_law, sibling_table, totals_intervals
 from willitrun.estimators.graph_rates import interval_task
 from willitrun.kernels.operator_residuals import ResidualTable
 from willitrun.kernels.operators import BOUNDS, predict_images
@@ -141,7 +141,11 @@ def outline(fitted: Fitted, numbers: np.ndarray, values: np.ndarray) -> str:
 def intervals_of(
     full: Fitted, errors: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, dict[str, float]]:
-    """Return conformal intervals by execution and tier; small tiers inherit the next wider one."""
+    """Return conformal intervals by execution and tier; small tiers inherit the next wider one.
+
+    Tiers of unseen devices are balanced by device and source. ``eager@board`` and ``eager@other`` are of kinds of
+    device; a task without a kind is of all others.
+    """
     table: dict[str, dict[str, float]] = {}
     tasks = interval_tasks(full)
     swept = full.rows.frame["source"].eq("timm").to_numpy()
@@ -158,9 +162,13 @@ def intervals_of(
                 ("device", "class")
             ):
                 continue  # without its only device the execution has no data; eager's interval stands in below
-            drawn = one_draw(full.rows.frame.iloc[numbers[mine]], values[mine]) if mine.any() else np.zeros(0)
+            pool = full.rows.frame.iloc[numbers[mine]]
+            far = tier.endswith(("device", "class"))
+            drawn = one_draw(pool, values[mine], most_per_device=LARGEST if far else None)
             if len(drawn) >= SMALLEST or (wider is None and len(drawn)):
                 low, high = conformal_interval(drawn)
+                if far:
+                    low, high = widened(low, high, pool["device_id"].nunique())
                 inside = float(((drawn >= np.log(low)) & (drawn <= np.log(high))).mean())
                 wider = {"low": low, "high": high, "n": len(drawn), "coverage": inside}
             elif wider is not None:
@@ -180,7 +188,13 @@ def interval_tasks(full: Fitted) -> np.ndarray:
     bound = predict_images(resolved.work, resolved.rates, resolved.load, coefficients).bound
     launch = bound == BOUNDS.index("launch")
     profiles = full.rows.frame["profile"]
-    return np.array([interval_task(p, launch=bool(b)) for p, b in zip(profiles, launch, strict=True)])
+    kinds = full.rows.frame["device_class"]
+    return np.array(
+        [
+            interval_task(profile, launch=bool(host), kind=str(kind))
+            for profile, host, kind in zip(profiles, launch, kinds, strict=True)
+        ]
+    )
 
 
 def merge(gpu: Fitted, cpu: Fitted) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -239,8 +253,9 @@ def main() -> None:
         lines = ["# Images per second: accuracy out of sample", "", *tables(gpu, cpu, held)]
         options.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     shared, levels = merge(gpu, cpu)
+    law = fit_law(sibling_table(options.traces))
     for fitted in (gpu, cpu):
-        intervals |= totals_intervals(fitted.rows, options.data, shared, levels)
+        intervals |= totals_intervals(fitted.rows, law, shared, levels)
     frame = pd.concat([gpu.rows.frame, cpu.rows.frame])
     record = CalibrationRecord(
         id="vision-speed", kind="vision-speed", method=METHOD,

@@ -142,6 +142,25 @@ def read_device(device: str, precision: str, profile: str) -> Device:
     )
 
 
+OLD_SOFTWARE = {
+    "NVIDIA/DeepLearningExamples",
+    "NVIDIA-AI-IOT/torch2trt",
+    "microsoft/Cream EfficientViT",
+    "microsoft/Swin-Transformer",
+    "facebookincubator/AITemplate",
+}
+"""Sources that state no version, and whose measurements are older than PyTorch 2 (March 2023)."""
+
+
+def software_era(source: str, torch_version: object, execution: str) -> tuple[str, ...]:
+    """Level of an eager run under PyTorch 1, whose operations cost the host more; nothing for later software."""
+    if execution != "eager":
+        return ()
+    known = str(torch_version) if isinstance(torch_version, str) and torch_version else ""
+    old = known.startswith("1.") if known else source in OLD_SOFTWARE
+    return ("torch-1",) if old else ()
+
+
 def truly(precision: str, torch_version: str) -> str:
     """What ``fp32`` meant: before PyTorch 1.12 matrix products ran in TF32 as well."""
     old = precision == "fp32" and re.match(r"1\.(?:[7-9]|1[01])\b|1\.x", torch_version)
@@ -196,7 +215,12 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
         precision = truly(str(row.precision), str(row.torch_version))
         devices.append(read_device(str(row.device_id), precision, profile))
     rows["profile"] = profiles
-    rows["hosts"] = [device.hosts for device in devices]
+    rows["parameters"] = [int(parameters.loc[key]) for key in zip(rows["arch"], rows["size"], strict=True)]
+    eras = [
+        software_era(str(source), version, profile.partition("-")[0])
+        for source, version, profile in zip(rows["source"], rows["torch_version"], profiles, strict=True)
+    ]
+    rows["hosts"] = [device.hosts + era for device, era in zip(devices, eras, strict=True)]
     rows["device_class"] = [device.kind for device in devices]
     rows["levels"] = [device.levels for device in devices]
     rows["generation"] = [device.generation for device in devices]

@@ -14,15 +14,18 @@ from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
 from willitrun.estimators.graph_rates import (
     PRECISION_BYTES,
+    device_class,
     find_trace,
     graph_coefficients,
     graph_rates,
     interval_task,
     profile_of,
     residual_of,
+    used_accelerator,
     vision_scales,
     work_of,
 )
+from willitrun.estimators.graph_totals import TOTALS, totals_peak, widened_by_totals
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.requests import Request
@@ -76,6 +79,7 @@ def prepare_graph(request: Request) -> PreparedGraph:
     view = machine_row(request)
     host = on_host(request)
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
+    spread = totals_peak(request.catalog)[1] if trace.tool == TOTALS else 1.0
     scales = vision_scales(request, view, request.catalog.calibrations[CALIBRATION], profile)
     return PreparedGraph(
         request=request,
@@ -84,7 +88,7 @@ def prepare_graph(request: Request) -> PreparedGraph:
         profile=PROFILES.index(profile),
         rates=graph_rates(request, view, workload.precision or "fp32", scales),
         overhead=runtime_overhead(request, host=host),
-        allocator_share=allocator_slack(request)[1],
+        allocator_share=(1.0 + allocator_slack(request)[1]) * spread - 1.0,
         decode_per_s=decode_rate(request),
         has_trace=trace.scaled_from is None,
     )
@@ -220,21 +224,40 @@ class EvaluatedGraph:
     @property
     def calibrations(self) -> tuple[str, ...]:
         """Calibrations that were used."""
-        return (CALIBRATION, "memory", "system-reserve")
+        more = ("vision-totals",) if self.from_totals else ()
+        return (CALIBRATION, *more, "memory", "system-reserve")
+
+    @property
+    def from_totals(self) -> bool:
+        """Whether the work is spread from published totals, since nobody traced the network."""
+        return self.prepared.trace.tool == TOTALS
+
+    def activation(self) -> Interval:
+        """Live activations, their holes included [bytes]."""
+        best = float(self.block.activation[self.place])
+        low = totals_peak(self.request.catalog)[0] if self.from_totals else 1.0
+        return Interval(best * low, best, best * (1.0 + self.prepared.allocator_share))
 
     def total(self) -> Interval:
         """Memory on the device [bytes]."""
-        layout, place = self.block.layout, self.place
+        layout, place, activation = self.block.layout, self.place, self.activation()
         return Interval(
-            float(layout.total_low[place].sum()),
+            float(layout.total_low[place].sum()) - (activation.best - activation.low),
             float(layout.total[place].sum()),
             float(layout.total_high[place].sum()),
         )
 
     def interval_task(self) -> str:
-        """Key of the calibration's intervals: the execution, apart where the host bounds it."""
+        """Key of the calibration's intervals: the execution, apart where the host bounds it and by kind of device.
+
+        A kind without measurements of this execution takes the interval of all.
+        """
         launch = BOUNDS[int(self.block.speed.bound[self.place])] == "launch"
-        return interval_task(PROFILES[self.prepared.profile], launch=launch)
+        row, intervals = self.prepared, self.request.catalog.calibrations[CALIBRATION].intervals
+        on_host = row.view.row.on_host
+        kind = "" if on_host else device_class(used_accelerator(self.request, row.view).accelerator)
+        task = interval_task(PROFILES[row.profile], launch=launch, kind=kind)
+        return task if f"{task}/unseen-device" in intervals else task.partition("@")[0]
 
     @cached_property
     def is_calibrated(self) -> bool:
@@ -248,10 +271,14 @@ class EvaluatedGraph:
             return None
         calibration = self.request.catalog.calibrations[CALIBRATION]
         best = float(self.block.speed.images_per_s[self.place])
-        shift = self.support.shift("images")
-        return "images_per_s", interval_of(
-            calibration, self.interval_task(), self.support.level, best, shift=shift
-        )
+        task, shift = self.interval_task(), self.support.shift("images")
+        rate = interval_of(calibration, task, self.support.level, best, shift=shift)
+        if self.from_totals:
+            low, high = widened_by_totals(
+                calibration.intervals, task, rate.low / rate.best, rate.high / rate.best
+            )
+            rate = Interval(rate.best * low, rate.best, rate.best * high)
+        return "images_per_s", rate
 
     @cached_property
     def _memory(self) -> MemoryEstimate:

@@ -54,8 +54,8 @@ def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
                 "peak_elements": row.trace.peak_elements,
                 "batch_size": found.request.workload.batch_size or 1,
             },
-            cites=(),
-            evidence="derived",
+            cites=("vision-totals",) if found.from_totals else (),
+            evidence="calibrated" if found.from_totals else "derived",
         ),
         Term.model_construct(
             name="runtime overhead",
@@ -67,12 +67,11 @@ def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
             evidence="calibrated",
         ),
     )
-    activation_high = float(activation) * (1.0 + row.allocator_share)
     return MemoryEstimate.model_construct(
         weights_bytes=Interval.exact(float(weights)),
         kv_cache_bytes=ZERO,
         state_bytes=ZERO,
-        activation_bytes=Interval(float(activation), float(activation), activation_high),
+        activation_bytes=found.activation(),
         gradient_bytes=ZERO,
         optimizer_bytes=ZERO,
         overhead_bytes=Interval(float(low), float(best), float(high)),
@@ -194,6 +193,17 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
         }[bound]
         numbers = {"seconds_per_batch": step, "batch_size": batch}
         reasons.append(Reason(code=f"{bound}-bound", message=text, numbers=numbers))
+    if found.from_totals:
+        boxes = found.request.model.task in ("object-detection", "image-segmentation")
+        reasons.append(
+            Reason(
+                code="speed-not-modelled",
+                message=f"Nobody has traced {found.request.model.name}: its work is spread from published MACs and parameters "
+                "by the law of traced convolutional networks, and the intervals are as wide as that is with whole families "
+                "held out." + (" Suppressing overlapping boxes (NMS) comes on top." if boxes else ""),
+                numbers={"macs": row.trace.macs, "parameters": row.trace.parameters},
+            )
+        )
     if row.trace.scaled_from is not None:
         reasons.append(
             Reason(

@@ -11,6 +11,7 @@ import numpy as np
 from willitrun.catalog import Catalog
 from willitrun.catalog.traces import resize_trace
 from willitrun.errors import MissingDataError
+from willitrun.estimators.graph_totals import TOTALS, totals_trace
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
@@ -211,7 +212,7 @@ def trace_work(catalog: Catalog, architecture: str, image_size: int) -> Operator
 
 
 def find_trace(request: Request) -> OperatorTrace:
-    """The trace of the request's network at its image size: its own, else the catalog's.
+    """The trace of the request's network at its image size: its own, else the catalog's, else what published totals say.
 
     Raises
     ------
@@ -226,6 +227,8 @@ def find_trace(request: Request) -> OperatorTrace:
             found = resize_trace(vision.trace, size)
         elif vision.architecture is not None:
             found = request.catalog.traces.find(vision.architecture, size)
+        if found is None:
+            found = totals_trace(request.catalog, request.model, size)
     if found is None:
         raise MissingDataError(
             f"{request.model.name}: no operator trace of its architecture.",
@@ -238,7 +241,7 @@ def find_trace(request: Request) -> OperatorTrace:
 def work_of(request: Request, trace: OperatorTrace) -> OperatorWork:
     """Work of the request's trace; that of the catalog's traces is kept between calls."""
     vision = request.model.vision
-    if vision is None or vision.trace is not None:
+    if vision is None or vision.trace is not None or trace.tool == TOTALS:
         return OperatorWork.from_summary(trace.classes)
     work = trace_work(request.catalog, trace.architecture, trace.image_size)
     assert work is not None
@@ -249,6 +252,8 @@ def residual_of(request: Request, view: MachineView, trace: OperatorTrace, profi
     """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
     vision, machine = request.model.vision, request.machine
     assert machine is not None
+    if trace.tool == TOTALS:
+        return 0.0
     if view.row.on_host:
         generation = processor_generation(machine.host)
     else:
@@ -278,14 +283,23 @@ def _log_ratio(catalog: Catalog, work: OperatorWork, family: str, profile: str, 
     return float(table.log_ratio(work_features(work), [family], execution, generation)[0])
 
 
-def interval_task(profile: str, *, launch: bool) -> str:
-    """Key of a calibration's intervals: what residuals are learnt by, apart where the host bounds the time.
+def interval_task(profile: str, *, launch: bool, kind: str = "") -> str:
+    """Key of a calibration's intervals: what residuals are learnt by, apart where the host bounds the time, and
+    apart for kinds of device (`device_class`) that can be foretold less well than NVIDIA's cards.
 
     >>> interval_task("eager-nhwc", launch=False), interval_task("eager", launch=True)
     ('eager', 'eager-launch')
+    >>> interval_task("engine", launch=False, kind="nvidia-board"), interval_task("eager", launch=False, kind="amd")
+    ('engine@board', 'eager@other')
     """
     name = RESIDUAL_OF_PROFILE[profile].removesuffix("-nhwc")
-    return f"{name}-launch" if launch and name in ("eager", "engine") else name
+    if name == "cpu":
+        return name
+    if launch and name in ("eager", "engine"):
+        name += "-launch"
+    if kind == "nvidia-board":
+        return f"{name}@board"
+    return name if not kind or kind.startswith("nvidia") else f"{name}@other"
 
 
 def used_accelerator(request: Request, view: MachineView) -> InstalledAccelerator:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 
-__all__ = ["resize_work", "spread_totals"]
+__all__ = ["resize_work", "spread_totals", "total_from_siblings"]
 
 Array = NDArray[np.float64]
 
@@ -18,7 +20,7 @@ def spread_totals(
     parameters: ArrayLike,
     kernels: ArrayLike,
     *,
-    passes: float = 4.2,
+    passes: ArrayLike = 4.2,
     convolution: ArrayLike = 1.0,
 ) -> OperatorWork:
     """Spread published totals over operator classes.
@@ -74,6 +76,35 @@ def spread_totals(
     blocks["fused_kernels"][:, stream] = launches * 0.25
     blocks["fused_kernels"][:, conv] = launches * 0.35
     return OperatorWork(**blocks)
+
+
+def total_from_siblings(
+    law: Mapping[str, float], quantity: str, macs: ArrayLike, parameters: ArrayLike, image_size: ArrayLike
+) -> Array:
+    """A total that nobody published, by the law of traced networks: ``exp(a + b ln MACs + c ln parameters + d ln size)``.
+
+    Parameters
+    ----------
+    law
+        Coefficients ``"<quantity>.one"``, ``".macs"``, ``".parameters"`` and ``".image_size"`` [1].
+    quantity
+        ``activations``, ``streamed`` [elements], ``operators``, ``peak_elements`` or ``peak_autocast_bytes``.
+    macs, parameters, image_size
+        Multiply-accumulates per image, parameters, side of the image [pixels].
+
+    Examples
+    --------
+    >>> law = {"operators.one": 0.0, "operators.macs": 0.0, "operators.parameters": 0.5, "operators.image_size": 0.0}
+    >>> float(total_from_siblings(law, "operators", 4e9, 40_000.0, 224))
+    200.0
+    """
+    logs = (
+        law[f"{quantity}.one"]
+        + law[f"{quantity}.macs"] * np.log(np.asarray(macs, dtype=float))
+        + law[f"{quantity}.parameters"] * np.log(np.asarray(parameters, dtype=float))
+        + law[f"{quantity}.image_size"] * np.log(np.asarray(image_size, dtype=float))
+    )
+    return np.asarray(np.exp(logs))
 
 
 _GLOBAL = np.array(

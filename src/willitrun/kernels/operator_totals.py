@@ -52,10 +52,10 @@ def spread_totals(
     >>> float(work.flops.sum())
     8180000000.0
     """
-    macs_, acts, weights, launches, share = np.broadcast_arrays(
+    macs_, acts, weights, launches, share, streamed = np.broadcast_arrays(
         *(
             np.atleast_1d(np.asarray(v, dtype=float))
-            for v in (macs, activations, parameters, kernels, convolution)
+            for v in (macs, activations, parameters, kernels, convolution, passes)
         )
     )
     blocks = {column: np.zeros((len(macs_), len(OPERATOR_CLASSES))) for column in WORK_COLUMNS}
@@ -67,8 +67,8 @@ def spread_totals(
     for column in ("act_elements", "fused_act_elements"):
         blocks[column][:, conv] = 2.0 * acts * share
         blocks[column][:, gemm] = 2.0 * acts * (1.0 - share)
-    blocks["act_elements"][:, stream] = passes * acts
-    blocks["fused_act_elements"][:, stream] = passes * acts / 3.0
+    blocks["act_elements"][:, stream] = streamed * acts
+    blocks["fused_act_elements"][:, stream] = streamed * acts / 3.0
     blocks["weight_elements"][:, conv] = weights * share
     blocks["weight_elements"][:, gemm] = weights * (1.0 - share)
     blocks["kernels"][:, stream] = launches * 0.65

@@ -54,11 +54,13 @@ if TYPE_CHECKING:
     from willitrun.hardware.descriptions import describe_machine
     from willitrun.hardware.detection import detect
     from willitrun.intervals import Interval
+    from willitrun.planning.batches import plan_batch
     from willitrun.planning.labels import chips
     from willitrun.planning.plans import plan, plan_rows
     from willitrun.planning.runtime_choices import best_runtime
     from willitrun.planning.scans import scan
     from willitrun.planning.scores import score
+    from willitrun.planning.serving import plan_serving
     from willitrun.planning.tables import PlanTable
     from willitrun.recommendations import recommend
     from willitrun.records.answers import Answer
@@ -116,7 +118,9 @@ _EXPORTS = {
     "score": "planning.scores",
     "PlanTable": "planning.tables",
     "plan": "planning.plans",
+    "plan_batch": "planning.batches",
     "plan_rows": "planning.plans",
+    "plan_serving": "planning.serving",
     "Machine": "records.machines",
     "Model": "records.models",
     "Placement": "records.recipes",
@@ -184,7 +188,9 @@ __all__ = [
     "largest_context",
     "load_catalog",
     "plan",
+    "plan_batch",
     "plan_rows",
+    "plan_serving",
     "recommend",
     "scan",
     "score",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from willitrun.catalog import Catalog, load_catalog
-from willitrun.errors import InvalidWorkloadError, MissingDataError
-from willitrun.estimators.evaluation import Evaluated, evaluate_one
+from willitrun.errors import InvalidWorkloadError
+from willitrun.estimators.evaluation import evaluate_one
 from willitrun.estimators.requests import complete_request
 from willitrun.intervals import Interval
 from willitrun.kernels.costs import (
@@ -21,19 +20,16 @@ from willitrun.kernels.costs import (
     energy_usd_per_s,
     owned_usd_per_s,
     per_hour,
-    request_seconds,
     token_usd,
     units_of_hours,
 )
+from willitrun.planning.offers import apis_of, board_power, bought_of, rents_of
 from willitrun.planning.prices import (
     given,
     quote_electricity,
-    quote_machine,
-    quote_rentals,
-    quote_tokens,
 )
+from willitrun.planning.production import Work, inverse, work_of
 from willitrun.records.costs import BreakEven, Cost, CostLine
-from willitrun.records.machines import Machine
 from willitrun.records.prices import Quote
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.verdicts import best_comfortable
@@ -128,7 +124,7 @@ def cost(
     found = evaluate_one(request)
     place = request.machine
     assert place is not None
-    work = _work(found)
+    work = work_of(found)
     notes: list[str] = []
     electricity = (
         quote_electricity(catalog, today=day)
@@ -136,10 +132,10 @@ def cost(
         else given("electricity", electricity_usd_per_kwh)
     )
     prices: list[Quote] = [electricity]
-    bought = _bought(place, purchase_usd, catalog, day, notes)
+    bought = bought_of(place, purchase_usd, catalog, day, notes)
     prices += bought or ()
     if power_w is None:
-        power_w, note = _board_power(place)
+        power_w, note = board_power(place)
         notes.append(note)
     lines: list[CostLine] = []
     running = None
@@ -160,9 +156,11 @@ def cost(
             )
         )
         lines.append(_line("own", place.name, own_s, work))
-    rents = _rents(place, rental_usd_per_hour, quotes, catalog, day, tuple(terms))
+    rents = rents_of(place, rental_usd_per_hour, quotes, catalog, day, tuple(terms))
     apis = (
-        _apis(request.model.id, tokens_usd_per_million, quotes, catalog, day) if work and work.tokens else ()
+        apis_of(request.model.id, tokens_usd_per_million, quotes, catalog, day)
+        if work and work.tokens
+        else ()
     )
     prices += [*rents, *apis]
     if work is not None:
@@ -196,7 +194,7 @@ def cost(
         lines=tuple(lines),
         break_even=_break_even(price, running, lines, work, utilisation) if price and work else (),
         power_w=power_w,
-        energy_kwh_per_unit=_inverse(lambda rate: float(energy_per_unit_kwh(power_w, rate)), work.units_per_s)
+        energy_kwh_per_unit=inverse(lambda rate: float(energy_per_unit_kwh(power_w, rate)), work.units_per_s)
         if work is not None and power_w is not None
         else None,
         prices=tuple(prices),
@@ -226,116 +224,14 @@ def _check(years: float, residual: float, utilisation: float, *amounts: float | 
             raise InvalidWorkloadError(f"power and prices are numbers >= 0, got {amount!r}.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is produced: the unit, units per second, and for tokens what a request is."""
-
-    unit: str
-    units_per_s: Interval
-    evidence: Any
-    tokens: bool = False
-    prompt: int = 0
-    output: int = 0
-    per_unit: float = 1.0
-    """Requests per unit."""
-
-
-_UNITS = {
-    "images_per_s": ("thousand images", 1e3),
-    "samples_per_s": ("thousand texts", 1e3),
-    "real_time_factor": ("hour of audio", SECONDS_PER_HOUR),
-}
-
-
-def _work(found: Evaluated) -> _Work | None:
-    """Units of work per second of a machine that is busy; None where nothing runs or no speed is known."""
-    speed = found.speed_estimate() if found.tier not in ("will-not-run", "unknown") else None
-    if speed is None:
-        return None
-    for name, (unit, size) in _UNITS.items():
-        rate = getattr(speed, name)
-        if rate is not None:
-            return _Work(unit, rate.scale(1.0 / size), speed.evidence)
-    throughput, prefill = speed.throughput_tokens_per_s, speed.prefill_tokens_per_s
-    if throughput is None or prefill is None:
-        return None
-    load = found.request.workload
-    prompt, output = load.prompt_tokens or 1, load.output_tokens or 1
-    interleaved = found.request.profile.kv_policy == "pages"
-    seconds = [
-        float(request_seconds(prompt, output, read, write, interleaved=interleaved))
-        for read, write in zip(_ends(prefill), _ends(throughput), strict=True)
-    ]
-    requests = 1e6 / output
-    rates = Interval(*(1.0 / (one * requests) for one in seconds))
-    return _Work("million output tokens", rates, speed.evidence, True, prompt, output, requests)
-
-
-def _ends(interval: Interval) -> tuple[float, float, float]:
-    return interval.low, interval.best, interval.high
-
-
-def _inverse(what: Any, rate: Interval) -> Interval:
-    """A quantity that falls with a rate, at its three estimates."""
-    return Interval(what(rate.high), what(rate.best), what(rate.low), rate.level)
-
-
-def _line(way: str, name: str, usd_per_s: float, work: _Work, quote: Quote | None = None) -> CostLine:
+def _line(way: str, name: str, usd_per_s: float, work: Work, quote: Quote | None = None) -> CostLine:
     return CostLine(
         way=way,
         name=name,
-        usd_per_unit=_inverse(lambda rate: float(cost_per_unit(usd_per_s, rate)), work.units_per_s),
+        usd_per_unit=inverse(lambda rate: float(cost_per_unit(usd_per_s, rate)), work.units_per_s),
         usd_per_hour=float(per_hour(usd_per_s)),
         quote=quote,
     )
-
-
-def _bought(
-    machine: Machine, usd: float | None, catalog: Catalog, day: date, notes: list[str]
-) -> tuple[Quote, ...] | None:
-    if usd is not None:
-        return (given("purchase", usd, subject=machine.name),)
-    try:
-        return quote_machine(machine, catalog, today=day)
-    except MissingDataError as error:
-        notes.append(str(error))
-        return None
-
-
-def _board_power(machine: Machine) -> tuple[float | None, str]:
-    limits = [device.power_limit_w or device.accelerator.tdp for device in machine.accelerators]
-    known = [limit for limit in limits if limit is not None]
-    if not known or len(known) < len(limits):
-        return None, "No source says what this machine draws; pass power_w."
-    return sum(known), "Power is the board limit of the cards, an upper bound; the host is not counted."
-
-
-def _rents(
-    machine: Machine,
-    usd: float | None,
-    quotes: Sequence[Quote],
-    catalog: Catalog,
-    day: date,
-    terms: tuple[str, ...],
-) -> tuple[Quote, ...]:
-    if usd is not None:
-        return (given("rental", usd, subject=machine.name),)
-    cards = {device.accelerator.id for device in machine.accelerators}
-    if len(cards) != 1:
-        return ()
-    card, count = next(iter(cards)), len(machine.accelerators)
-    offers = [quote for quote in quotes if quote.kind == "rental" and quote.subject == card]
-    offers += quote_rentals(card, catalog, today=day, terms=terms)
-    return tuple(sorted((offer for offer in offers if offer.count <= count), key=lambda offer: offer.usd))
-
-
-def _apis(
-    model: str, usd: tuple[float, float] | None, quotes: Sequence[Quote], catalog: Catalog, day: date
-) -> tuple[Quote, ...]:
-    if usd is not None:
-        return (given("tokens", usd[0], subject=model, usd_output=usd[1]),)
-    more = tuple(quote for quote in quotes if quote.kind == "tokens" and quote.subject == model)
-    return (*more, *quote_tokens(model, catalog, today=day))
 
 
 def _offer(quote: Quote) -> str:
@@ -343,7 +239,7 @@ def _offer(quote: Quote) -> str:
 
 
 def _break_even(
-    price: float, running: float | None, lines: Sequence[CostLine], work: _Work, utilisation: float
+    price: float, running: float | None, lines: Sequence[CostLine], work: Work, utilisation: float
 ) -> tuple[BreakEven, ...]:
     """Owning against the cheapest of each other way. Its own running cost is electricity alone."""
     if running is None:
@@ -365,7 +261,7 @@ def _break_even(
     return tuple(found)
 
 
-def _point(against: str, spans: list[float], work: _Work, utilisation: float) -> BreakEven:
+def _point(against: str, spans: list[float], work: Work, utilisation: float) -> BreakEven:
     low, best, high = spans
     if best == float("inf"):
         message = "never at the best estimate: it costs less than the electricity here"

@@ -16,7 +16,7 @@ NAMES = {
     "__version__", "ask", "assess", "best_quantization", "best_runtime", "calibrate", "chips", "compare", "cost",
     "describe_machine", "describe_model", "detect", "diagnose", "doctor",
     "estimate_memory", "estimate_speed", "explain", "largest_batch", "largest_concurrency", "largest_context",
-    "load_catalog", "plan", "plan_rows", "recommend", "scan", "score", "show_versions", "smallest_machine",
+    "load_catalog", "plan", "plan_batch", "plan_rows", "plan_serving", "recommend", "scan", "score", "show_versions", "smallest_machine",
 }  # fmt: skip
 
 SIGNATURES = {

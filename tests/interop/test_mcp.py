@@ -71,6 +71,31 @@ def test_entries_and_logs() -> None:
     assert call("diagnose", log=log).structured_content["result"]
 
 
+def test_planning_and_questions_are_the_library_s_own() -> None:
+    ranked = json.loads(call("scan", machine="rtx-3060-12gb", most=3).content[0].text)
+    assert (
+        ranked["ranked"]
+        == willitrun.scan("rtx-3060-12gb").model_dump(mode="json", exclude_none=True)["ranked"][:3]
+    )
+    bought = json.loads(
+        call(
+            "recommend",
+            model="qwen3-32b",
+            targets={"decode_tokens_per_s": 20},
+            quantizations=["q4_k_m"],
+            owned="rtx-3090",
+        )
+        .content[0]
+        .text
+    )
+    expected = willitrun.recommend(
+        "qwen3-32b", targets={"decode_tokens_per_s": 20}, quantizations=["q4_k_m"], owned="rtx-3090"
+    )
+    assert bought["summary"] == expected.summary()
+    told = json.loads(call("ask", question="can an RTX 4090 run llama 3.1 8b?").content[0].text)
+    assert told["text"] == willitrun.ask("can an RTX 4090 run llama 3.1 8b?").text
+
+
 def test_the_command_speaks_over_standard_streams() -> None:
     hello = {
         "jsonrpc": "2.0",

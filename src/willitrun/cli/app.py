@@ -26,6 +26,7 @@ from willitrun.cli.rendering import (
     render_machine,
     render_verdict,
 )
+from willitrun.cli.serving_commands import serving_app
 from willitrun.records.recipes import Workload
 
 __all__ = ["app"]
@@ -42,6 +43,7 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(planning_app)
 app.add_typer(knowledge_app)
 app.add_typer(cost_app)
+app.add_typer(serving_app)
 app.add_typer(benchmark_app)
 
 

@@ -11,7 +11,7 @@ from willitrun.cli import options as opt
 from willitrun.cli.errors import reporting_errors
 from willitrun.cli.planning_commands import show
 
-__all__ = ["cost_app"]
+__all__ = ["cost_app", "numbers"]
 
 cost_app = typer.Typer()
 
@@ -56,7 +56,7 @@ def recommend(
         opt.workload_argument(
             context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch
         ),
-        targets=_numbers(target, "--target"),
+        targets=numbers(target, "--target"),
         tier=tier,  # type: ignore[arg-type]
         quantizations=quant,
         runtime=runtime,
@@ -126,7 +126,8 @@ def cost(
     show(found, as_json)
 
 
-def _numbers(texts: list[str] | None, option: str) -> dict[str, float]:
+def numbers(texts: list[str] | None, option: str) -> dict[str, float]:
+    """``NAME=NUMBER``, repeated."""
     found = {}
     for text in texts or ():
         name, _, value = text.partition("=")
@@ -139,4 +140,4 @@ def _numbers(texts: list[str] | None, option: str) -> dict[str, float]:
 
 def _prices(texts: list[str] | None) -> dict[str, float]:
     catalog = willitrun.load_catalog()
-    return {catalog.resolve("accelerator", name).id: usd for name, usd in _numbers(texts, "--price").items()}
+    return {catalog.resolve("accelerator", name).id: usd for name, usd in numbers(texts, "--price").items()}

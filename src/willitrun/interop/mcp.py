@@ -90,7 +90,57 @@ def diagnose(log: str) -> list[dict[str, Any]]:
     return [item.model_dump(mode="json") for item in willitrun.diagnose(log[-_LONGEST_LOG:])]
 
 
-TOOLS: tuple[Callable[..., Any], ...] = (assess, detect, find, define, diagnose)
+def scan(machine: str | list[str] | None = None, most: int = 20) -> dict[str, Any]:
+    """Which models of the catalog run on a machine, the most useful first; nothing for this machine."""
+    found = willitrun.scan(machine)
+    told = found.model_dump(mode="json", exclude_none=True)
+    told["ranked"] = told["ranked"][: max(0, most)]
+    told["summary"] = found.summary()
+    return told
+
+
+def recommend(
+    model: str,
+    targets: dict[str, float] | None = None,
+    quantizations: list[str] | None = None,
+    budget_usd: float | None = None,
+    owned: str | list[str] | None = None,
+    context_tokens: int | None = None,
+    concurrency: int = 1,
+) -> dict[str, Any]:
+    """Which machine to get for a model: cheapest, fastest, most efficient, with dated prices.
+
+    `targets` for example {"decode_tokens_per_s": 20}; `quantizations` are formats that are good enough, best first;
+    `owned` is what is there already, and what it would take on it is told.
+    """
+    found = willitrun.recommend(
+        model,
+        willitrun.Workload(context_tokens=context_tokens, concurrency=concurrency),
+        targets=targets,
+        quantizations=quantizations,
+        budget_usd=budget_usd,
+        owned=owned,
+    )
+    return {**found.model_dump(mode="json", exclude_none=True), "summary": found.summary()}
+
+
+def ask(question: str, machine: str | list[str] | None = None) -> dict[str, Any]:
+    """A question in plain words, answered in a paragraph that says what was assumed."""
+    found = willitrun.ask(question, machine=machine)
+    # The verdict has a tool of its own; the paragraph is the answer.
+    return found.model_dump(mode="json", exclude_none=True, exclude={"verdict"})
+
+
+TOOLS: tuple[Callable[..., Any], ...] = (
+    assess,
+    detect,
+    find,
+    define,
+    diagnose,
+    scan,
+    recommend,
+    ask,
+)
 
 
 def create_server() -> MCPServer:

@@ -12,6 +12,8 @@ __all__ = [
     "cost_per_unit",
     "energy_per_unit_kwh",
     "energy_usd_per_s",
+    "job_hours",
+    "job_kwh",
     "owned_usd_per_s",
     "per_hour",
     "rate_per_watt",
@@ -149,6 +151,26 @@ def break_even_hours(
     with np.errstate(divide="ignore", invalid="ignore"):
         hours = np.asarray(price_usd, dtype=np.float64) / (saved * SECONDS_PER_HOUR)
     found: FloatArray = np.where(saved > 0.0, hours, np.inf)
+    return found
+
+
+def job_hours(units: ArrayLike, units_per_s: ArrayLike, machines: ArrayLike = 1) -> FloatArray:
+    """Time of a job that machines share evenly: ``units / (machines x rate)``; infinite where nothing moves [h].
+
+    Examples
+    --------
+    >>> float(job_hours(7200.0, 1.0, machines=2))
+    1.0
+    """
+    with np.errstate(divide="ignore"):
+        seconds = np.asarray(units, dtype=np.float64) / (np.asarray(units_per_s) * np.asarray(machines))
+    found: FloatArray = seconds / SECONDS_PER_HOUR
+    return found
+
+
+def job_kwh(power_w: ArrayLike, hours: ArrayLike, machines: ArrayLike = 1) -> FloatArray:
+    """Energy of machines that draw so much for so long [kWh]."""
+    found: FloatArray = np.asarray(power_w, dtype=np.float64) * np.asarray(hours) * np.asarray(machines) / 1e3
     return found
 
 

@@ -151,11 +151,21 @@ def test_the_driver_that_ollama_asks_for(card: str, driver: str, severity: str |
         ("rx-7900-xtx-no-render-group", "probe-denied", "rocm-not-detected"),
         ("x4-slot", "pcie-narrow", "pcie-width"),
         ("wsl2-rtx-4090", "wsl-memory", "wsl-memory-limit"),
+        ("cgroup-v1-docker", "no-accelerator", "container-without-gpu"),
+        ("nothing-answers", "no-accelerator", "gpu-not-detected"),
         ("unknown-apu", "unified-budget-small", "integrated-gpu-small-carve-out"),
     ],
 )
 def test_a_finding_leads_to_its_own_entry(capture: str, code: str, entry: str) -> None:
     assert f"troubleshooting:{entry}" in by_code(examined(capture))[code].see
+
+
+def test_wsl_without_a_gpu_points_to_windows() -> None:
+    capture = json.loads((FOLDER / "wsl2-rtx-4090.json").read_text("utf-8"))["capture"]
+    del capture["readings"]["nvml"]
+    found = by_code(doctor(from_capture(capture)))["no-accelerator"]
+    assert "Windows" in found.message
+    assert found.see[0] == "troubleshooting:wsl-cuda-not-found"
 
 
 def test_a_half_finished_update_is_named() -> None:

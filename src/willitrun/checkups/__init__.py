@@ -17,6 +17,11 @@ _GIB = 1 << 30
 _FEW_LANES = 4
 _POWER_MARGIN = 0.95
 _LITTLE_DISK = 20 * _GIB
+# What to look at first where no GPU is seen, by the kind of place this is.
+_NO_GPU = {
+    "container": (" A container sees a GPU only if it is passed in (--gpus all).", "container-without-gpu"),
+    "wsl2": (" Under WSL2 the driver is that of Windows; none belongs inside.", "wsl-cuda-not-found"),
+}
 
 
 class DoctorReport(Presented):
@@ -89,8 +94,14 @@ def _devices(machine: Machine) -> Iterator[Finding]:
             message=message,
         )
     if not machine.accelerators and machine.source != "described":
-        message = "No accelerator was found; models run on the processor."
-        yield Finding(code="no-accelerator", severity="note", title="No GPU", message=message)
+        where, entry = _NO_GPU.get(machine.host.virtualization or "", ("", None))
+        yield Finding(
+            code="no-accelerator",
+            severity="note",
+            title="No GPU",
+            message=f"No accelerator was found; models run on the processor.{where}",
+            see=tuple(f"troubleshooting:{name}" for name in (entry, "gpu-not-detected") if name),
+        )
 
 
 def _probe_failures(machine: Machine) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ def verdict_links(
         if name in catalog.glossary:
             entry = catalog.glossary[name]
             why = f"what {request.model.name} is {'trained and judged on' if name == terms[0] else 'measured by'}"
-            link = Link(ref=ref, title=entry.name, why=why)
+            link = Link.model_construct(ref=ref, title=entry.name, why=why)
             links.setdefault(ref, link)
     kept = list(links.values())
     tail = [link for link in kept if link.ref in {f"glossary:{name}" for name in terms}]
@@ -107,7 +107,9 @@ def _links(request: Request, code: str) -> tuple[tuple[str, ...], tuple[Link, ..
     refs = _references(request, code)
     return (
         tuple(dict.fromkeys(ref for ref, _ in refs)),
-        tuple(Link(ref=ref, title=_title(request.catalog, ref), why=why) for ref, why in refs),
+        tuple(
+            Link.model_construct(ref=ref, title=_title(request.catalog, ref), why=why) for ref, why in refs
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from willitrun.errors import UnitError
 
@@ -81,15 +82,25 @@ def parse_quantity(value: object, dimension: str) -> Fraction:
             )
         number, unit = value["value"], value["unit"]
     elif isinstance(value, str):
-        match = _PATTERN.match(value)
-        if match is None:
-            raise UnitError(f"{value!r} is not a number with a unit.", hint=f"Units: {_some(known)}.")
-        number, unit = match[1].replace(",", "").replace("_", ""), match[2]
+        return _parse_text(value, dimension)
     else:
         raise UnitError(
             f"{value!r} carries no unit.",
             hint=f"Write for example '{value} {_last(known)}'. Units: {_some(known)}.",
         )
+    return _exact(number, unit, dimension)
+
+
+@lru_cache(1024)
+def _parse_text(value: str, dimension: str) -> Fraction:
+    match = _PATTERN.match(value)
+    if match is None:
+        raise UnitError(f"{value!r} is not a number with a unit.", hint=f"Units: {_some(_UNITS[dimension])}.")
+    return _exact(match[1].replace(",", "").replace("_", ""), match[2], dimension)
+
+
+def _exact(number: object, unit: object, dimension: str) -> Fraction:
+    known = _UNITS[dimension]
     if not isinstance(unit, str) or unit not in known:
         raise UnitError(f"{unit!r} is no unit of {dimension}.", hint=f"Units: {_some(known)}.")
     if isinstance(number, bool) or not isinstance(number, int | float | str):

@@ -217,7 +217,7 @@ def _provenance(request: Request, found: Evaluated) -> Provenance:
     return catalog.memo("provenance").get(
         (),
         found.calibrations,
-        lambda: Provenance(
+        lambda: Provenance.model_construct(
             package_version=__version__,
             catalog_version=catalog.version,
             catalog_digest=catalog.digest,

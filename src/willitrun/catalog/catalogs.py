@@ -90,6 +90,7 @@ class Catalog:
         *,
         hidden: tuple[str, ...] = (),
     ) -> None:
+        shipped = root is None or root == catalog_root()
         self._root = catalog_root() if root is None else root
         self._hidden = hidden
         self._added = {kind: dict(records) for kind, records in (added or {}).items()}
@@ -99,7 +100,10 @@ class Catalog:
         self._index = self._root / INDEX_FOLDER
         self._tables: dict[str, Table[Any]] = {
             kind.attribute: Table(
-                kind.name, None if kind.name in hidden else self._index, self._added.get(kind.name, {})
+                kind.name,
+                None if kind.name in hidden else self._index,
+                self._added.get(kind.name, {}),
+                shipped=shipped,
             )
             for kind in KINDS.values()
         }

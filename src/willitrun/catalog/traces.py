@@ -112,7 +112,7 @@ class TraceLibrary:
         sizes = [size for arch, size in self._by_file[file] if arch == architecture]
         size = image_size if image_size in sizes else min(sizes, key=lambda known: abs(known - image_size))
         meta = self._models[architecture, size]
-        traced = OperatorTrace(
+        traced = OperatorTrace.model_construct(
             architecture=architecture,
             family=meta.get("family", ""),
             image_size=size,

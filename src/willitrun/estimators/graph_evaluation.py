@@ -199,7 +199,7 @@ class EvaluatedGraph:
     @property
     def placement(self) -> Placement:
         """One device, or the host."""
-        return Placement(strategy="cpu" if self.prepared.view.row.on_host else "single")
+        return Placement.model_construct(strategy="cpu" if self.prepared.view.row.on_host else "single")
 
     @cached_property
     def support(self) -> Support:

@@ -149,7 +149,7 @@ def graph_bound(found: EvaluatedGraph) -> Bound:
 def _not_measured(found: EvaluatedGraph) -> Reason:
     load = found.request.workload
     where = "a CPU" if found.prepared.view.row.on_host else "an accelerator"
-    return Reason(
+    return Reason.model_construct(
         code="speed-not-modelled",
         message=f"No measurements of {load.execution} on {where} are in the calibration data, so speed has no interval.",
         numbers={"execution": str(load.execution)},
@@ -165,13 +165,15 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
     tier = int(layout.tier[place])
     if tier == 3:
-        fit = Reason(
+        fit = Reason.model_construct(
             code="fits-comfortably", message=f"{need} of {have}, with room to spare.", numbers=numbers
         )
     elif tier == 2:
-        fit = Reason(code="fits-tightly", message=f"{need} of {have}: little is left.", numbers=numbers)
+        fit = Reason.model_construct(
+            code="fits-tightly", message=f"{need} of {have}: little is left.", numbers=numbers
+        )
     else:
-        fit = Reason(
+        fit = Reason.model_construct(
             code="does-not-fit", message=f"It needs {need} and {have} are available.", numbers=numbers
         )
     reasons = [fit]
@@ -192,7 +194,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
             "memory-bandwidth": f"Moving activations and weights takes most of the {format_duration(step)} that a batch of {batch} needs.",
         }[bound]
         numbers = {"seconds_per_batch": step, "batch_size": batch}
-        reasons.append(Reason(code=f"{bound}-bound", message=text, numbers=numbers))
+        reasons.append(Reason.model_construct(code=f"{bound}-bound", message=text, numbers=numbers))
     if found.from_totals:
         boxes = found.request.model.task in ("object-detection", "image-segmentation")
         reasons.append(
@@ -206,7 +208,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
         )
     if row.trace.scaled_from is not None:
         reasons.append(
-            Reason(
+            Reason.model_construct(
                 code="speed-not-modelled",
                 message=f"No trace at {row.trace.image_size} pixels: work was scaled by area from {row.trace.scaled_from}.",
                 numbers={"image_size": row.trace.image_size, "traced_image_size": row.trace.scaled_from},

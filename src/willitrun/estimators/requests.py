@@ -30,6 +30,9 @@ __all__ = [
 MemoryMode = Literal["free", "idle", "nameplate"]
 
 
+_LEFT_OPEN = Placement.model_construct(strategy=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A complete fit tuple.
@@ -163,10 +166,10 @@ def _settle(
         defaulted.append("runtime")
         training = mode != "inference" and model.task not in GRAPH_TASKS
         suits = "transformers" if training else default_runtime(model, record, machine, catalog)
-        asked_runtime = Runtime(name=suits)
+        asked_runtime = Runtime.model_construct(name=suits)
         what = model.task if record is None else "GGUF formats" if format_open else record.id
         notes.append(
-            Reason(
+            Reason.model_construct(
                 code="assumed-runtime",
                 message=f"Nobody named a runtime; {asked_runtime.name} suits {what}.",
                 numbers={"runtime": asked_runtime.name},
@@ -208,7 +211,7 @@ def _host_note(machine: Machine) -> list[Reason]:
     if not machine.assumptions:
         return []
     return [
-        Reason(
+        Reason.model_construct(
             code="assumed-host",
             message=f"Nobody described the rest of the machine; assumed: {', '.join(machine.assumptions)}.",
         )
@@ -246,7 +249,7 @@ def with_runtime_checked(request: Request, name: str) -> Request | None:
     runtime = request.catalog.memo("runtimes").get(
         (profile, request.machine),
         None,
-        lambda: Runtime(name=name, backend=default_backend(profile, request.machine)),
+        lambda: Runtime.model_construct(name=name, backend=default_backend(profile, request.machine)),
     )
     return replace(request, runtime=runtime, profile=profile).rechecked()
 
@@ -270,4 +273,6 @@ def _runtime(runtime: str | Runtime | None) -> Runtime | None:
 
 
 def _placement(placement: str | Placement | None) -> Placement:
+    if placement is None:
+        return _LEFT_OPEN
     return placement if isinstance(placement, Placement) else Placement(strategy=placement)

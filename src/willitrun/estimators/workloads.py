@@ -80,7 +80,7 @@ def trained_context(model: Model) -> int | None:
     return model.transformer.max_position_embeddings
 
 
-_PLAIN = Workload()
+_PLAIN = Workload.model_construct()
 
 
 def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload, tuple[str, ...]]:

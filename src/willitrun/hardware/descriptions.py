@@ -131,7 +131,8 @@ def _build(
     described, more = describe_host(host, catalog, ram_bytes=ram, shared=[a for _, a in shared])
     assumptions += more
     devices = tuple(_installed(wish, accelerator, described, assumptions) for wish, accelerator in found)
-    return Machine(
+    make = Machine.model_construct if name is None else Machine
+    return make(
         name=name or _title([accelerator for _, accelerator in found], described),
         source="described",
         accelerators=devices,
@@ -186,7 +187,9 @@ def _installed(
         own = accelerator.pcie_generation
         generation = generation or min((value for value in (own, slot) if value is not None), default=None)
         lanes = lanes or accelerator.pcie_lanes or 16
-    return InstalledAccelerator(
+    asked = (wish.memory_free_bytes, wish.pcie_generation, wish.pcie_lanes, wish.power_limit_w)
+    make = InstalledAccelerator.model_construct if asked == (None,) * 4 else InstalledAccelerator
+    return make(
         accelerator=accelerator,
         identity=wish.identity,
         reported_name=None,

@@ -48,7 +48,9 @@ _PRODUCT = (
     "link_bandwidth",
     "unified_memory",
 )
-_GIVEN = (Citation(source="given-by-caller", basis="derived", rule="as the caller described it"),)
+_GIVEN = (
+    Citation.model_construct(source="given-by-caller", basis="derived", rule="as the caller described it"),
+)
 
 
 @dataclass(frozen=True, slots=True)

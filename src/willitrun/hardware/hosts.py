@@ -81,7 +81,8 @@ def describe_host(
     if ram_bytes is not None:
         fields["ram_total_bytes"] = ram_bytes
     _apply_defaults(catalog, fields, shared or [], assumed)
-    return Host(**fields), assumed
+    # What the catalog and the defaults give is valid; what a caller writes is checked.
+    return (Host(**fields) if spec else Host.model_construct(**fields)), assumed
 
 
 def _apply_platforms(spec: Mapping[Any, Any], catalog: Catalog, fields: dict[str, Any]) -> None:

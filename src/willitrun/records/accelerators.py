@@ -113,7 +113,7 @@ class Accelerator(CitedRecord):
     compute_units: int | None = Field(None, gt=0)
     """SMs, CUs, Xe cores or GPU cores."""
     boost_clock: Hertz | None = None
-    peaks: Peaks = Peaks()
+    peaks: Peaks = Peaks.model_construct()
     compute_capability: str | None = Field(None, pattern=r"^\d{1,2}\.\d$")
     gfx_target: str | None = None
     tdp: Watt | None = None

@@ -134,7 +134,7 @@ class Machine(Presented):
     name: str
     source: Literal["detected", "described", "capture"]
     accelerators: tuple[InstalledAccelerator, ...] = ()
-    host: Host = Host()
+    host: Host = Host.model_construct()
     links: tuple[Link, ...] = ()
     software: tuple[SoftwareVersion, ...] = ()
     probes: tuple[ProbeReport, ...] = ()

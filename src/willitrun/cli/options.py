@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,10 @@ __all__ = [
 ]
 
 ModelArgument = Annotated[
-    str, typer.Argument(help="Catalog id, Hub repository, or a path to a checkpoint.", show_default=False)
+    str,
+    typer.Argument(
+        help="Catalog id, Hub repository, path or https address of a checkpoint.", show_default=False
+    ),
 ]
 MachineOption = Annotated[
     list[str] | None,
@@ -81,12 +85,20 @@ def tokens(text: str | None) -> int | None:
 
 
 def model_argument(ref: str, *, image_size: int | None = None) -> str | Model:
-    """A model as typed: an ONNX file becomes its graph (extra `onnx`); all else is a name or a path."""
+    """A model as typed: an ONNX file becomes its graph (extra `onnx`), an address the headers of the file there."""
+    if ref.lower().startswith(("http://", "https://")):
+        from willitrun.interop.remote_headers import describe_remote
+
+        return describe_remote(ref, token=os.environ.get("HF_TOKEN") if _is_hub(ref) else None)
     if not ref.lower().endswith(".onnx") or not Path(ref).is_file():
         return ref
     from willitrun.interop.onnx_graphs import model_from_onnx
 
     return model_from_onnx(ref, image_size=image_size)
+
+
+def _is_hub(url: str) -> bool:
+    return url.startswith("https://huggingface.co/")
 
 
 def workload_argument(

@@ -95,7 +95,7 @@ def total_from_siblings(
     Examples
     --------
     >>> law = {"operators.one": 0.0, "operators.macs": 0.0, "operators.parameters": 0.5, "operators.image_size": 0.0}
-    >>> float(total_from_siblings(law, "operators", 4e9, 40_000.0, 224))
+    >>> round(float(total_from_siblings(law, "operators", 4e9, 40_000.0, 224)), 6)
     200.0
     """
     logs = (

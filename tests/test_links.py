@@ -38,7 +38,23 @@ CASES: list[tuple[str, Workload, str | None, str | None]] = [
     ("whisper-large-v3", Workload(), None, None),
     ("bge-m3", Workload(batch_size=32, prompt_tokens=512), None, None),
     ("llama-3.1-8b", Workload(mode="qlora", context_tokens=2048), None, None),
+    ("yolo11n", Workload(), None, None),
+    ("fasterrcnn-resnet50-fpn", Workload(dataset="coco"), None, None),
+    ("clip-vit-base-patch32", Workload(batch_size=64), None, None),
+    ("whisper-large-v3", Workload(concurrency=8), None, "faster-whisper"),
+    ("flux.1-dev", Workload(image_size=1024), None, "comfyui"),
+    ("qwen2.5-vl-7b", Workload(images=1), None, "vllm"),
+    ("efficientnet-b0", Workload(batch_size=64, precision="fp16", execution="tensorrt"), None, None),
 ]
+# Terms that say nothing to someone who classifies or detects in pictures.
+LANGUAGE_TERMS = {
+    f"glossary:{name}"
+    for name in (
+        "kv-cache", "kv-cache-quantization", "context-length", "paged-attention", "prefix-caching", "rope", "yarn", "gguf",
+        "grouped-query-attention", "parallel-slots", "chunked-prefill", "gpu-layers", "prefill", "decode", "token",
+        "time-to-first-token", "speculative-decoding", "expert-routing",
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +100,18 @@ def test_no_picture_or_sound_is_sent_to_a_fix_for_language_models(verdicts: list
                 assert link.ref not in ("glossary:kv-cache", "glossary:context-length", "glossary:gguf"), (
                     verdict.sentence()
                 )
+            if task.startswith(("image-", "object-", "zero-shot-image")) and task not in LANGUAGE:
+                assert link.ref not in LANGUAGE_TERMS, (verdict.sentence(), link.ref)
+
+
+def test_the_cases_reach_every_kind_of_verdict(verdicts: list[Verdict]) -> None:
+    """A link test proves nothing about a tier or a bound that none of its cases has."""
+    assert {verdict.tier for verdict in verdicts} == {
+        "comfortable", "tight", "offload", "will-not-run", "unknown",
+    }  # fmt: skip
+    bounds = {verdict.speed.bound for verdict in verdicts if verdict.speed}
+    assert bounds >= {"memory-bandwidth", "compute", "launch", "host-memory", "input"}
+    assert len({CATALOG.models[verdict.inputs.model].task for verdict in verdicts}) >= 8
 
 
 def test_no_fix_is_for_another_vendor_or_runtime(verdicts: list[Verdict]) -> None:

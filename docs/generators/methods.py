@@ -24,6 +24,10 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Diffusion", "diffusion", ("diffusion_memory", "diffusion_speed"), ("diffusion-speed",), True),
     ("Speech", "speech", ("speech_speed",), ("speech-speed",), False),
     ("Training", "training", ("training", "activations"), ("vision-training",), False),
+    ("Input pipeline", "input-pipeline", ("input_pipeline",), ("input-pipeline",), False),
+    ("Peaks, spread and image tokens", "llm-machines", ("llm_peaks", "llm_spread", "splits", "image_tokens"), (), False),
+    ("Tiers, reasons and scores", "tiers", ("placement", "reason_codes", "scores"), (), False),
+    ("Costs", "costs", ("costs",), (), False),
     ("Own measurements", "anchors", ("anchors",), ("anchors",), False),
     ("Rooflines and smooth maxima", "rooflines", ("roofline", "smoothing"), (), False),
 )  # fmt: skip

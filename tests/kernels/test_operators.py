@@ -154,6 +154,58 @@ def test_rows_equal_scalars() -> None:
         np.testing.assert_allclose(swept.terms[row], alone.terms[0], rtol=1e-9)
 
 
+def test_a_grid_equals_its_rows() -> None:
+    """Devices down, batches across, networks in front: the sides meet in the kernel and nowhere else."""
+    rng = np.random.default_rng(7)
+    networks = (RESNET, OperatorWork.from_summary({"gemm.hi": {"padded_flops": 3e10, "kernels": 40}}))
+    devices, batches = 40, np.array([1.0, 8.0, 256.0])
+    spread = {
+        field.name: getattr(rates(), field.name)[0] * rng.uniform(0.2, 4.0, devices)
+        for field in fields(DeviceRates)
+    }
+    spread["cache_bytes"][::3] = 0.0
+    spread["power_w"][::4] = 0.0
+    asked = load()
+    for profile in ("eager", "engine", "train"):
+        across = ImageLoad(
+            **{field.name: np.full((1, 1, 1), getattr(asked, field.name)[0]) for field in fields(ImageLoad)}
+        )
+        across = replace(
+            across,
+            batch=batches[None, None],
+            profile=np.full((1, 1, 1), PROFILES.index(profile)),
+            autocast=np.array([0.0, 1.0, 1.0])[None, None],
+            parameters=np.full((1, 1, 1), 25e6 if profile == "train" else 0.0),
+            decode_images_per_s=np.linspace(50.0, 5e5, devices)[None, :, None],
+            log_residual=np.array([0.1, -0.2])[:, None, None],
+        )
+        down = DeviceRates(**{name: values[None, :, None] for name, values in spread.items()})
+        stacked = OperatorWork(
+            **{
+                field.name: np.stack([getattr(one, field.name) for one in networks])[:, None]
+                for field in fields(OperatorWork)
+            }
+        )
+        grid = predict_images(stacked, down, across, COEFFICIENTS)
+        assert grid.seconds.shape == (2, devices, 3)
+        for i, j, k in rng.integers(0, (2, devices, 3), (30, 3)):
+            alone = predict_images(
+                networks[i],
+                DeviceRates(**{name: values[j : j + 1] for name, values in spread.items()}),
+                replace(
+                    load(profile=profile, batch=float(batches[k])),
+                    autocast=across.autocast[0, 0, k : k + 1],
+                    parameters=across.parameters[0, 0],
+                    decode_images_per_s=across.decode_images_per_s[0, j],
+                    log_residual=across.log_residual[i, 0],
+                ),
+                COEFFICIENTS,
+            )
+            assert grid.bound[i, j, k] == alone.bound[0]
+            np.testing.assert_allclose(grid.images_per_s[i, j, k], alone.images_per_s[0], rtol=1e-12)
+            np.testing.assert_allclose(grid.terms[i, j, k], alone.terms[0], rtol=1e-9)
+
+
 def test_stack_keeps_rows_apart() -> None:
     other = OperatorWork.from_summary({"gemm.hi": {"flops": 3e10, "padded_flops": 3e10, "kernels": 40}})
     both = OperatorWork.stack([RESNET, other])

@@ -117,7 +117,7 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
         tuple(
             Term.model_construct(
                 name=name,
-                value=float(speed.terms[place, i]),
+                value=float(speed.shares[i][place]),
                 unit="s",
                 equation=_EQUATIONS[name],
                 inputs=inputs if i == 0 else {},

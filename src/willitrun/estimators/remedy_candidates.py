@@ -263,7 +263,7 @@ def _hardware_changes(request: Request) -> Iterator[Candidate]:
         accelerator = card.accelerators[0].accelerator
         yield Candidate(
             "hardware",
-            f"Use a {accelerator.name}",
+            f"Use a card with more memory: {accelerator.name}",
             with_machine(request, other),
             {"machine": accelerator.id},
         )

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from willitrun.errors import MissingDataError
-from willitrun.estimators.datasets import dataset_reasons, decode_rate
+from willitrun.estimators.datasets import dataset_reasons
 from willitrun.estimators.evaluation import Evaluated, from_error
+from willitrun.estimators.graph_intervals import interval_key, narrowed, spread_factors, spread_kind
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
 from willitrun.estimators.graph_rates import (
-    PRECISION_BYTES,
-    device_class,
     find_trace,
-    graph_coefficients,
     graph_rates,
-    interval_task,
     profile_of,
     residual_of,
-    used_accelerator,
     vision_scales,
     work_of,
 )
-from willitrun.estimators.graph_totals import TOTALS, totals_peak, widened_by_totals
+from willitrun.estimators.graph_sides import (
+    DeviceRow,
+    NetworkRow,
+    device_row,
+    meet,
+    network_row,
+    pass_row,
+    stack_rates,
+)
+from willitrun.estimators.graph_totals import TOTALS
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
-from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.requests import Request
-from willitrun.estimators.support import Support, interval_of, support_of
+from willitrun.estimators.support import LEVELS, Support, support_of
 from willitrun.intervals import Interval
-from willitrun.kernels.graph_block import GraphBlock, GraphMemory, assess_graphs
-from willitrun.kernels.operator_inputs import PROFILES, DeviceRates, ImageLoad
+from willitrun.kernels.columns import columns_of
+from willitrun.kernels.graph_block import GraphBlock
+from willitrun.kernels.operator_inputs import DeviceRates
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.operators import BOUNDS
 from willitrun.kernels.placement import TIERS
@@ -52,12 +57,10 @@ class PreparedGraph:
     request: Request
     trace: OperatorTrace
     view: MachineView
-    profile: int
+    profile: str
+    network: NetworkRow
+    device: DeviceRow
     rates: DeviceRates
-    overhead: tuple[int, int, int]
-    allocator_share: float
-    decode_per_s: float
-    has_trace: bool
 
     @property
     def fastest_peak(self) -> float:
@@ -79,79 +82,28 @@ def prepare_graph(request: Request) -> PreparedGraph:
     view = machine_row(request)
     host = on_host(request)
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
-    spread = totals_peak(request.catalog)[1] if trace.tool == TOTALS else 1.0
     scales = vision_scales(request, view, request.catalog.calibrations[CALIBRATION], profile)
     return PreparedGraph(
         request=request,
         trace=trace,
         view=view,
-        profile=PROFILES.index(profile),
+        profile=profile,
+        network=network_row(request, trace),
+        device=device_row(request, view),
         rates=graph_rates(request, view, workload.precision or "fp32", scales),
-        overhead=runtime_overhead(request, host=host),
-        allocator_share=(1.0 + allocator_slack(request)[1]) * spread - 1.0,
-        decode_per_s=decode_rate(request),
-        has_trace=trace.scaled_from is None,
     )
 
 
 def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
     """One array call."""
-    catalog = rows[0].request.catalog
-    sizes = [PRECISION_BYTES[row.request.workload.precision or "fp32"] for row in rows]
-    amp = np.array([(row.request.workload.precision or "").startswith("amp") for row in rows])
-    batch = np.array([row.request.workload.batch_size or 1 for row in rows], dtype=np.int64)
-    n = len(rows)
-
-    def ints(values: list[int]) -> np.ndarray:
-        return np.array(values, dtype=np.int64)
-
-    memory = GraphMemory(
-        parameters=ints([row.trace.parameters for row in rows]),
-        buffers=ints([row.trace.buffers for row in rows]),
-        weight_bytes=ints([size[2] for size in sizes]),
-        activation_bytes=ints([size[0] for size in sizes]),
-        peak_elements=ints([row.trace.peak_elements for row in rows]),
-        peak_autocast_bytes=ints([row.trace.peak_autocast_bytes for row in rows]),
-        autocast=amp,
-        batch=batch,
-        overhead=ints([row.overhead[1] for row in rows]),
-        overhead_low=ints([row.overhead[0] for row in rows]),
-        overhead_high=ints([row.overhead[2] for row in rows]),
-        activation_high_share=np.array([row.allocator_share for row in rows]),
-    )
-    rates = DeviceRates(
-        **{
-            field.name: np.concatenate([getattr(row.rates, field.name) for row in rows])
-            for field in fields(DeviceRates)
-        }
-    )
-    load = ImageLoad(
-        batch=batch.astype(np.float64),
-        profile=np.array([row.profile for row in rows]),
-        act_bytes=np.array([float(size[0]) for size in sizes]),
-        wide_bytes=np.array([float(size[1]) for size in sizes]),
-        # Under autocast kernels read the half-precision copy of a weight.
-        weight_bytes=np.array([float(min(size[0], size[2])) for size in sizes]),
-        autocast=amp.astype(np.float64),
-        parameters=np.zeros(n),
-        input_bytes=np.array(
-            [3.0 * row.trace.image_size**2 * size[1] for row, size in zip(rows, sizes, strict=True)]
-        ),
-        decode_images_per_s=np.array([row.decode_per_s for row in rows]),
-        log_residual=np.array(
-            [residual_of(row.request, row.view, row.trace, PROFILES[row.profile]) for row in rows]
-        ),
-    )
-    work = OperatorWork.stack([work_of(row.request, row.trace) for row in rows])
-    return assess_graphs(
-        memory,
-        ints([max(row.view.available) for row in rows])[:, None],
-        ints([row.view.row.host_available for row in rows]),
-        np.array([row.view.row.unified for row in rows]),
-        work,
-        rates,
-        load,
-        graph_coefficients(catalog),
+    return meet(
+        columns_of([row.network for row in rows]),
+        OperatorWork.stack([work_of(row.request, row.trace) for row in rows]),
+        columns_of([row.device for row in rows]),
+        stack_rates([row.rates for row in rows]),
+        columns_of([pass_row(row.request.workload, row.profile) for row in rows]),
+        np.array([residual_of(row.request, row.view, row.trace, row.profile) for row in rows]),
+        rows[0].request.catalog,
     )
 
 
@@ -234,51 +186,49 @@ class EvaluatedGraph:
 
     def activation(self) -> Interval:
         """Live activations, their holes included [bytes]."""
-        best = float(self.block.activation[self.place])
-        low = totals_peak(self.request.catalog)[0] if self.from_totals else 1.0
-        return Interval(best * low, best, best * (1.0 + self.prepared.allocator_share))
+        block, place = self.block, self.place
+        ends = (block.activation_low, block.activation, block.activation_high)
+        return Interval(*(float(end[place]) for end in ends))
 
     def total(self) -> Interval:
         """Memory on the device [bytes]."""
-        layout, place, activation = self.block.layout, self.place, self.activation()
-        return Interval(
-            float(layout.total_low[place].sum()) - (activation.best - activation.low),
-            float(layout.total[place].sum()),
-            float(layout.total_high[place].sum()),
-        )
+        layout, place = self.block.layout, self.place
+        ends = (layout.total_low, layout.total, layout.total_high)
+        return Interval(*(float(end[place].sum()) for end in ends))
+
+    @property
+    def _launch(self) -> bool:
+        return BOUNDS[int(self.block.speed.bound[self.place])] == "launch"
+
+    @cached_property
+    def _kind(self) -> str:
+        row = self.prepared
+        return spread_kind(row.request, row.view)
 
     def interval_task(self) -> str:
-        """Key of the calibration's intervals: the execution, apart where the host bounds it and by kind of device.
-
-        A kind without measurements of this execution takes the interval of all.
-        """
-        launch = BOUNDS[int(self.block.speed.bound[self.place])] == "launch"
-        row, intervals = self.prepared, self.request.catalog.calibrations[CALIBRATION].intervals
-        on_host = row.view.row.on_host
-        kind = "" if on_host else device_class(used_accelerator(self.request, row.view).accelerator)
-        task = interval_task(PROFILES[row.profile], launch=launch, kind=kind)
-        return task if f"{task}/unseen-device" in intervals else task.partition("@")[0]
+        """Key of the calibration's intervals."""
+        calibration = self.request.catalog.calibrations[CALIBRATION]
+        return interval_key(calibration, self.prepared.profile, launch=self._launch, kind=self._kind)
 
     @cached_property
     def is_calibrated(self) -> bool:
         """Whether runs of this way of execution were measured: without them there is no interval."""
-        intervals = self.request.catalog.calibrations[CALIBRATION].intervals
-        return any(name.startswith(f"{self.interval_task()}/") for name in intervals)
+        return bool(np.isfinite(self._factors).all())
+
+    @cached_property
+    def _factors(self) -> np.ndarray:
+        row, level = self.prepared, LEVELS.index(self.support.level)
+        factors = spread_factors(self.request.catalog, row.profile, self._kind)[int(self._launch), level]
+        narrowing = self.support.shift("images").narrowing
+        return narrowed(self.request.catalog, row.profile, factors, narrowing, self.from_totals)
 
     def headline(self) -> tuple[str, Interval] | None:
         """Images per second; None where nothing of the kind was measured."""
         if not self.is_calibrated:
             return None
-        calibration = self.request.catalog.calibrations[CALIBRATION]
-        best = float(self.block.speed.images_per_s[self.place])
-        task, shift = self.interval_task(), self.support.shift("images")
-        rate = interval_of(calibration, task, self.support.level, best, shift=shift)
-        if self.from_totals:
-            low, high = widened_by_totals(
-                calibration.intervals, task, rate.low / rate.best, rate.high / rate.best
-            )
-            rate = Interval(rate.best * low, rate.best, rate.best * high)
-        return "images_per_s", rate
+        best = float(self.block.speed.images_per_s[self.place]) * self.support.shift("images").factor
+        low, high = self._factors.tolist()
+        return "images_per_s", Interval(best * low, best, best * high)
 
     @cached_property
     def _memory(self) -> MemoryEstimate:

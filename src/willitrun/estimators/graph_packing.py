@@ -32,7 +32,8 @@ def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
     place, row = found.place, found.prepared
     weights = int(found.block.weights[place])
     activation = int(found.block.activation[place])
-    low, best, high = row.overhead
+    device = row.device
+    low, best, high = device.overhead_low, device.overhead, device.overhead_high
     total = found.total()
     on_disk = float(weights)
     terms = (

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from willitrun.catalog import Catalog
 from willitrun.kernels.operator_totals import spread_totals, total_from_siblings
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS
@@ -13,6 +16,8 @@ from willitrun.records.models import Model
 from willitrun.records.traces import OperatorTrace
 
 __all__ = ["TOTALS", "totals_peak", "totals_trace", "widened_by_totals"]
+
+FloatArray = NDArray[np.float64]
 
 TOTALS = "totals"
 """``tool`` of a trace that nobody made: its classes are spread from published totals."""
@@ -73,19 +78,20 @@ def totals_peak(catalog: Catalog) -> tuple[float, float]:
 
 
 def widened_by_totals(
-    intervals: Mapping[str, Mapping[str, float]], task: str, low: float, high: float
-) -> tuple[float, float]:
-    """Factors of an interval, wider by what published totals leave open: logarithms add in quadrature.
+    intervals: Mapping[str, Mapping[str, float]], task: str, low: FloatArray, high: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Factors of intervals, wider by what published totals leave open: logarithms add in quadrature.
 
     Examples
     --------
-    >>> low, high = widened_by_totals({"eager/no-trace": {"low": 0.5, "high": 2.0}}, "eager-launch@board", 1.0, 1.0)
-    >>> round(low, 6), round(high, 6)
-    (0.5, 2.0)
+    >>> one = np.ones(1)
+    >>> low, high = widened_by_totals({"eager/no-trace": {"low": 0.5, "high": 2.0}}, "eager-launch@board", one, one)
+    >>> low.round(6).tolist(), high.round(6).tolist()
+    ([0.5], [2.0])
     """
     name = task.partition("@")[0].removesuffix("-launch")
     found = intervals.get(f"{name}/no-trace") or intervals["eager/no-trace"]
     return (
-        math.exp(-math.hypot(math.log(low), math.log(found["low"]))),
-        math.exp(math.hypot(math.log(high), math.log(found["high"]))),
+        np.exp(-np.hypot(np.log(low), math.log(found["low"]))),
+        np.exp(np.hypot(np.log(high), math.log(found["high"]))),
     )

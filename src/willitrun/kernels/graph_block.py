@@ -1,4 +1,4 @@
-"""One block of image-model scenarios: memory, tier and speed in one pass of array calls."""
+"""One block of image-model scenarios: memory, tier and speed in one pass of array calls, on lines of rows or on grids."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from willitrun.kernels.operators import (
     OperatorCoefficients,
     predict_images,
 )
-from willitrun.kernels.placement import Demand, Layout, Room, place
+from willitrun.kernels.placement import TIGHT, Demand, Layout, Room, place
 
-__all__ = ["GraphBlock", "GraphMemory", "assess_graphs", "graph_demand"]
+__all__ = ["GraphBlock", "GraphMemory", "assess_graphs", "graph_demand", "graph_load"]
 
 IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GraphMemory:
-    """What a graph keeps in memory; int64 columns of shape (n,).
+    """What a graph keeps in memory; int64 columns of shape (n,), or sides of a grid of any shape.
 
     ``peak_elements`` and ``peak_autocast_bytes`` are the largest sum of simultaneously live activations of
     one image under eager execution, in elements and, under autocast, in bytes.
@@ -41,18 +42,27 @@ class GraphMemory:
     overhead: IntArray
     overhead_low: IntArray
     overhead_high: IntArray
+    peak_low: NDArray[np.float64]
+    """Low end of the live peak as a share of its best estimate [1]."""
     activation_high_share: NDArray[np.float64]
     """How much more than the live peak an allocator and workspaces may take [1]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GraphBlock:
-    """Results of a block."""
+    """Results of a block; what depends on one side of a grid only has that side's shape."""
 
     weights: IntArray
     activation: IntArray
+    activation_low: IntArray
+    activation_high: IntArray
     layout: Layout
     speed: ImageSpeed
+
+    @property
+    def fit(self) -> IntArray:
+        """Index into `FIT_REASONS`: no graph is spread over the host."""
+        return np.where(self.layout.tier >= TIGHT, self.layout.tier, 0)
 
 
 def graph_demand(memory: GraphMemory) -> Demand:
@@ -61,15 +71,15 @@ def graph_demand(memory: GraphMemory) -> Demand:
     Parameters times their bytes, buffers (running statistics) in 32 bits, and the live peak of one image times
     the batch; autocast adds the half-precision copies that are live with it.
     """
-    n = memory.parameters.shape[0]
-    zero = np.zeros(n, dtype=np.int64)
-    one = np.ones(n)
+    shape = (1,) * memory.batch.ndim
+    zero, one = np.zeros(shape, dtype=np.int64), np.ones(shape)
     weights = memory.parameters * memory.weight_bytes + memory.buffers * 4
     plain = memory.peak_elements * memory.activation_bytes
     per_image = np.where(
         memory.autocast & (memory.peak_autocast_bytes > 0), memory.peak_autocast_bytes, plain
     )
     activation = per_image * memory.batch
+    low = np.floor(activation * memory.peak_low).astype(np.int64)
     high = np.ceil(activation * (1.0 + memory.activation_high_share)).astype(np.int64)
     return Demand(
         repeating=weights,
@@ -80,16 +90,46 @@ def graph_demand(memory: GraphMemory) -> Demand:
         n_moe_layers=zero,
         kv_cache=zero,
         state=zero,
-        activation=activation[:, None],
-        activation_low=activation[:, None],
-        activation_high=high[:, None],
-        overhead=memory.overhead[:, None],
-        overhead_low=memory.overhead_low[:, None],
-        overhead_high=memory.overhead_high[:, None],
+        activation=activation[..., None],
+        activation_low=low[..., None],
+        activation_high=high[..., None],
+        overhead=memory.overhead[..., None],
+        overhead_low=memory.overhead_low[..., None],
+        overhead_high=memory.overhead_high[..., None],
         weights_low=one,
         weights_high=one,
         host_buffer=zero,
         kv_heads=zero + 1,
+    )
+
+
+def graph_load(
+    *,
+    batch: IntArray,
+    profile: NDArray[np.intp],
+    act_bytes: IntArray,
+    wide_bytes: IntArray,
+    weight_bytes: IntArray,
+    autocast: NDArray[np.bool_],
+    image_size: IntArray,
+    decode_images_per_s: FloatArray,
+    log_residual: FloatArray,
+) -> ImageLoad:
+    """The load of passes over square RGB images that come from the host.
+
+    Under autocast kernels read the half-precision copy of a weight.
+    """
+    return ImageLoad(
+        batch=batch.astype(np.float64),
+        profile=profile,
+        act_bytes=act_bytes.astype(np.float64),
+        wide_bytes=wide_bytes.astype(np.float64),
+        weight_bytes=np.minimum(act_bytes, weight_bytes).astype(np.float64),
+        autocast=autocast.astype(np.float64),
+        parameters=np.zeros((1,) * batch.ndim) if batch.ndim > 1 else np.zeros(len(batch)),
+        input_bytes=np.asarray(3.0 * image_size * image_size * wide_bytes, dtype=np.float64),
+        decode_images_per_s=decode_images_per_s,
+        log_residual=log_residual,
     )
 
 
@@ -105,9 +145,9 @@ def assess_graphs(
 ) -> GraphBlock:
     """Memory, tier and speed of a block; one device per row, no offload."""
     demand = graph_demand(memory)
-    minus = np.full(demand.repeating.shape, -1, dtype=np.int64)
+    minus = np.full((1,) * memory.batch.ndim, -1, dtype=np.int64)
     room = Room(
-        available=available,
+        available=available[..., None],
         host_available=host_available,
         strategy=minus * 0,
         offload=minus * 0,
@@ -117,7 +157,9 @@ def assess_graphs(
     )
     return GraphBlock(
         weights=demand.repeating,
-        activation=demand.activation[:, 0],
+        activation=demand.activation[..., 0],
+        activation_low=demand.activation_low[..., 0],
+        activation_high=demand.activation_high[..., 0],
         layout=place(demand, room),
         speed=predict_images(work, rates, load, coefficients),
     )

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from willitrun.planning.batches import plan_batch
     from willitrun.planning.labels import chips
     from willitrun.planning.plans import plan, plan_rows
+    from willitrun.planning.pools import effective_memory
     from willitrun.planning.runtime_choices import best_runtime
     from willitrun.planning.scans import scan
     from willitrun.planning.scores import score
@@ -114,6 +115,7 @@ _EXPORTS = {
     "recommend": "recommendations",
     "chips": "planning.labels",
     "best_runtime": "planning.runtime_choices",
+    "effective_memory": "planning.pools",
     "scan": "planning.scans",
     "score": "planning.scores",
     "PlanTable": "planning.tables",
@@ -180,6 +182,7 @@ __all__ = [
     "detect",
     "diagnose",
     "doctor",
+    "effective_memory",
     "estimate_memory",
     "estimate_speed",
     "explain",

@@ -11,6 +11,7 @@ from willitrun.errors import CatalogInvalidError
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.remedies import find_remedies
 from willitrun.estimators.requests import Request, complete_request
+from willitrun.estimators.topology import host_numbers
 from willitrun.links import verdict_links
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
@@ -226,6 +227,14 @@ def _provenance(request: Request, found: Evaluated) -> Provenance:
     )
 
 
+def _rpc_flag(request: Request) -> str:
+    """The other hosts of a build, for runtimes that reach them by remote procedure calls."""
+    others = (
+        range(1, max(host_numbers(request.machine), default=0) + 1) if request.machine is not None else ()
+    )
+    return f"--rpc {','.join(f'HOST{number}:50052' for number in others)}" if others else ""
+
+
 def _commands(found: Evaluated) -> tuple[str, ...]:
     """Command lines that reproduce the verdict, from the runtime's template."""
     request = found.request
@@ -252,6 +261,7 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
         or 0.9,
         "batch": workload.batch_size or 1,
         "image_size": workload.image_size or 0,
+        "rpc_flag": _rpc_flag(request),
     }
     chosen = {
         "precision": workload.precision,

@@ -48,7 +48,7 @@ REASON_CODES = [
     "task-not-supported-by-runtime", "tensor-parallel-does-not-divide", "no-cpu-offload-in-runtime",
     "launch-bound", "memory-bandwidth-bound", "compute-bound", "host-memory-bound", "interconnect-bound",
     "input-bound", "disk-bound", "below-practical-floor", "memory-held-by-others", "power-capped",
-    "pcie-narrow", "mig-slice", "cgroup-limit", "unified-memory-budget", "unknown-device-derived",
+    "pcie-narrow", "mig-slice", "over-network", "cgroup-limit", "unified-memory-budget", "unknown-device-derived",
     "speed-not-modelled", "memory-not-modelled", "assumed-host", "assumed-runtime", "assumed-quantization",
     "assumed-context", "out-of-host-memory", "kv-pool-too-small", "serving-saturated", "disk-too-small",
     "no-accelerator", "dataset-pass", "dataset-accuracy",
@@ -56,6 +56,7 @@ REASON_CODES = [
 PLACEHOLDERS = {
     "model", "file", "context", "gpu_layers", "parallel", "kv_k", "kv_v", "tp", "utilization", "batch",
     "context_per_sequence", "image_size", "precision_flag", "execution_flag", "layout_flag", "backend_flag",
+    "rpc_flag",
 }  # fmt: skip
 EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 

@@ -14,7 +14,7 @@ NAMES = {
     "MissingExtraError", "Model", "Placement", "PlanTable", "Reason", "Runtime", "SpeedEstimate", "Term", "UnitError",
     "UnknownIdError", "UnsupportedArchitectureError", "UnsupportedFormatError", "Verdict", "WillItRunError", "Workload",
     "__version__", "ask", "assess", "best_quantization", "best_runtime", "calibrate", "chips", "compare", "cost",
-    "describe_machine", "describe_model", "detect", "diagnose", "doctor",
+    "describe_machine", "describe_model", "detect", "diagnose", "doctor", "effective_memory",
     "estimate_memory", "estimate_speed", "explain", "largest_batch", "largest_concurrency", "largest_context",
     "load_catalog", "plan", "plan_batch", "plan_rows", "plan_serving", "recommend", "scan", "score", "show_versions", "smallest_machine",
 }  # fmt: skip

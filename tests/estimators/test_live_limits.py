@@ -9,7 +9,9 @@ import pytest
 
 from willitrun import Machine, assess, describe_machine, load_catalog
 from willitrun.estimators.live_limits import live_limits
+from willitrun.estimators.llm_machines import machine_row
 from willitrun.estimators.rates import device_rates
+from willitrun.estimators.requests import complete_request
 
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 
@@ -75,11 +77,12 @@ def test_slices_of_one_card_do_not_add_up() -> None:
 def test_cards_without_a_bridge_exchange_over_the_slot() -> None:
     bridged = recorded("two-rtx-3090-nvlink")
     bare = bridged.model_copy(update={"links": ()})
-    rates = [device_rates(machine.accelerators[0], machine)[0] for machine in (bridged, bare)]
-    assert rates[0].link_bytes_per_s == pytest.approx(112.5e9 / 2)
-    assert rates[1].link_bytes_per_s == rates[1].pcie_bytes_per_s < 20e9
+    rows = [machine_row(complete_request("llama-3.1-8b", place)).row for place in (bridged, bare)]
+    assert rows[0].link_bytes_per_s == pytest.approx(112.5e9 / 2)
+    assert rows[1].link_bytes_per_s == pytest.approx(rows[1].pcie_bytes_per_s)
+    assert rows[1].link_bytes_per_s < 20e9
     boards = recorded("h100-sxm-eight").model_copy(update={"links": ()})
-    assert device_rates(boards.accelerators[0], boards)[0].link_bytes_per_s == pytest.approx(450e9)
+    assert machine_row(complete_request("llama-3.1-8b", boards)).row.link_bytes_per_s == pytest.approx(450e9)
 
 
 def test_grace_feeds_hopper_faster_than_a_slot() -> None:

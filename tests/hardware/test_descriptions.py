@@ -206,7 +206,16 @@ def test_a_query_carries_a_machine(spec: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense", "gpu=rtx-4090&vram=5", "gpu=rtx-4091", "gpu=rtx-4090~speed+5", "=" * 5000]
+    "text",
+    [
+        "nonsense",
+        "gpu=rtx-4090&link=ethernet~x~1 GB/s",
+        "gpu=rtx-4090&link=pcie~0~1 GB/s~2",
+        "gpu=rtx-4090&vram=5",
+        "gpu=rtx-4091",
+        "gpu=rtx-4090~speed+5",
+        "=" * 5000,
+    ],
 )
 def test_a_bad_query_is_refused(text: str) -> None:
     with pytest.raises(WillItRunError):

@@ -61,6 +61,19 @@ def test_arrow_batches(expected: dict[str, Any]) -> None:
     assert empty.schema == whole.schema
 
 
+def test_columns_of_a_fleet_are_carried_along(expected: dict[str, Any]) -> None:
+    from willitrun import InvalidWorkloadError
+
+    own = {"hostname": [f"host-{i}" for i in range(48)], "row": list(range(48))}
+    found = judge_batch(arrow.table(COLUMNS | own))
+    assert found.column("hostname").to_pylist() == own["hostname"]
+    agrees({name: found.column(name).to_pylist() for name in expected}, expected)
+    with pytest.raises(InvalidWorkloadError, match="contxt_tokens"):
+        judge_batch(arrow.table(COLUMNS | {"contxt_tokens": [1] * 48}))
+    with pytest.raises(InvalidWorkloadError, match="tier"):
+        judge_batch(arrow.table(COLUMNS | {"tier": ["a"] * 48}))
+
+
 def test_pandas(expected: dict[str, Any]) -> None:
     pandas = pytest.importorskip("pandas")
     agrees(engines.judge_pandas(pandas.DataFrame(COLUMNS)), expected)

@@ -14,6 +14,7 @@ import willitrun
 from willitrun.cli import directory_commands as directory
 from willitrun.cli import options as opt
 from willitrun.cli.benchmark_commands import benchmark_app
+from willitrun.cli.build_commands import build_app
 from willitrun.cli.catalog_commands import catalog_app
 from willitrun.cli.cost_commands import cost_app
 from willitrun.cli.errors import print_json, reporting_errors
@@ -44,6 +45,7 @@ app.add_typer(planning_app)
 app.add_typer(knowledge_app)
 app.add_typer(cost_app)
 app.add_typer(serving_app)
+app.add_typer(build_app)
 app.add_typer(benchmark_app)
 
 

@@ -40,7 +40,8 @@ def show(result: Presented, as_json: bool) -> None:
     out.print(escape(result.summary()), style="bold")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
-    table.add_column()
+    # A string to share has no spaces to break at, and is of no use when it is cut off.
+    table.add_column(overflow="fold")
     for key, value in result.rows():
         table.add_row(escape(key), escape(value))
     out.print(table)

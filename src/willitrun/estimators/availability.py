@@ -10,7 +10,16 @@ from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.results import Reason
 from willitrun.units import format_bytes
 
-__all__ = ["Availability", "available_memory"]
+__all__ = ["Availability", "Deduction", "available_memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deduction:
+    """Bytes of a device, or of the host, that no model gets, and why."""
+
+    name: str
+    cause: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,7 @@ class Availability:
     host: int
     unified: bool
     reasons: tuple[Reason, ...] = ()
+    deductions: tuple[Deduction, ...] = ()
 
 
 def available_memory(
@@ -49,11 +59,12 @@ def available_memory(
     """
     reserve = catalog.calibrations["system-reserve"].coefficients
     reasons: list[Reason] = []
-    host = _host(machine, memory, reserve, reasons)
+    taken: list[Deduction] = []
+    host = _host(machine, memory, reserve, reasons, taken)
     if on_host or not machine.accelerators:
-        return Availability((host,), (machine.host.cpu or "CPU",), host, True, tuple(reasons))
+        return Availability((host,), (machine.host.cpu or "CPU",), host, True, tuple(reasons), tuple(taken))
     devices = tuple(
-        _device(machine, device, memory, reserve, host, reasons) for device in machine.accelerators
+        _device(machine, device, memory, reserve, host, reasons, taken) for device in machine.accelerators
     )
     return Availability(
         devices,
@@ -61,10 +72,13 @@ def available_memory(
         host,
         all(device.shares_host_memory for device in machine.accelerators),
         tuple(reasons),
+        tuple(taken),
     )
 
 
-def _host(machine: Machine, memory: str, reserve: dict[str, float], reasons: list[Reason]) -> int:
+def _host(
+    machine: Machine, memory: str, reserve: dict[str, float], reasons: list[Reason], taken: list[Deduction]
+) -> int:
     host = machine.host
     total = host.ram_total_bytes
     if total is None:
@@ -88,6 +102,11 @@ def _host(machine: Machine, memory: str, reserve: dict[str, float], reasons: lis
             )
         )
         room = min(room, limit)
+    if room < total:
+        cause = "used now" if memory == "free" and host.ram_available_bytes is not None else "system"
+        taken.append(
+            Deduction("host", cause if limit is None or limit > room else "container limit", total - room)
+        )
     return room
 
 
@@ -98,10 +117,11 @@ def _device(
     reserve: dict[str, float],
     host: int,
     reasons: list[Reason],
+    taken: list[Deduction],
 ) -> int:
     name = device.accelerator.name
     if device.shares_host_memory:
-        return _unified(machine, device, memory, reserve, host, reasons)
+        return _unified(machine, device, memory, host, reasons, taken)
     total = device.memory_total_bytes or device.accelerator.memory or device.accelerator.memory_marketed
     if total is None:
         raise MissingDataError(f"{name}: no source says how much memory it has.")
@@ -118,15 +138,20 @@ def _device(
                     numbers={"held_bytes": held, "free_bytes": device.memory_free_bytes},
                 )
             )
+        taken.append(Deduction(name, "driver", device.memory_reserved_bytes or 0))
+        taken.append(Deduction(name, "other processes", max(held, 0)))
         return device.memory_free_bytes
     kept = (
         device.memory_reserved_bytes
         if device.memory_reserved_bytes is not None
         else reserve["device_base_bytes"] + reserve["device_fraction"] * total
     )
+    taken.append(Deduction(name, "driver", min(round(kept), total)))
     # No other program does not mean no desktop: what draws it stays.
     if machine.host.system == "windows" and device.display_active is not False:
-        kept += reserve["windows_desktop_bytes"]
+        desktop = reserve["windows_desktop_bytes"]
+        taken.append(Deduction(name, "desktop", max(min(round(desktop), total - round(kept)), 0)))
+        kept += desktop
     return max(total - round(kept), 0)
 
 
@@ -134,9 +159,9 @@ def _unified(
     machine: Machine,
     device: InstalledAccelerator,
     memory: str,
-    reserve: dict[str, float],
     host: int,
     reasons: list[Reason],
+    taken: list[Deduction],
 ) -> int:
     total = machine.host.ram_total_bytes
     assert total is not None  # _host has raised
@@ -152,8 +177,13 @@ def _unified(
             )
         )
     if memory == "nameplate":
-        return budget
-    if memory == "free" and device.memory_free_bytes is not None:
+        room = budget
+    elif memory == "free" and device.memory_free_bytes is not None:
         # A driver that tells what is free knows about carve-outs that RAM does not show.
-        return device.memory_free_bytes
-    return min(budget, host) if budget <= total else budget
+        room = device.memory_free_bytes
+    else:
+        room = min(budget, host) if budget <= total else budget
+    if room < total:
+        cause = "the system's budget for the GPU" if room == budget else "system and other processes"
+        taken.append(Deduction(device.accelerator.name, cause, total - room))
+    return room

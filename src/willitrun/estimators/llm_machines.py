@@ -12,6 +12,7 @@ from willitrun.estimators.live_limits import live_limits
 from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
+from willitrun.estimators.topology import GroupLink, group_link, host_numbers
 from willitrun.kernels.llm_levels import level_code
 from willitrun.records.machines import Host, InstalledAccelerator, Machine
 from willitrun.records.models import Model
@@ -130,7 +131,7 @@ def select_devices(request: Request) -> tuple[int, ...]:
         (i, device) for i, device in devices if vendor is None or device.accelerator.vendor == vendor
     ] or devices
     own_memory = [(i, device) for i, device in usable if not device.shares_host_memory]
-    usable = _one_slice(own_memory or usable[:1])
+    usable = _one_slice(own_memory or _one_a_host(usable, machine))
     modes = request.profile.multi_gpu
     placement = request.placement
     if placement.strategy == "single" or not modes:
@@ -148,6 +149,14 @@ def select_devices(request: Request) -> tuple[int, ...]:
             count *= 2
         return tuple(i for i, _ in usable[:count])
     return (_roomiest(usable),)
+
+
+def _one_a_host(
+    devices: list[tuple[int, InstalledAccelerator]], machine: Machine
+) -> list[tuple[int, InstalledAccelerator]]:
+    """Of devices that share their host's memory, the first of each host."""
+    hosts = host_numbers(machine)
+    return list({hosts[i]: (i, device) for i, device in reversed(devices)}.values())[::-1]
 
 
 def _backend_vendor(backend: str | None) -> str | None:
@@ -212,13 +221,21 @@ def _machine_row(request: Request) -> MachineView:
     room = available_memory(used, request.memory, request.catalog)
     rated = [device_rates(device, machine) for device in used.accelerators]
     rates = [rate for rate, _ in rated]
+    link = group_link(
+        machine,
+        chosen,
+        [(rate.link_bytes_per_s, rate.hop_s) for rate in rates],
+        tensor=parallel(request, len(rates))[0] > 1,
+        rpc="layer" in request.profile.multi_gpu,
+    )
     reasons = (
         *room.reasons,
         *(reason for _, found in rated for reason in found),
+        *link.reasons,
         # Four cards in the same slot say it once.
         *{found.message: found for device in used.accelerators for found in live_limits(device)}.values(),
     )
-    row = _device_row(request, used, room, rates, host_bandwidth, host_flops, windows)
+    row = _device_row(request, used, room, rates, link, host_bandwidth, host_flops, windows)
     available = room.devices
     limit = _utilization(request)
     if limit is not None:
@@ -305,6 +322,7 @@ def _device_row(
     machine: Machine,
     room: Availability,
     rates: list[DeviceRates],
+    link: GroupLink,
     host_bandwidth: float,
     host_flops: float,
     windows: bool,
@@ -332,8 +350,8 @@ def _device_row(
         fp8=group("fp8"),
         fp4=group("fp4"),
         issue_per_s=group("issue_per_s"),
-        link_bytes_per_s=min(rate.link_bytes_per_s for rate in rates),
-        hop_s=max(rate.hop_s for rate in rates),
+        link_bytes_per_s=link.bytes_per_s,
+        hop_s=link.hop_s,
         pcie_bytes_per_s=min(rate.pcie_bytes_per_s for rate in rates),
         host_bytes_per_s=host_bandwidth if math.isfinite(host_bandwidth) else pcie_bytes_per_s(None, None),
         host_flop_per_s=host_flops

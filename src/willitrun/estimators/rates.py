@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 from willitrun.errors import MissingDataError
+from willitrun.estimators.topology import DIRECT_HOP_S, PCIE_HOP_S, cable_bytes_per_s
 from willitrun.kernels.llm_levels import classify_generation, classify_memory
 from willitrun.records.accelerators import Accelerator
-from willitrun.records.machines import InstalledAccelerator, Link, Machine
+from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.results import Reason
 
 __all__ = ["DeviceRates", "device_rates", "host_rates", "pcie_bytes_per_s"]
@@ -21,10 +22,6 @@ _PCIE_LANE = {1: 0.25e9, 2: 0.5e9, 3: 8e9 / 8 * 128 / 130, 4: 16e9 / 8 * 128 / 1
               6: 64e9 / 8 * 242 / 256}  # fmt: skip
 
 DEFAULT_PCIE = (4, 16)
-# Latency of one collective hop [s]: over links between accelerators, and through the host. Ballpark of the
-# small-message all-reduce floors in NVIDIA aiconfigurator's tables; the calibration's `hop` term scales it.
-DIRECT_HOP_S, PCIE_HOP_S = 4e-6, 20e-6
-
 # Where a driver tells how a card is capped, clocks follow power sublinearly.
 POWER_EXPONENT = 0.5
 
@@ -107,10 +104,10 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
         device.pcie_generation or device.pcie_generation_max or accelerator.pcie_generation,
         device.pcie_lanes or accelerator.pcie_lanes,
     )
-    pcie = max(
-        [pcie, *(one.bandwidth_bytes_per_s for one in machine.links if _to_host(one, device, machine))]
-    )
-    link, hop = _link(device, machine, pcie)
+    stated, beside = cable_bytes_per_s(device, machine)
+    if stated is not None:
+        pcie = max(pcie, stated) if beside else stated
+    link, hop = _neighbours(device, machine, pcie)
 
     def rate(value: float | None) -> float:
         return NAN if value is None else value * scale
@@ -172,25 +169,8 @@ def _power_scale(device: InstalledAccelerator, reasons: list[Reason]) -> float:
     return scale
 
 
-def _to_host(link: Link, device: InstalledAccelerator, machine: Machine) -> bool:
-    """Whether a chip-to-chip link joins this device to its processor."""
-    if link.kind != "c2c" or len(link.devices) != 1:
-        return False
-    return any(
-        i == link.devices[0] and one.accelerator.id == device.accelerator.id
-        for i, one in enumerate(machine.accelerators)
-    )
-
-
-def _link(device: InstalledAccelerator, machine: Machine, pcie: float) -> tuple[float, float]:
-    for link in machine.links:
-        if len(link.devices) == 1:
-            # It leads to the processor.
-            continue
-        if link.kind in ("nvlink", "infinity-fabric", "c2c"):
-            return link.bandwidth_bytes_per_s, DIRECT_HOP_S
-        if link.kind in ("pcie", "ethernet", "oculink", "thunderbolt", "usb4"):
-            return link.bandwidth_bytes_per_s, PCIE_HOP_S
+def _neighbours(device: InstalledAccelerator, machine: Machine, pcie: float) -> tuple[float, float]:
+    """Bandwidth [bytes/s] and latency of a hop [s] to the devices beside it, where no link says otherwise."""
     direct = device.accelerator.link_bandwidth
     bridged = device.accelerator.form in ("desktop", "workstation", "server-pcie")
     if direct is None or (bridged and machine.source != "described"):

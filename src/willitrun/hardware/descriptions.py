@@ -137,7 +137,7 @@ def _build(
         source="described",
         accelerators=devices,
         host=described,
-        links=_links(links, devices),
+        links=_links(links, devices, catalog),
         assumptions=tuple(dict.fromkeys(assumptions)),
     )
 
@@ -209,16 +209,18 @@ def _installed(
     )
 
 
-def _links(given: object, devices: tuple[InstalledAccelerator, ...]) -> tuple[Link, ...]:
+def _links(given: object, devices: tuple[InstalledAccelerator, ...], catalog: Catalog) -> tuple[Link, ...]:
     if given is None:
         return ()
     entries = (given,) if isinstance(given, str | Mapping) else given
     if not isinstance(entries, Iterable):
         raise WillItRunError("machine.links is a kind, a mapping or a list of them.", code="invalid-machine")
-    return tuple(_link({"kind": entry} if isinstance(entry, str) else entry, devices) for entry in entries)
+    return tuple(
+        _link({"kind": entry} if isinstance(entry, str) else entry, devices, catalog) for entry in entries
+    )
 
 
-def _link(entry: object, devices: tuple[InstalledAccelerator, ...]) -> Link:
+def _link(entry: object, devices: tuple[InstalledAccelerator, ...], catalog: Catalog) -> Link:
     if isinstance(entry, Link):
         return entry
     if not isinstance(entry, Mapping):
@@ -230,24 +232,28 @@ def _link(entry: object, devices: tuple[InstalledAccelerator, ...]) -> Link:
             raise UnknownIdError(
                 "link key", str(key), _LINK_KEYS, hint=f"A link has {', '.join(_LINK_KEYS)}."
             )
-    kind = entry.get("kind")
+    kind, bandwidth = str(entry.get("kind")), entry.get("bandwidth")
+    rate = None if bandwidth is None else parse_rate(bandwidth, "bytes_per_s")
     if kind not in _LINK_KINDS:
-        raise UnknownIdError("kind of link", str(kind), _LINK_KINDS)
+        # An interconnect by its name says its bandwidth, too: "10gbe", "thunderbolt-4".
+        try:
+            known = catalog.resolve("interconnect", kind)
+        except UnknownIdError as error:
+            near = (*error.suggestions, *_LINK_KINDS)
+            raise UnknownIdError("kind of link", kind, near) from None
+        kind, rate = known.kind, rate or known.bandwidth_per_direction
     joined = tuple(int(index) for index in entry.get("devices") or ())
     if any(not 0 <= index < len(devices) for index in joined):
         raise WillItRunError(
             f"a link names device {max(joined)}; there are {len(devices)}.", code="invalid-machine"
         )
-    bandwidth = entry.get("bandwidth")
-    if bandwidth is not None:
-        rate = parse_rate(bandwidth, "bytes_per_s")
-    else:
+    if rate is None:
         ends = [devices[index].accelerator for index in joined or range(len(devices))]
         known = [end.link_bandwidth for end in ends if end.link_bandwidth]
         if kind not in ("nvlink", "infinity-fabric") or not known or len(known) < len(ends):
             raise MissingDataError(
                 f"no source says the bandwidth of this {kind} link.",
-                hint="Pass bandwidth = '... GB/s' (per direction).",
+                hint="Name one that has it (10gbe, thunderbolt-4, oculink-x4), or pass bandwidth = '... GB/s' (per direction).",
             )
         # Sheets state the total of both directions.
         rate = min(known) / 2

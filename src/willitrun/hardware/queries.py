@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from willitrun.errors import UnknownIdError, WillItRunError
 from willitrun.hardware.descriptions import describe_machine
-from willitrun.records.machines import InstalledAccelerator, Machine
+from willitrun.records.machines import InstalledAccelerator, Link, Machine
 from willitrun.units import parse_rate
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _HOST = {
     "fp32": ("fp32", "fp32_flop_per_s"),
 }
 _COUNTS = ("cores", "channels")
-_KEYS = ("name", "cpu", "gpu", "nvlink", *_HOST)
+_KEYS = ("name", "cpu", "gpu", "link", "nvlink", *_HOST)
 _MOST = 4096
 
 
@@ -52,9 +52,31 @@ def to_query(machine: Machine) -> str:
         value = getattr(machine.host, field)
         if value is not None:
             pairs.append((key, _written(key, value)))
-    if any(link.kind == "nvlink" for link in machine.links):
-        pairs.append(("nvlink", "1"))
-    return urlencode(pairs, safe="~:")
+    pairs += [("link", _joined(link)) for link in machine.links]
+    return urlencode(pairs, safe="~:,")
+
+
+def _joined(link: Link) -> str:
+    """``ethernet~0,1~1.25 GB/s``: kind, the devices it joins (all of them where empty), bandwidth per direction."""
+    devices = ",".join(map(str, link.devices))
+    return f"{link.kind}~{devices}~{_written('bandwidth', link.bandwidth_bytes_per_s)}"
+
+
+def _parted(text: str) -> dict[str, Any]:
+    kind, *rest = text.split("~")
+    devices = rest[0].split(",") if rest and rest[0] else []
+    if len(rest) > 2 or not all(part.isdecimal() and len(part) < 4 for part in devices):
+        raise WillItRunError(
+            f"{text[:80]!r} is no link of a machine query.",
+            code="invalid-machine",
+            hint="Write kind~devices~bandwidth: ethernet~0,1~1.25 GB/s.",
+        )
+    found: dict[str, Any] = {"kind": kind}
+    if devices:
+        found["devices"] = [int(part) for part in devices]
+    if len(rest) == 2 and rest[1]:
+        found["bandwidth"] = rest[1]
+    return found
 
 
 def _written(key: str, value: Any) -> str:
@@ -108,7 +130,9 @@ def from_query(text: str, *, catalog: Catalog | None = None) -> Machine:
         if key == "gpu":
             spec["accelerators"].append(_wish(value))
         elif key == "nvlink":
-            spec["links"] = "nvlink"
+            spec.setdefault("links", []).append("nvlink")  # As earlier versions wrote it.
+        elif key == "link":
+            spec.setdefault("links", []).append(_parted(value))
         elif key == "name":
             spec["name"] = value
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.requests import Request
-from willitrun.records.machines import Machine
+from willitrun.records.machines import Link, Machine
 
 __all__ = ["best_of_subsets", "subsets"]
 
@@ -23,24 +23,39 @@ def subsets(machine: Machine) -> tuple[Machine, ...]:
     seen: dict[tuple[object, ...], Machine] = {}
     for size in range(len(devices), 0, -1):
         for chosen in combinations(range(len(devices)), size):
-            kinds = tuple(
-                (devices[i].accelerator.id, devices[i].memory_total_bytes, devices[i].pcie_lanes)
-                for i in chosen
+            kept = tuple(devices[i] for i in chosen)
+            links = _links_between(machine.links, chosen)
+            kinds = (
+                tuple((one.accelerator.id, one.memory_total_bytes, one.pcie_lanes) for one in kept),
+                tuple((link.kind, link.bandwidth_bytes_per_s, link.devices) for link in links),
             )
             if kinds not in seen:
-                kept = tuple(devices[i] for i in chosen)
-                links = tuple(
-                    link for link in machine.links if not link.devices or set(link.devices) <= set(chosen)
-                )
-                moved = tuple(
-                    link.model_copy(update={"devices": tuple(chosen.index(i) for i in link.devices)})
-                    for link in links
-                )
-                whole = size == len(devices)
-                seen[kinds] = (
-                    machine if whole else machine.model_copy(update={"accelerators": kept, "links": moved})
-                )
+                fewer = machine.model_copy(update={"accelerators": kept, "links": links})
+                seen[kinds] = machine if size == len(devices) else fewer
     return tuple(seen.values()) or (machine,)
+
+
+def _links_between(links: Iterable[Link], chosen: tuple[int, ...]) -> tuple[Link, ...]:
+    """Links as the chosen devices have them, by their new numbers.
+
+    A network between the hosts of some of them stays one: leaving out the first card of a host makes no other local.
+    """
+    found = []
+    for link in links:
+        if link.kind == "ethernet" and len(link.devices) > 1:
+            starts = sorted(link.devices)
+            firsts: dict[int, int] = {}
+            for place, i in enumerate(chosen):
+                firsts.setdefault(max(sum(start <= i for start in starts) - 1, 0), place)
+            moved = tuple(firsts.values())
+            if len(moved) < 2:
+                continue
+        else:
+            moved = tuple(chosen.index(i) for i in link.devices if i in chosen)
+            if link.devices and len(moved) < min(2, len(link.devices)):
+                continue
+        found.append(link.model_copy(update={"devices": moved}))
+    return tuple(found)
 
 
 def best_of_subsets(requests: Iterable[Request], key: Callable[[Evaluated], Any]) -> Evaluated:

@@ -14,7 +14,7 @@ from willitrun.planning.sweeps import run_sweep
 from willitrun.planning.tables import PlanTable, concatenate
 from willitrun.records.recipes import Placement, Runtime, Workload
 
-__all__ = ["plan", "plan_rows"]
+__all__ = ["ROW_FIELDS", "plan", "plan_rows"]
 
 
 def plan(
@@ -74,7 +74,7 @@ def plan(
     return table.as_float32() if precision == "float32" else table
 
 
-_ROW_FIELDS = ("model", "machine", "quantization", "runtime")
+ROW_FIELDS = ("model", "machine", "quantization", "runtime")
 
 
 def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
@@ -138,10 +138,10 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
 
 def _refuse_foreign_columns(rows: Sequence[Mapping[str, Any]]) -> None:
     for number, row in enumerate(rows):
-        unknown = set(row) - set(_ROW_FIELDS) - set(Workload.model_fields)
+        unknown = set(row) - set(ROW_FIELDS) - set(Workload.model_fields)
         if unknown:
             raise InvalidWorkloadError(
-                f"{min(map(str, unknown))!r} is neither {', '.join(_ROW_FIELDS)} nor a field of Workload."
+                f"{min(map(str, unknown))!r} is neither {', '.join(ROW_FIELDS)} nor a field of Workload."
             )
         for name in ("model", "machine"):
             if row.get(name) is None:

@@ -1,0 +1,139 @@
+"""How the devices of a machine reach each other and their host: direct links, slots, cables, a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from willitrun.records.machines import InstalledAccelerator, Link, Machine
+from willitrun.records.results import Reason
+from willitrun.units import format_rate
+
+__all__ = ["GroupLink", "cable_bytes_per_s", "group_link", "host_numbers"]
+
+DIRECT = ("nvlink", "infinity-fabric", "c2c")
+CABLES = ("thunderbolt", "usb4", "oculink")
+"""What leads from a host to a device outside of its case."""
+
+# Latency of one collective hop [s]: over links between accelerators, and through the host. Ballpark of the
+# small-message all-reduce floors in NVIDIA aiconfigurator's tables; the calibration's `hop` term scales it.
+DIRECT_HOP_S, PCIE_HOP_S = 4e-6, 20e-6
+
+# What a stage on another host adds to a token, there and back [s], beyond the bytes of its activations: llama.cpp's
+# RPC sends the graph or its number, waits, and fetches the result. Two published pairs on consumer networks: 74.8 to
+# 42 tokens/s on 1 Gbit/s (10 ms; https://github.com/ggml-org/llama.cpp/pull/6829 with issue 8832, builds of 2024),
+# and half the speed of an RTX 5070 Ti with a 7B at Q4_0 on 2.5 Gbit/s (about 5 ms; issue 22850, a build of 2026).
+RPC_HOP_S = 5e-3
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLink:
+    """What devices that work together have between them: one direction [bytes/s], latency of a hop [s]."""
+
+    bytes_per_s: float
+    hop_s: float
+    reasons: tuple[Reason, ...] = ()
+
+
+def host_numbers(machine: Machine) -> tuple[int, ...]:
+    """Which host each device is in. An Ethernet link names one device of every host, the first; none: all of them.
+
+    >>> from willitrun.hardware.descriptions import describe_machine
+    >>> four = describe_machine({"accelerators": ["rtx-3090"] * 4, "links": [{"kind": "10gbe", "devices": [0, 2]}]})
+    >>> host_numbers(four)
+    (0, 0, 1, 1)
+    """
+    count = len(machine.accelerators)
+    first: set[int] = set()
+    for link in machine.links:
+        if link.kind == "ethernet" and len(link.devices) != 1:
+            first |= set(link.devices) or set(range(count))
+    return tuple(max(sum(start <= i for start in first) - 1, 0) for i in range(count))
+
+
+def cable_bytes_per_s(device: InstalledAccelerator, machine: Machine) -> tuple[float | None, bool]:
+    """Bandwidth of the link from the host to a device where one is stated, and whether it comes on top of the slot."""
+    for link in machine.links:
+        alone = len(link.devices) == 1 and machine.accelerators[link.devices[0]] is device
+        everywhere = not link.devices and link.kind in CABLES
+        if alone or everywhere:
+            return link.bandwidth_bytes_per_s, link.kind == "c2c"
+    return None, False
+
+
+def group_link(
+    machine: Machine, chosen: Sequence[int], own: Sequence[tuple[float, float]], *, tensor: bool, rpc: bool
+) -> GroupLink:
+    """The link that counts for a group of devices.
+
+    Parameters
+    ----------
+    machine
+        All devices and links.
+    chosen
+        Indices of the devices of the group, in the order of their stages.
+    own
+        Of each of them, bandwidth and latency to its neighbours where no link says otherwise [bytes/s, s].
+    tensor
+        All talk at once in a ring, so that the slowest pair decides; else one stage follows the other and the
+        hops add up, of which this is the mean.
+    rpc
+        The runtime reaches other hosts by remote procedure calls.
+    """
+    if len(chosen) == 1:
+        return GroupLink(*own[0])
+    hosts = host_numbers(machine)
+    follow = list(range(1, len(chosen)))
+    pairs = [(place - 1, place) for place in follow] + ([(len(chosen) - 1, 0)] if tensor else [])
+    rates, hops = [], []
+    for a, b in pairs:
+        i, j = chosen[a], chosen[b]
+        link = _between(machine.links, i, j, network=hosts[i] != hosts[j])
+        if link is None:
+            rates.append(min(own[a][0], own[b][0]))
+            hops.append(max(own[a][1], own[b][1]))
+        else:
+            rates.append(link.bandwidth_bytes_per_s)
+            far = RPC_HOP_S if rpc else PCIE_HOP_S
+            hops.append(
+                DIRECT_HOP_S if link.kind in DIRECT else far if link.kind == "ethernet" else PCIE_HOP_S
+            )
+    reasons = _over_network([hosts[i] for i in chosen], min(rates), rpc=rpc)
+    if tensor:
+        return GroupLink(min(rates), max(hops), reasons)
+    return GroupLink(
+        len(rates) / math.fsum(1.0 / rate for rate in rates), math.fsum(hops) / len(hops), reasons
+    )
+
+
+def _between(links: Sequence[Link], i: int, j: int, *, network: bool) -> Link | None:
+    """The fastest link between two devices; between hosts it is the network, whatever else is named."""
+    found = [
+        link
+        for link in links
+        if len(link.devices) != 1
+        and link.kind not in CABLES
+        and (link.kind == "ethernet") == network
+        and (network or not link.devices or {i, j} <= set(link.devices))
+    ]
+    return max(found, key=lambda link: link.bandwidth_bytes_per_s, default=None)
+
+
+def _over_network(hosts: Sequence[int], rate: float, *, rpc: bool) -> tuple[Reason, ...]:
+    crossings = sum(a != b for a, b in pairwise(hosts))
+    if not crossings:
+        return ()
+    cost = (
+        f"each crossing is taken at {RPC_HOP_S * 1e3:g} ms a token beside its bytes, after two published pairs that lost 5 and 10 ms"
+        if rpc
+        else "only its bandwidth is counted, not what the runtime's protocol adds"
+    )
+    return (
+        Reason(
+            code="over-network",
+            message=f"Stages on {crossings + 1} hosts talk over a network of {format_rate(rate, 'B/s')}: {cost}. Measure before you buy.",
+            numbers={"hosts": crossings + 1, "network_bytes_per_s": rate},
+        ),
+    )

@@ -45,12 +45,16 @@ def catalog() -> Catalog:
 
 
 def expressions(catalog: Catalog) -> list[tuple[str, str]]:
-    return [(entry.id, text) for entry in catalog.troubleshooting.values() for text in entry.signatures]
+    return [
+        (entry.id, text)
+        for entry in catalog.troubleshooting.values()
+        for text in (*entry.signatures, *entry.general_signatures)
+    ]
 
 
 def test_enough_messages_are_collected() -> None:
     assert len(MESSAGES) >= 150
-    assert len(UNRELATED) >= 100
+    assert len(UNRELATED) >= 200
     assert all(row["url"].startswith("https://github.com/") for row in MESSAGES)
 
 
@@ -77,6 +81,20 @@ def test_signatures_do_not_claim_each_others_messages(catalog: Catalog) -> None:
     for row in MESSAGES:
         also = {diagnosis.entry for diagnosis in diagnose(row["text"], catalog=catalog)} - {row["entry"]}
         assert {(row["entry"], other) for other in also} <= allowed, row["text"]
+
+
+def test_a_general_signature_yields_to_one_that_knows_more(catalog: Catalog) -> None:
+    """The wrapper says that the runner ended, the rest of its line says why; alone, the wrapper has to do."""
+    wrapped = (
+        "Error: llama runner process has terminated: error:failed to allocate buffer, size = 33074.89 MiB"
+    )
+    (found,) = diagnose(wrapped, catalog=catalog)
+    assert (found.entry, found.general) == ("llama-cpp-alloc-failed", False)
+    (alone,) = diagnose("Error: llama runner process has terminated: exit status 2", catalog=catalog)
+    assert (alone.entry, alone.general) == ("ollama-runner-terminated", True)
+    assert "by its kind" in alone.summary()
+    both = diagnose(["llama runner process has terminated: exit status 2", MEMORY_ERROR], catalog=catalog)
+    assert [diagnosis.general for diagnosis in both] == [False, True]
 
 
 def repeats_inside_repeats(parsed: Any, inside: bool = False) -> bool:
@@ -122,9 +140,9 @@ def test_required_literals_are_required() -> None:
     assert required_literals(r"a|b") == ()
     assert required_literals(r"x(?:yz){2}[^\]]w") == ("x", "w")
     with pytest.raises(ValueError, match="no run of 8"):
-        compile_signatures((("entry", (r"\d+ short",)),))
+        compile_signatures((("entry", (r"\d+ short",), ()),))
     with pytest.raises(ValueError, match="no regular expression"):
-        compile_signatures((("entry", (r"unbalanced (group",)),))
+        compile_signatures((("entry", (), (r"unbalanced (group",)),))
 
 
 def test_numbers_become_bytes(catalog: Catalog) -> None:
@@ -281,11 +299,20 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
 )["message"]
 
 
-@pytest.mark.parametrize(("part", "least"), [("mend", 0.95), ("mended-third", 0.95), ("held-out", 0.65)])
+@pytest.mark.parametrize(
+    ("part", "least"),
+    [
+        ("mend", 0.95),
+        ("mended-third", 0.95),
+        ("mended-fourth", 0.95),
+        ("mended-fifth", 0.85),
+        ("held-out", 0.65),
+    ],
+)
 def test_messages_that_no_signature_was_written_for(part: str, least: float, catalog: Catalog) -> None:
     """How many messages of new threads rank first. Nobody mends the held-out ones: they tell what readers will meet."""
     rows = [row for row in FIRST_CONTACT if row["part"] == part]
-    assert len(rows) >= 30
+    assert len(rows) >= 25
     right = 0
     for row in rows:
         found = diagnose(row["text"], catalog=catalog)

@@ -54,7 +54,9 @@ def diagnose(
         catalog = load_catalog()
     here = _machine(machine, catalog)
     entries = dict(catalog.troubleshooting)
-    index = compile_signatures(tuple((entry.id, entry.signatures) for entry in entries.values()))
+    index = compile_signatures(
+        tuple((entry.id, entry.signatures, entry.general_signatures) for entry in entries.values())
+    )
     seen = scan(text, index)
     ranked = sorted(seen, key=lambda identifier: _rank(entries[identifier], seen[identifier]))
     return tuple(_diagnosis(entries[identifier], seen[identifier], here) for identifier in ranked)
@@ -72,10 +74,10 @@ def _best(sighting: Sighting) -> Hit:
     return max(sighting.hits, key=lambda hit: (len(hit.groups), len(hit.text), -hit.line))
 
 
-def _rank(entry: TroubleshootingEntry, sighting: Sighting) -> tuple[int, int, int, str]:
+def _rank(entry: TroubleshootingEntry, sighting: Sighting) -> tuple[bool, int, int, int, str]:
     best = _best(sighting)
     specific = min(len(best.text), 200) + 20 * len(best.groups)
-    return (_SEVERITY[entry.severity], -specific, sighting.hits[0].line, entry.id)
+    return (sighting.general, _SEVERITY[entry.severity], -specific, sighting.hits[0].line, entry.id)
 
 
 def _diagnosis(entry: TroubleshootingEntry, sighting: Sighting, machine: Machine | None) -> Diagnosis:
@@ -102,6 +104,7 @@ def _diagnosis(entry: TroubleshootingEntry, sighting: Sighting, machine: Machine
         meaning=entry.summary,
         spans=tuple(Span(line=hit.line, text=hit.text[:_LONGEST_EXCERPT]) for hit in sighting.hits),
         occurrences=sighting.occurrences,
+        general=sighting.general,
         numbers=numbers,
         details=details,
         finding=finding(numbers, details),

@@ -45,6 +45,8 @@ class Diagnosis(Presented):
     spans: tuple[Span, ...]
     occurrences: int = Field(ge=1)
     """Lines that showed it, as far as they were counted."""
+    general: bool = False
+    """The lines tell the kind of failure, and no known message: read what stands around them."""
     numbers: dict[str, int] = Field(default_factory=dict)
     """Captured amounts [bytes]: ``tried``, ``free``, ``total``, ``reserved``, ``allocated``, ..."""
     details: dict[str, str] = Field(default_factory=dict)
@@ -65,6 +67,7 @@ class Diagnosis(Presented):
         where = f"line {self.spans[0].line}"
         if self.occurrences > 1:
             where += f", {self.occurrences} times"
+        where += ", by its kind" if self.general else ""
         return f"{self.name} ({self.severity}, {where})" + (f". {self.finding}" if self.finding else "")
 
     def rows(self) -> tuple[tuple[str, str], ...]:

@@ -37,10 +37,12 @@ class Sighting:
     occurrences: int = 0
     tries: int = 0
     last_line: int = 0
+    general: bool = False
+    """Only general signatures saw it: the kind of failure is known, not which."""
 
 
 def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
-    """Find the signatures of an index in a text.
+    """Find the signatures of an index in a text; a general one counts on lines where no other holds.
 
     Parameters
     ----------
@@ -54,7 +56,20 @@ def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
     dict
         Entry id -> what was seen. Of each entry a few hits are kept, preferring those that capture more.
     """
-    seen: dict[str, Sighting] = {}
+    seen = _sightings(text, index)
+    found = {entry: sighting for (entry, general), sighting in seen.items() if not general}
+    explained = {hit.line for sighting in found.values() for hit in sighting.hits}
+    for (entry, general), sighting in seen.items():
+        if not general or entry in found:
+            continue
+        left = [hit for hit in sighting.hits if hit.line not in explained]
+        if left:
+            found[entry] = Sighting(left, sighting.occurrences, general=True)
+    return found
+
+
+def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, bool], Sighting]:
+    seen: dict[tuple[str, bool], Sighting] = {}
     active = index
     lines_before = 0
     for buffer, owned in _buffers(text):
@@ -72,7 +87,7 @@ def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
             line = ""
             for number in active.by_gram[gram]:
                 signature = active.signatures[number]
-                sighting = seen.setdefault(signature.entry, Sighting())
+                sighting = seen.setdefault(signature.key, Sighting())
                 sighting.tries += 1
                 if sighting.tries > _MOST_TRIES:
                     continue
@@ -81,10 +96,10 @@ def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
                 if match is not None:
                     _note(sighting, newlines + 1, match.group(0), match.groupdict())
         lines_before += buffer.count(b"\n", 0, owned)
-        worn_out = {entry for entry, sighting in seen.items() if sighting.tries > _MOST_TRIES}
-        if worn_out and any(signature.entry in worn_out for signature in active.signatures):
+        worn_out = {key for key, sighting in seen.items() if sighting.tries > _MOST_TRIES}
+        if worn_out and any(signature.key in worn_out for signature in active.signatures):
             active = active.without(worn_out)
-    return {entry: sighting for entry, sighting in seen.items() if sighting.hits}
+    return {key: sighting for key, sighting in seen.items() if sighting.hits}
 
 
 def _note(sighting: Sighting, line: int, text: str, groups: dict[str, str | None]) -> None:

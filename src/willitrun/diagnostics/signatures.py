@@ -36,6 +36,13 @@ class Signature:
     entry: str
     pattern: re.Pattern[str]
     gram: bytes
+    general: bool = False
+    """Tells the kind of failure only; see `TroubleshootingEntry.general_signatures`."""
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """What its sightings are kept under."""
+        return self.entry, self.general
 
 
 def required_literals(expression: str) -> tuple[str, ...]:
@@ -58,6 +65,9 @@ def required_literals(expression: str) -> tuple[str, ...]:
             position += 1
             escaped = expression[position]
             literal = "" if escaped.isalnum() else escaped
+            if escaped == "x":  # the character that a TOML literal string cannot hold
+                literal = chr(int(expression[position + 1 : position + 3], 16))
+                position += 2
         elif character == "[":
             position = _class_end(expression, position)
         elif character == "{" and depth == 0:
@@ -121,9 +131,9 @@ class SignatureIndex:
         if grouped:
             self.table[_hashed(np.array(list(grouped), dtype=np.uint64))] = True
 
-    def without(self, entries: set[str]) -> SignatureIndex:
-        """The index less the entries of which enough was seen."""
-        return SignatureIndex(tuple(found for found in self.signatures if found.entry not in entries))
+    def without(self, keys: set[tuple[str, bool]]) -> SignatureIndex:
+        """The index less what was seen often enough."""
+        return SignatureIndex(tuple(found for found in self.signatures if found.key not in keys))
 
     def candidates(self, buffer: bytes) -> list[tuple[int, int]]:
         """Positions in a buffer that hold a window, with the window [bytes offset, window as integer].
@@ -151,8 +161,10 @@ def _hashed(words: NDArray[np.uint64]) -> NDArray[np.intp]:
 
 
 @lru_cache(maxsize=8)
-def compile_signatures(entries: tuple[tuple[str, tuple[str, ...]], ...]) -> SignatureIndex:
-    """Compile the signatures of entries, given as ``(entry id, expressions)``.
+def compile_signatures(
+    entries: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...],
+) -> SignatureIndex:
+    """Compile the signatures of entries, given as ``(entry id, expressions, general expressions)``.
 
     Raises
     ------
@@ -160,8 +172,8 @@ def compile_signatures(entries: tuple[tuple[str, tuple[str, ...]], ...]) -> Sign
         An expression is no regular expression, or requires no literal of 8 bytes to look for.
     """
     compiled: list[Signature] = []
-    for entry, expressions in entries:
-        for expression in expressions:
+    for entry, exact, broad in entries:
+        for expression, general in [*((text, False) for text in exact), *((text, True) for text in broad)]:
             try:
                 pattern = re.compile(expression, re.IGNORECASE)
             except re.error as error:
@@ -171,5 +183,5 @@ def compile_signatures(entries: tuple[tuple[str, tuple[str, ...]], ...]) -> Sign
                 raise ValueError(
                     f"{entry}: {expression!r} requires no run of {GRAM_BYTES} characters to look for"
                 )
-            compiled.append(Signature(entry, pattern, gram))
+            compiled.append(Signature(entry, pattern, gram, general))
     return SignatureIndex(tuple(compiled))

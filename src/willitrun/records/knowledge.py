@@ -120,6 +120,8 @@ class TroubleshootingEntry(CitedRecord):
     tasks: tuple[str, ...] = ()
     signatures: tuple[str, ...] = ()
     """Regular expressions; named groups ``tried``, ``free``, ``total``, ``reserved`` capture numbers."""
+    general_signatures: tuple[str, ...] = ()
+    """Expressions that tell the kind of a failure and not which: they count on lines where no signature holds."""
     causes: tuple[Cause, ...] = ()
     fixes: tuple[Fix, ...] = ()
     dead_ends: tuple[str, ...] = ()
@@ -138,6 +140,7 @@ class TroubleshootingEntry(CitedRecord):
             "systems",
             "tasks",
             "signatures",
+            "general_signatures",
             "related",
             "reasons",
         }

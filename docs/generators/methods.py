@@ -20,7 +20,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Memory of weights and caches", "weights-and-caches", ("weights", "gguf_mixes", "kv_cache"), (), False),
     ("Buffers, overhead and placement", "buffers", ("compute_buffers", "overheads", "placement"), ("memory", "system-reserve"), False),
     ("Speed of language models", "llm-speed", ("llm_speed", "llm_decode", "llm_prefill", "llm_inputs", "llm_levels"), ("llm-speed",), True),
-    ("Images per second", "images", ("operators", "operator_inputs", "operator_residuals"), ("vision-speed",), True),
+    ("Images per second", "images", ("operators", "operator_seconds", "operator_inputs", "operator_residuals"), ("vision-speed",), True),
     ("Diffusion", "diffusion", ("diffusion_memory", "diffusion_speed"), ("diffusion-speed",), True),
     ("Speech", "speech", ("speech_speed",), ("speech-speed",), False),
     ("Training", "training", ("training", "activations"), ("vision-training",), False),
@@ -28,6 +28,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Peaks, spread and image tokens", "llm-machines", ("llm_peaks", "llm_spread", "splits", "image_tokens"), (), False),
     ("Tiers, reasons and scores", "tiers", ("placement", "reason_codes", "scores"), (), False),
     ("Costs", "costs", ("costs",), (), False),
+    ("Services under load", "services", ("queueing",), (), False),
     ("Own measurements", "anchors", ("anchors",), ("anchors",), False),
     ("Rooflines and smooth maxima", "rooflines", ("roofline", "smoothing"), (), False),
 )  # fmt: skip

@@ -156,6 +156,57 @@ def test_a_job_is_its_rate() -> None:
         w.plan_batch("resnet-50", "rtx-3060-12gb", load, items=0)
 
 
+def test_reading_prompts_takes_its_share_of_a_server_that_writes() -> None:
+    """llama.cpp's decode rate is that of writing alone: no server finishes more requests than it can read."""
+    load = w.Workload(prompt_tokens=512, output_tokens=128, context_tokens=640)
+    prefill = w.estimate_speed(
+        "qwen3-32b", "h100-sxm", load, quantization="q4_k_m", runtime="llama.cpp"
+    ).prefill_tokens_per_s
+    found = w.plan_serving(
+        "qwen3-32b", "h100-sxm", requests_per_s=50, quantization="q4_k_m", runtime="llama.cpp"
+    )
+    assert prefill is not None
+    assert found.options[0].capacity_requests_per_s < prefill.best / 512
+
+
+def test_runtime_and_format_are_chosen_where_nobody_names_them() -> None:
+    asks = {"requests_per_s": 50.0, "targets": {"time_to_first_token_s": 1.0}}
+    free = w.plan_serving("qwen3-32b", ["h100-sxm"], **asks).options[0]  # type: ignore[arg-type]
+    bound = [
+        w.plan_serving("qwen3-32b", ["h100-sxm"], quantization=one, runtime=style, **asks).options[0]  # type: ignore[arg-type]
+        for one, style in ((None, "llama.cpp"), ("bf16", "vllm"), ("fp8", "vllm"))
+    ]
+    assert free.replicas == min(option.replicas for option in bound if option.replicas)
+    assert free.runtime == "vllm"
+    assert w.plan_serving("qwen3-32b", ["rtx-3090"], requests_per_s=1.0).options[0].quantization != "bf16"
+
+
+def test_a_job_takes_as_many_at_a_time_as_pay() -> None:
+    asked = {"items": 1e5, "quantization": "awq-int4", "runtime": "vllm"}
+    load = {"prompt_tokens": 1000, "output_tokens": 100}
+    best = w.plan_batch("llama-3.1-8b", "rtx-4090", w.Workload(**load), **asked).options[0]
+    for count in (1, 4, 64):
+        given = w.plan_batch(
+            "llama-3.1-8b", "rtx-4090", w.Workload(**load, concurrency=count), **asked
+        ).options[0]
+        assert given.in_flight == count
+        assert best.hours.best <= given.hours.best * (1 + 1e-9)
+    assert best.in_flight > 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(1.0, 500.0))
+def test_a_deadline_says_how_many_machines(hours: float) -> None:
+    found = w.plan_batch("bge-m3", ["l4", "h100-sxm"], items=1e8, deadline_hours=hours, quantization="f16")
+    for option in found.options:
+        assert option.hours.best <= hours
+        assert option.replicas_low <= option.replicas <= option.replicas_high
+        alone = w.plan_batch("bge-m3", option.machine, items=1e8, quantization="f16").options[0].hours.best
+        assert option.replicas == math.ceil(alone / hours)
+    with pytest.raises(w.InvalidWorkloadError):
+        w.plan_batch("bge-m3", "l4", items=10, deadline_hours=1.0, replicas=2)
+
+
 def test_on_the_command_line_and_in_a_notebook() -> None:
     run = CliRunner().invoke(
         app, ["serve-plan", "llama-3.1-8b", "--on", "h100-sxm", "--rate", "5", "--prompt", "500=3", "--prompt", "4000=1",

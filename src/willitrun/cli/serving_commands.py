@@ -76,23 +76,38 @@ def batch_plan(
     replicas: Annotated[int, typer.Option(help="Machines that share the job.")] = 1,
     prompt: opt.PromptOption = None,
     output: opt.OutputOption = None,
-    concurrency: opt.ConcurrencyOption = 1,
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Hours in which it has to be done: says how many machines that takes."),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Requests in flight. Default: what gives the highest throughput.")
+    ] = None,
     batch: opt.BatchOption = None,
+    precision: opt.PrecisionOption = None,
+    execution: opt.ExecutionOption = None,
     quant: opt.QuantOption = None,
     runtime: opt.RuntimeOption = None,
     power: Annotated[float | None, typer.Option(help="Power of a machine while it works [W].")] = None,
     electricity: Annotated[float | None, typer.Option(help="Electricity [USD/kWh].")] = None,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Hours, energy and money of a job of so many items."""
+    """Hours, energy and money of a job of so many items; or the machines that a deadline takes."""
+    asked = {
+        "prompt_tokens": opt.tokens(prompt),
+        "output_tokens": opt.tokens(output),
+        "concurrency": concurrency,
+        "batch_size": batch,
+        "precision": precision,
+        "execution": execution,
+    }
     found = willitrun.plan_batch(
         model,
         _machines(on),
-        opt.workload_argument(
-            context=None, prompt=prompt, output=output, concurrency=concurrency, batch=batch
-        ),
+        willitrun.Workload(**{name: value for name, value in asked.items() if value is not None}),
         items=items,
         replicas=replicas,
+        deadline_hours=deadline,
         quantization=quant,
         runtime=runtime,
         power_w=power,

@@ -22,6 +22,7 @@ __all__ = [
     "in_flight",
     "interpolate",
     "response_seconds",
+    "shared_token_seconds",
     "service_variation",
     "wait_mean_s",
     "wait_quantile_s",
@@ -52,6 +53,28 @@ def response_seconds(
     """One request from its start to its last token: ``TTFT + (output - 1) TPOT`` [s]."""
     rest = np.maximum(np.asarray(output_tokens, dtype=np.float64) - 1.0, 0.0)
     found: FloatArray = np.asarray(first_token_s, dtype=np.float64) + rest * np.asarray(per_token_s)
+    return found
+
+
+def shared_token_seconds(
+    per_token_s: ArrayLike,
+    in_flight: ArrayLike,
+    prompt_tokens: ArrayLike,
+    output_tokens: ArrayLike,
+    prefill_per_s: ArrayLike,
+) -> FloatArray:
+    """Time per output token while the prompts of the others are read in between [s].
+
+    For every token that each of ``B`` sequences writes, ``B x prompt / output`` tokens of prompts have to be read:
+    ``step + B (prompt / output) / prefill rate``. For runtimes whose ``per_token_s`` is that of writing alone.
+
+    Examples
+    --------
+    >>> float(shared_token_seconds(0.02, 8, 1000, 100, 4000))
+    0.04
+    """
+    read = np.asarray(in_flight, dtype=np.float64) * np.asarray(prompt_tokens) / np.asarray(output_tokens)
+    found: FloatArray = np.asarray(per_token_s, dtype=np.float64) + read / np.asarray(prefill_per_s)
     return found
 
 

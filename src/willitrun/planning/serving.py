@@ -24,6 +24,7 @@ from willitrun.kernels.queueing import (
     interpolate,
     response_seconds,
     service_variation,
+    shared_token_seconds,
     wait_mean_s,
     wait_quantile_s,
 )
@@ -41,6 +42,8 @@ TARGETS = ("time_to_first_token_s", "time_per_output_token_s", "throughput_token
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _RUNS: dict[str, tuple[Tier, ...]] = {"comfortable": ("comfortable",), "tight": ("comfortable", "tight")}
 _MOST_REPLICAS = 4096
+_LAST_RESORT = ("awq-int4",)
+"""Formats that nobody is given who did not ask, while a better one does."""
 _NOTES = (
     "Arrivals are random (Poisson) at the rate of the busiest hour, spread evenly over replicas; slots wait as in M/G/c.",
     "Every slot can hold the longest request; prompt and output lengths are taken as independent.",
@@ -91,7 +94,7 @@ def plan_serving(
     utilisation
         Most of a replica's throughput that the load may take [1]: queues grow without end towards 1.
     quantization, runtime, placement, catalog
-        As for `assess`.
+        As for `assess`. Where neither format nor runtime is named, the model's default and vLLM are compared.
     tier
         Least tier of a replica with all its slots: ``tight`` or ``comfortable``.
     quotes
@@ -135,35 +138,42 @@ def plan_serving(
     )
     options, rates = [], []
     for place in places:
-        request = complete_request(
-            model,
-            place,
-            load,
-            quantization=quantization,
-            runtime=runtime,
-            placement=placement,
-            catalog=catalog,
-        )
-        if request.quantization_open:
-            request = best_comfortable(request)
-        curve = _curve(request, _RUNS[tier])
-        option, rate = _option(
-            request,
-            curve,
-            requests_per_s,
-            users,
-            think_time_s,
-            prompt,
-            output,
-            goals,
-            percentile,
-            utilisation,
-        )
+        best: tuple[ServingOption, Request, float | None] | None = None
+        for one, style in _recipes(quantization, runtime):
+            if best is not None and best[0].replicas is not None and one in _LAST_RESORT:
+                break
+            request = complete_request(
+                model, place, load, quantization=one, runtime=style, placement=placement, catalog=catalog
+            )
+            if request.quantization_open:
+                request = best_comfortable(request)
+            curve = _curve(request, _RUNS[tier], prompt.mean, output.mean)
+            option, rate = _option(
+                request,
+                curve,
+                requests_per_s,
+                users,
+                think_time_s,
+                prompt,
+                output,
+                goals,
+                percentile,
+                utilisation,
+            )
+            if best is None or _fewer(option, best[0]):
+                best = option, request, rate
+        assert best is not None
+        option, request, rate = best
         rates.append(rate)
         options.append(_priced(option, request, rate, output.mean, quotes, today or date.today(), catalog))
     options.sort(key=_order)
     known = [rate for rate in rates if rate is not None]
-    notes = _NOTES + (
+    chosen = "Of the default runtime and of vLLM in 16 and 8 bits, that with the fewest replicas was taken; 4 bits where no other does."
+    open_recipe = quantization is None and runtime is None
+    notes = (
+        *_NOTES,
+        *((chosen,) if open_recipe else ()),
+    ) + (
         (
             f"{users} users who pause {think_time_s:g} s ask at most so often: answers of an idle server are assumed.",
         )
@@ -181,6 +191,19 @@ def plan_serving(
         options=tuple(options),
         notes=notes,
     )
+
+
+def _recipes(
+    quantization: str | None, runtime: str | Runtime | None
+) -> tuple[tuple[str | None, str | Runtime | None], ...]:
+    """What is asked for, or the usual choices: the default of the model, and a paged server in 16, 8 and 4 bits."""
+    if quantization is not None or runtime is not None:
+        return ((quantization, runtime),)
+    return ((None, None), *((one, "vllm") for one in ("bf16", "fp8", *_LAST_RESORT)))
+
+
+def _fewer(one: ServingOption, other: ServingOption) -> bool:
+    return (one.replicas or _MOST_REPLICAS + 1) < (other.replicas or _MOST_REPLICAS + 1)
 
 
 def _checked(
@@ -227,7 +250,7 @@ class _Curve:
     per_token_s: NDArray[np.float64]
 
 
-def _curve(request: Request, tiers: tuple[Tier, ...]) -> _Curve:
+def _curve(request: Request, tiers: tuple[Tier, ...], prompt: float, output: float) -> _Curve:
     loads = [request.workload.model_copy(update={"concurrency": count}) for count in _COUNTS]
     found = evaluate([replace(request, workload=load).rechecked() for load in loads])
     counts, firsts, tokens = [], [], []
@@ -235,9 +258,14 @@ def _curve(request: Request, tiers: tuple[Tier, ...]) -> _Curve:
         speed = one.speed_estimate() if one.tier in tiers else None
         if speed is None or speed.time_to_first_token_s is None or speed.time_per_output_token_s is None:
             break
+        token = np.array(_slow_to_fast(speed.time_per_output_token_s))
+        if request.profile.kv_policy != "pages" and speed.prefill_tokens_per_s is not None:
+            # The estimate is that of writing alone; a server reads the prompts of the others in between.
+            read = speed.prefill_tokens_per_s
+            token = shared_token_seconds(token, count - 1, prompt, output, (read.low, read.best, read.high))
         counts.append(count)
         firsts.append(_slow_to_fast(speed.time_to_first_token_s))
-        tokens.append(_slow_to_fast(speed.time_per_output_token_s))
+        tokens.append(token)
     # More in flight never makes one of them faster: what predictions say less than that is noise.
     worse = (np.maximum.accumulate(np.array(rows).reshape(-1, 3), axis=0) for rows in (firsts, tokens))
     return _Curve(found[0], np.array(counts, dtype=np.float64), *worse)
@@ -299,6 +327,9 @@ def _why_not(curve: _Curve, goals: Mapping[str, float]) -> str:
         return (
             f"A single request takes {alone * 1e3:.3g} ms per output token, {token * 1e3:.3g} ms are asked."
         )
+    first, wanted = curve.first_token_s[0, _BEST], goals.get("time_to_first_token_s")
+    if wanted is not None and first > wanted:
+        return f"The first token of a single request comes after {first:.3g} s on an idle server, {wanted:g} s are asked."
     return (
         f"Saturated, or the first token of a single request is later than asked ({curve.first_token_s[0, _BEST]:.3g} s on "
         f"an idle server at mean length), with {_MOST_REPLICAS} replicas too."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from willitrun.records.bases import IntervalField, Record
-from willitrun.records.presentation import Presented, format_interval
+from willitrun.records.presentation import Presented
 from willitrun.records.prices import Quote
 from willitrun.records.results import Evidence, Tier
 
@@ -81,6 +81,8 @@ class ServingPlan(Presented):
 
     def rows(self) -> tuple[tuple[str, str], ...]:
         shown = [(option.machine, _option_text(option, self.percentile)) for option in self.options]
+        if len(shown) > 1:
+            shown = [(f"{number}. {name}", text) for number, (name, text) in enumerate(shown, 1)]
         shown += [(f"target: {name}", f"{value:g}") for name, value in self.targets.items()]
         seen = {quote.text(): None for option in self.options for quote in option.quotes}
         shown += [("price", text) for text in seen]
@@ -94,7 +96,8 @@ def _option_text(option: ServingOption, percentile: float) -> str:
     least = "?" if option.replicas_low is None else option.replicas_low
     most = "no number at the slow end" if option.replicas_high is None else option.replicas_high
     parts = [
-        f"{option.replicas} replicas ({least} to {most}), {option.slots} slots each",
+        f"{option.replicas} replicas ({least} to {most}) of {option.runtime} {option.quantization}".rstrip(),
+        f"{option.slots} slots each",
         f"{option.utilisation:.0%} used",
         f"TTFT {option.time_to_first_token_s:.3g} s at p{percentile * 100:g}",
         f"TPOT {(option.time_per_output_token_s or 0.0) * 1e3:.3g} ms",
@@ -111,7 +114,16 @@ class BatchOption(Record):
 
     machine: str
     tier: Tier
+    quantization: str = ""
+    runtime: str = ""
+    in_flight: int | None = None
+    """Requests in flight, or items of a batch."""
     evidence: Evidence = "estimated"
+    replicas: int | None = None
+    """Machines that share the job: those given, or those that the deadline takes."""
+    replicas_low: int | None = None
+    replicas_high: int | None = None
+    """Machines that the deadline takes at the fast and at the slow end of the speed."""
     hours: IntervalField | None = None
     energy_kwh: IntervalField | None = None
     """At the board limit or the power given, an upper bound; None where no source says either."""
@@ -127,10 +139,11 @@ class BatchPlan(Presented):
     model: str
     items: float
     unit: str
-    machines: int
-    """How many machines share the job."""
+    machines: int | None
+    """How many machines share the job; None where each option has its own number, for a deadline."""
+    deadline_hours: float | None = None
     options: tuple[BatchOption, ...] = ()
-    """Fastest first."""
+    """Fastest first; for a deadline the cheapest rent first, then fewest machines."""
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
@@ -138,7 +151,8 @@ class BatchPlan(Presented):
         job = f"{self.items:,.0f} {self.unit} by {self.model}"
         if best is None or best.hours is None:
             return f"{job}: no machine does it"
-        return f"{job}: {best.hours.best:,.3g} h on {best.machine}"
+        several = f"{best.replicas} x " if best.replicas and best.replicas > 1 else ""
+        return f"{job}: {_hours(best.hours.best)} on {several}{best.machine}"
 
     def rows(self) -> tuple[tuple[str, str], ...]:
         shown = []
@@ -146,9 +160,16 @@ class BatchPlan(Presented):
             if option.hours is None:
                 shown.append((option.machine, option.problem))
                 continue
-            parts = [f"{format_interval('hours', option.hours)} h"]
+            one = option.hours
+            parts = [f"{_hours(one.best)} ({_hours(one.low)} to {_hours(one.high)})"]
+            if self.deadline_hours is not None:
+                parts.insert(
+                    0, f"{option.replicas} machines ({option.replicas_low} to {option.replicas_high})"
+                )
+            how = f"{option.runtime} {option.quantization}".strip()
+            parts.append(f"{option.in_flight} at a time in {how}" if option.in_flight else how)
             if option.energy_kwh is not None:
-                parts.append(f"{format_interval('kwh', option.energy_kwh)} kWh")
+                parts.append(f"{option.energy_kwh.best:,.3g} kWh")
             if option.electricity_usd is not None:
                 parts.append(f"{option.electricity_usd.best:,.2f} USD of electricity")
             if option.rent_usd is not None:
@@ -158,3 +179,10 @@ class BatchPlan(Presented):
         shown += [("price", text) for text in seen]
         shown += [("note", note) for note in self.notes]
         return tuple(shown)
+
+
+def _hours(hours: float) -> str:
+    """A job's time as people say it."""
+    if hours < 1.0:
+        return f"{hours * 60:.3g} min"
+    return f"{hours:,.3g} h" if hours < 48.0 else f"{hours:,.0f} h ({hours / 24:,.3g} days)"

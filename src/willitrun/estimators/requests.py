@@ -100,15 +100,15 @@ def complete_request(
         raise InvalidWorkloadError(f"memory is 'free', 'idle' or 'nameplate', got {memory!r}.")
     described = describe_model(model, catalog=catalog)
     place = _machine(machine, catalog, without_machine)
-    task_workload, filled = complete_workload(described, workload)
-    _refuse_foreign_dataset(described, task_workload, catalog)
     # All but the workload follows from names and records: it is settled once for them.
-    mode = task_workload.mode
+    mode = "inference" if workload is None else workload.mode
     setting = catalog.memo("settings").get(
         (described, place),
         (quantization, runtime, placement, mode),
         lambda: _settle(described, place, quantization, runtime, placement, mode, catalog),
     )
+    task_workload, filled = complete_workload(described, workload, setting.profile.id)
+    _refuse_foreign_dataset(described, task_workload, catalog)
     assumed = image_size_reason(task_workload, filled)
     return Request(
         catalog=catalog,
@@ -251,7 +251,10 @@ def with_runtime_checked(request: Request, name: str) -> Request | None:
         None,
         lambda: Runtime.model_construct(name=name, backend=default_backend(profile, request.machine)),
     )
-    return replace(request, runtime=runtime, profile=profile).rechecked()
+    load = request.workload
+    if "workload.execution" in request.defaulted:
+        load, _ = complete_workload(request.model, load.model_copy(update={"execution": None}), name)
+    return replace(request, runtime=runtime, profile=profile, workload=load).rechecked()
 
 
 def _machine(machine: Any, catalog: Catalog, without_machine: bool) -> Machine | None:

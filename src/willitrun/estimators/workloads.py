@@ -15,6 +15,7 @@ __all__ = [
     "BACKBONE_TASKS",
     "DIFFUSION_TASKS",
     "ENCODER_TASKS",
+    "ENGINES",
     "GRAPH_TASKS",
     "LLM_TASKS",
     "complete_workload",
@@ -39,6 +40,9 @@ GRAPH_TASKS = frozenset(
 )
 BACKBONE_TASKS = frozenset({"image-classification", "image-feature-extraction"})
 """One network with and without its head: whoever times the one times the other."""
+
+ENGINES = frozenset({"tensorrt", "onnxruntime", "openvino"})
+"""Runtimes that are a way of execution themselves, of the same name."""
 
 _COMMON = {"task", "mode", "use", "precision", "execution", "dataset", "split"}
 _TRAINING = {"optimizer", "gradient_checkpointing", "lora_rank", "zero_stage", "batch_size"}
@@ -83,13 +87,20 @@ def trained_context(model: Model) -> int | None:
 _PLAIN = Workload.model_construct()
 
 
-def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload, tuple[str, ...]]:
+def complete_workload(
+    model: Model, workload: Workload | None, runtime: str = ""
+) -> tuple[Workload, tuple[str, ...]]:
     """Fill a workload's defaults for a model; return it with the names of the fields that were filled.
+
+    Parameters
+    ----------
+    runtime
+        Id of the runtime; an engine (:data:`ENGINES`) executes in its own way where nobody says how.
 
     Raises
     ------
     InvalidWorkloadError
-        The workload is for another task, has a field that the task lacks, or contradicts itself.
+        The workload is for another task, has a field that the task lacks, or contradicts itself or the runtime.
     """
     given = workload or _PLAIN
     task = given.task or model.task
@@ -99,6 +110,12 @@ def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload
             hint="Leave task out, or choose another model.",
         )
     _refuse_foreign_fields(model, given)
+    if runtime in ENGINES and given.execution in ("eager", "compile"):
+        raise InvalidWorkloadError(
+            f"{runtime} runs networks through an engine of its own, not in execution '{given.execution}'.",
+            hint="Leave execution out, or choose runtime 'pytorch'.",
+        )
+    own_way = runtime if runtime in ENGINES else "eager"
     filled: dict[str, object] = {}
 
     def default(name: str, value: object) -> None:
@@ -132,13 +149,13 @@ def complete_workload(model: Model, workload: Workload | None) -> tuple[Workload
             default("steps", model.diffusion.steps or 30)
             default("frames", model.diffusion.frames)
         default("precision", "bf16")
-        default("execution", "eager")
+        default("execution", own_way)
     elif task in GRAPH_TASKS:
         default("batch_size", 1)
         if model.vision is not None:
             default("image_size", model.vision.image_size)
         default("precision", "fp32")
-        default("execution", "eager")
+        default("execution", own_way)
         default("layout", "nchw")
     return given.model_copy(update=filled), tuple(name for name in filled if name != "task")
 

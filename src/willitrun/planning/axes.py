@@ -19,7 +19,13 @@ from willitrun.estimators.llm_evaluation import Prepared, prepare
 from willitrun.estimators.llm_machines import workload_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import support_of
-from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS, complete_workload, trained_context
+from willitrun.estimators.workloads import (
+    ENCODER_TASKS,
+    ENGINES,
+    LLM_TASKS,
+    complete_workload,
+    trained_context,
+)
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of
 from willitrun.records.models import Model
@@ -101,9 +107,6 @@ def build_axes(
     units = []
     for reference in models:
         model = describe_model(reference, catalog=catalog)
-        if (key := _fills_alike(model)) not in lowered:
-            lowered[key] = _lower_loads(model, workloads)
-        loads = lowered[key]
         for quantization in quantizations:
             for runtime in runtimes:
                 requests = [
@@ -119,8 +122,11 @@ def build_axes(
                     for machine in described
                     for placement in placements
                 ]
+                engine = requests[0].profile.id if requests[0].profile.id in ENGINES else ""
+                if (key := (_fills_alike(model), engine)) not in lowered:
+                    lowered[key] = _lower_loads(model, workloads, engine)
                 slots = tuple(_slot(closed(request)) for request in requests)
-                units.append(Unit(slots, loads))
+                units.append(Unit(slots, lowered[key]))
     names = tuple(machine.name for machine in described)
     return Axes(catalog, tuple(units), names, len(placements), len(workloads))
 
@@ -133,8 +139,8 @@ def _fills_alike(model: Model) -> Hashable:
     return model.task, trained_context(model), transformer.vision
 
 
-def _lower_loads(model: Model, workloads: Sequence[Workload]) -> Loads:
-    filled = tuple(complete_workload(model, workload)[0] for workload in workloads)
+def _lower_loads(model: Model, workloads: Sequence[Workload], runtime: str) -> Loads:
+    filled = tuple(complete_workload(model, workload, runtime)[0] for workload in workloads)
     if model.task not in LLM_TASKS and model.task not in ENCODER_TASKS:
         return Loads(filled, None)
     return Loads(filled, columns_of([workload_row(model, load) for load in filled]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from willitrun import (
     estimate_memory,
     largest_context,
     load_catalog,
+    smallest_machine,
 )
+from willitrun.planning.prices import quote_purchase
 from willitrun.records.machines import Machine
 
 R3060, R3090, R4090 = (f"nvidia-geforce-rtx-{name}" for name in ("3060-12gb", "3090", "4090"))
@@ -159,6 +162,22 @@ def test_memory_that_was_said_is_used(here: Machine) -> None:
     host = ask("does llama 3.1 8b run on cpu with 16gb ram", machine=None).verdict
     assert host is not None
     assert host.inputs.accelerators == ()
+
+
+def test_the_cheapest_is_about_money() -> None:
+    answer = ask("cheapest card to run llama 3.1 8b at q4_k_m")
+    assert "USD" in answer.text
+    assert "days old" in answer.text
+    today = date.today()
+    usd = {
+        name: quote.usd
+        for name in load_catalog().accelerators
+        if (quote := quote_purchase(name, load_catalog(), today=today))
+    }
+    assert isinstance(answer.value, str)
+    cheaper = [name for name, price in usd.items() if price < usd[answer.value]]
+    assert cheaper
+    assert smallest_machine("llama-3.1-8b", cheaper, quantization="q4_k_m") is None
 
 
 def test_ambiguity_is_said() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from willitrun import InvalidWorkloadError, PlanTable, UnknownIdError, Workload, assess, plan, plan_rows
 from willitrun.kernels.placement import TIERS
+from willitrun.planning.fleets import plan_blocks
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,25 @@ def test_filter(table: PlanTable) -> None:
     assert len(both) == 6
     assert len(table.filter(tier="splendid")) == 0
     assert len(table.filter(np.zeros(len(table), dtype=bool))) == 0
+
+
+def test_filter_by_several_values_and_by_no_column(table: PlanTable) -> None:
+    both = table.filter(tier=["comfortable", "will-not-run"])
+    assert len(both) == len(table.filter(tier="comfortable")) + len(table.filter(tier="will-not-run"))
+    assert len(table.filter(context_tokens=[4096, 1])) == len(table.filter(context_tokens=4096))
+    with pytest.raises(UnknownIdError, match="teir"):
+        table.filter(teir="comfortable")
+
+
+@pytest.mark.parametrize(
+    "axes", [{"models": []}, {"machines": []}, {"machines": "rtx-4090"}, {"workloads": []}]
+)
+def test_an_axis_is_a_list_with_something_in_it(axes: dict[str, Any]) -> None:
+    asked = {"models": ["llama-3.1-8b"], "machines": ["rtx-4090"], "quantizations": ["q4_k_m"]} | axes
+    with pytest.raises(InvalidWorkloadError, match=next(iter(axes))):
+        plan(**asked)
+    with pytest.raises(InvalidWorkloadError, match=next(iter(axes))):
+        list(plan_blocks(**asked))
 
 
 def test_sort(table: PlanTable) -> None:

@@ -102,6 +102,8 @@ class Reading:
     first_token: bool = False
     prefill: bool = False
     here: bool = False
+    cheap: bool = False
+    """Money decides, not memory."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -126,6 +128,7 @@ def read_question(text: str, names: str) -> Reading:
         re.search(r"prefill|prompt processing|prompt eval|process(?:ing)? (?:a |the )?prompt", text)
     )
     found.here = bool(re.search(r"\b(?:this|my|here)\b(?: (?:machine|computer|pc|laptop|gpu|box))?", text))
+    found.cheap = bool(re.search(r"\bcheap(?:est|er)?\b|least (?:money|expensive)", text))
     match = _take(found, _TARGET)
     found.target_per_s = float(match["n"].replace(",", "")) if match else None
     match = _take(found, _RAM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from willitrun.answers.naming import NamedMachine
@@ -22,6 +23,7 @@ from willitrun.estimators.memory import estimate_memory
 from willitrun.estimators.workloads import GRAPH_TASKS, LLM_TASKS
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.intervals import Interval
+from willitrun.planning.prices import quote_purchase
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
@@ -309,6 +311,8 @@ def _memory(case: Case) -> str:
 
 def _smallest(case: Case) -> str:
     chosen = case.quantization or _default_format(case)
+    if case.reading.cheap:
+        return _cheapest(case, chosen)
     name = smallest_machine(case.model, None, case.workload, quantization=chosen, **case.options())
     if name is None:
         return f"No single card of the catalog holds {case.model.name} comfortably; it takes several, or a smaller format."
@@ -319,6 +323,34 @@ def _smallest(case: Case) -> str:
     return (
         f"The card with the least memory on which {_subject(case, verdict)} runs comfortably is {case.machine.name}: "
         f"it {_memory_of(verdict)}.{_speed_of(verdict, case)}"
+    )
+
+
+def _cheapest(case: Case, chosen: str | None) -> str:
+    """Of single cards with a sourced price, the cheapest that does it comfortably."""
+    today = date.today()
+    quotes = {name: quote_purchase(name, case.catalog, today=today) for name in case.catalog.accelerators}
+    priced = sorted((quote.usd, name) for name, quote in quotes.items() if quote is not None)
+    name = next(
+        (
+            name
+            for _, name in priced
+            if smallest_machine(case.model, [name], case.workload, quantization=chosen, **case.options())
+        ),
+        None,
+    )
+    advice = f"`recommend` weighs several cards, speed and rents: willitrun recommend {case.model.id}."
+    if name is None:
+        return f"No single card with a sourced price holds {case.model.name} comfortably. {advice}"
+    quote = quotes[name]
+    assert quote is not None
+    case.machine = describe_machine(name, catalog=case.catalog)
+    case.quantization = chosen
+    case.value = name
+    verdict = _judged(case)
+    return (
+        f"The cheapest single card of which a source says the price, and on which {_subject(case, verdict)} runs comfortably, is "
+        f"{case.machine.name} at {quote.text()}: it {_memory_of(verdict)}.{_speed_of(verdict, case)} {advice}"
     )
 
 

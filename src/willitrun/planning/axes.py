@@ -32,7 +32,7 @@ from willitrun.records.models import Model
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import Reason
 
-__all__ = ["Axes", "Slot", "Unit", "build_axes"]
+__all__ = ["Axes", "Slot", "Unit", "build_axes", "refuse_empty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ def build_axes(
     catalog: Catalog,
 ) -> Axes:
     """Describe and lower every distinct value of every axis."""
+    refuse_empty(models=models, machines=machines, workloads=workloads)
     described = [describe_machine(machine, catalog=catalog) for machine in machines]
     lowered: dict[Hashable, Loads] = {}
     units = []
@@ -129,6 +130,19 @@ def build_axes(
                 units.append(Unit(slots, lowered[key]))
     names = tuple(machine.name for machine in described)
     return Axes(catalog, tuple(units), names, len(placements), len(workloads))
+
+
+def refuse_empty(**axes: Sequence[Any]) -> None:
+    """An axis is a list with something in it; a string would be taken letter by letter.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        It is not.
+    """
+    for name, values in axes.items():
+        if isinstance(values, str) or not len(values):
+            raise InvalidWorkloadError(f"{name} is a list with something in it, got {values!r}.")
 
 
 def _fills_alike(model: Model) -> Hashable:

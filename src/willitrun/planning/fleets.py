@@ -27,6 +27,7 @@ from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
+from willitrun.planning.axes import refuse_empty
 from willitrun.planning.decks import Group, deck_for
 from willitrun.planning.hands import near_of, support_code
 from willitrun.planning.plans import plan
@@ -87,6 +88,7 @@ def plan_blocks(
     catalog = catalog or load_catalog()
     if isinstance(workloads, Workload) or workloads is None:
         workloads = (workloads or Workload(),)
+    refuse_empty(models=models, machines=machines, workloads=workloads)
     sweep = _Sweep.of(models, machines, tuple(quantizations or ()), catalog)
     for runtime in runtimes or (None,):
         for members in sweep.kinds.values():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.errors import InvalidWorkloadError
+from willitrun.errors import InvalidWorkloadError, UnknownIdError
 from willitrun.planning.fronts import pareto_front
 from willitrun.records.presentation import format_field
 
@@ -80,15 +80,22 @@ class PlanTable:
         return PlanTable({name: values[index] for name, values in self.columns.items()}, self.categories)
 
     def filter(self, mask: NDArray[np.bool_] | None = None, **equals: object) -> PlanTable:
-        """Rows where a mask holds and columns equal values: ``table.filter(tier="comfortable")``."""
+        """Rows where a mask holds and columns equal a value, or one of a list: ``table.filter(tier="comfortable")``.
+
+        Raises
+        ------
+        UnknownIdError
+            No column has that name.
+        """
         keep = np.ones(len(self), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
         for name, wanted in equals.items():
+            if name not in self.columns:
+                raise UnknownIdError("column", name, tuple(self.columns))
+            among = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
             if name in self.categories:
                 labels = self.categories[name]
-                code = labels.index(str(wanted)) if wanted in labels else -1
-                keep &= self.columns[name] == code
-            else:
-                keep &= self.columns[name] == wanted
+                among = [labels.index(str(one)) for one in among if one in labels]
+            keep &= np.isin(self.columns[name], np.array(among))
         return self.take(keep)
 
     def sort_by(self, name: str, *, descending: bool = True) -> PlanTable:

@@ -27,11 +27,12 @@ $(VENV)/.docs: $(VENV)/.dev requirements/docs.txt
 	$(PIP) --constraint requirements/dev.txt --constraint requirements/docs.txt --editable '.[docs]'
 	@touch $@
 
-$(VENV)/.engines: $(VENV)/.dev requirements/engines.txt
-	$(PIP) --constraint requirements/dev.txt --constraint requirements/engines.txt --editable '.[dev,engines]' genai-prices
+$(VENV)/.engines: $(VENV)/.dev requirements/engines.txt requirements/docs.txt
+	$(PIP) --constraint requirements/dev.txt --constraint requirements/engines.txt --constraint requirements/docs.txt \
+	  --editable '.[dev,engines]' genai-prices altair
 	@touch $@
 
-engines: $(VENV)/.engines  ## pandas, polars, Arrow, DuckDB, Dask and genai-prices, so that their tests run too
+engines: $(VENV)/.engines  ## pandas, polars, Arrow, DuckDB, Dask, genai-prices and altair, so that their tests run too
 
 demo: $(VENV)/.demo  ## Verdicts for this machine and for three well-known cases
 	@$(BIN)/python -m willitrun demo

@@ -32,6 +32,7 @@ def build(
     runtime: opt.RuntimeOption = None,
     memory: opt.MemoryOption = "free",
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """What a custom build offers a model: effective memory, every deduction, and a string to share."""
     machine = opt.machine_argument(on)
@@ -43,7 +44,7 @@ def build(
     found = willitrun.effective_memory(
         machine, model=model, quantization=quant, runtime=runtime, memory=memory
     )
-    show(found, as_json)
+    show(found, as_json, html)
 
 
 def _link(text: str) -> dict[str, object]:

@@ -49,6 +49,7 @@ def recommend(
     price: PriceOption = None,
     noise: Annotated[float, typer.Option(help="Share by which prices may differ.")] = 0.0,
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """Choose a machine for a goal: cheapest, fastest, most efficient. Exit code 1 if none meets it."""
     found = willitrun.recommend(
@@ -68,7 +69,7 @@ def recommend(
         prices=_prices(price),
         price_noise=noise,
     )
-    show(found, as_json)
+    show(found, as_json, html)
     raise typer.Exit(0 if found.met or (found.owned is not None and found.owned.meets) else 1)
 
 
@@ -96,6 +97,7 @@ def cost(
         str | None, typer.Option(help="What an API asks per million input and output tokens: 0.05,0.08.")
     ] = None,
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """What the work costs on an own machine, a rented one, and an API; and when owning pays."""
     asked = None
@@ -123,7 +125,7 @@ def cost(
         rental_usd_per_hour=rent,
         tokens_usd_per_million=asked,
     )
-    show(found, as_json)
+    show(found, as_json, html)
 
 
 def numbers(texts: list[str] | None, option: str) -> dict[str, float]:

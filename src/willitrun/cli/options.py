@@ -17,6 +17,7 @@ __all__ = [
     "ConcurrencyOption",
     "ContextOption",
     "ExecutionOption",
+    "HtmlOption",
     "ImageSizeOption",
     "JsonOption",
     "KvOption",
@@ -67,6 +68,9 @@ RuntimeOption = Annotated[
 KvOption = Annotated[str | None, typer.Option("--kv", help="KV cache format: f16, q8_0, q4_0, fp8.")]
 MemoryOption = Annotated[str, typer.Option("--memory", help="free (now), idle, or nameplate.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Write a page of HTML, too.", dir_okay=False, show_default=False)
+]
 
 
 def tokens(text: str | None) -> int | None:

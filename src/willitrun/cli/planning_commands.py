@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from html import escape as escape_html
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,8 +33,9 @@ ColumnsOption = Annotated[
 ]
 
 
-def show(result: Presented, as_json: bool) -> None:
-    """A result as JSON, or its sentence and its rows."""
+def show(result: Presented, as_json: bool, html: Path | None = None) -> None:
+    """A result as JSON, or its sentence and its rows; and as a page where one is asked for."""
+    write_page(result, html)
     if as_json:
         print_json(result)
         return
@@ -45,6 +48,20 @@ def show(result: Presented, as_json: bool) -> None:
     for key, value in result.rows():
         table.add_row(escape(key), escape(value))
     out.print(table)
+
+
+def write_page(result: Presented, html: Path | None) -> None:
+    """What a notebook shows, as a page that stands alone."""
+    if html is None:
+        return
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape_html(result.summary())}</title>{result._repr_html_()}</html>\n"
+    )
+    try:
+        html.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"--html: {html} cannot be written: {error.strerror}") from None
 
 
 @planning_app.command()
@@ -64,6 +81,7 @@ def scan(
     memory: opt.MemoryOption = "free",
     most: MostOption = 20,
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """Rank all models of the catalog on a machine. Exit code 1 if none qualifies."""
     found = willitrun.scan(
@@ -77,6 +95,7 @@ def scan(
         runtime=runtime,
         memory=memory,
     )
+    write_page(found, html)
     if as_json:
         print_json(found)
     else:
@@ -106,10 +125,13 @@ def _prior(file: typer.FileText | None) -> dict[str, float] | None:
 @planning_app.command()
 @reporting_errors
 def chips(
-    on: opt.MachineOption = None, memory: opt.MemoryOption = "free", as_json: opt.JsonOption = False
+    on: opt.MachineOption = None,
+    memory: opt.MemoryOption = "free",
+    as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """What a machine is good for, as labels."""
-    show(willitrun.chips(opt.machine_argument(on), memory=memory), as_json)
+    show(willitrun.chips(opt.machine_argument(on), memory=memory), as_json, html)
 
 
 @planning_app.command()
@@ -124,6 +146,7 @@ def score(
     runtime: opt.RuntimeOption = None,
     memory: opt.MemoryOption = "free",
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """How well a model runs on a machine, from 0 to 100. Its quality has no part in it."""
     load = opt.workload_argument(context=context, concurrency=concurrency, batch=batch)
@@ -132,6 +155,7 @@ def score(
             model, opt.machine_argument(on), load, quantization=quant, runtime=runtime, memory=memory
         ),
         as_json,
+        html,
     )
 
 
@@ -146,11 +170,12 @@ def best_runtime(
     batch: opt.BatchOption = None,
     memory: opt.MemoryOption = "free",
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """Which runtime suits a model on a machine, and why. Exit code 1 if none does."""
     load = opt.workload_argument(context=context, concurrency=concurrency, batch=batch)
     found = willitrun.best_runtime(model, opt.machine_argument(on), load, quantization=quant, memory=memory)
-    show(found, as_json)
+    show(found, as_json, html)
     raise typer.Exit(0 if found.runtime is not None else 1)
 
 
@@ -167,6 +192,7 @@ def compare(
     batch: opt.BatchOption = None,
     runtime: opt.RuntimeOption = None,
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """Compare side by side, and say why one wins. A machine of several cards: rtx-3090,rtx-3090."""
     sides = [opt.machine_argument([side]) for side in contenders] if of == "machines" else contenders
@@ -183,4 +209,5 @@ def compare(
             runtime=runtime,
         ),
         as_json,
+        html,
     )

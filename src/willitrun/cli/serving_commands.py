@@ -46,6 +46,7 @@ def serve_plan(
     quant: opt.QuantOption = None,
     runtime: opt.RuntimeOption = None,
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """How many machines a service needs, and what they cost. Exit code 1 if no machine meets the targets."""
     found = willitrun.plan_serving(
@@ -63,7 +64,7 @@ def serve_plan(
         quantization=quant,
         runtime=runtime,
     )
-    show(found, as_json)
+    show(found, as_json, html)
     raise typer.Exit(0 if found.best is not None else 1)
 
 
@@ -91,6 +92,7 @@ def batch_plan(
     power: Annotated[float | None, typer.Option(help="Power of a machine while it works [W].")] = None,
     electricity: Annotated[float | None, typer.Option(help="Electricity [USD/kWh].")] = None,
     as_json: opt.JsonOption = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """Hours, energy and money of a job of so many items; or the machines that a deadline takes."""
     asked = {
@@ -113,7 +115,7 @@ def batch_plan(
         power_w=power,
         electricity_usd_per_kwh=electricity,
     )
-    show(found, as_json)
+    show(found, as_json, html)
 
 
 def _machines(given: list[str] | None) -> object:

@@ -18,7 +18,15 @@ from willitrun.records.results import Verdict
 from willitrun.units import format_rate
 from willitrun.verdicts import assess
 
-__all__ = ["decode_against_context", "fit_heat_map", "guide_heat_map", "memory_bar", "roofline"]
+__all__ = [
+    "altair_module",
+    "chart_data",
+    "decode_against_context",
+    "fit_heat_map",
+    "guide_heat_map",
+    "memory_bar",
+    "roofline",
+]
 
 GIB = 2**30
 TIER_COLOURS = {
@@ -32,7 +40,8 @@ _PALETTE = ("#3b6fb6", "#59a5a0", "#8f7ac0", "#e0a84e", "#b8b8b8", "#c46a7b", "#
 WIDTH = 560
 
 
-def _altair() -> ModuleType:
+def altair_module() -> ModuleType:
+    """altair, or an error that says how to get it."""
     try:
         import altair
     except ImportError as error:
@@ -41,7 +50,8 @@ def _altair() -> ModuleType:
     return found
 
 
-def _data(alt: Any, rows: Sequence[dict[str, Any]]) -> Any:
+def chart_data(alt: Any, rows: Sequence[dict[str, Any]]) -> Any:
+    """Rows as a chart takes them."""
     # Rows as they are: neither pandas nor a narrower is needed.
     return alt.Data(values=list(rows))
 
@@ -70,7 +80,7 @@ def memory_bar(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
     >>> from willitrun import assess
     >>> chart = memory_bar(assess("llama-3.1-8b", "rtx-4090", quantization="q4_k_m"))  # doctest: +SKIP
     """
-    alt = _altair()
+    alt = altair_module()
     parts: list[dict[str, Any]] = []
     rooms: list[dict[str, Any]] = []
     for number, verdict in enumerate(verdicts):
@@ -89,7 +99,7 @@ def memory_bar(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
     names = list(dict.fromkeys(str(part["case"]) for part in parts))
     height = alt.Step(34)
     bars = (
-        alt.Chart(_data(alt, parts))
+        alt.Chart(chart_data(alt, parts))
         .mark_bar()
         .encode(
             y=alt.Y("case:N", sort=names, title=None, axis=alt.Axis(labelLimit=260)),
@@ -103,7 +113,7 @@ def memory_bar(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
         )
     )
     ticks = (
-        alt.Chart(_data(alt, rooms))
+        alt.Chart(chart_data(alt, rooms))
         .mark_tick(color="black", thickness=3, size=30)
         .encode(y=alt.Y("case:N", sort=names), x="gib:Q")
     )
@@ -138,7 +148,7 @@ def roofline(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
     InvalidWorkloadError
         A verdict has no decode step: its speed is unknown, or it is no language model.
     """
-    alt = _altair()
+    alt = altair_module()
     points = []
     roofs = []
     for number, verdict in enumerate(verdicts):
@@ -158,9 +168,9 @@ def roofline(*verdicts: Verdict, labels: Sequence[str] = ()) -> Any:
     ]
     x = alt.X("intensity:Q", scale=alt.Scale(type="log"), title="operations per byte read [FLOP/byte]")
     y = alt.Y("rate:Q", scale=alt.Scale(type="log"), title="rate [TFLOP/s]")
-    line = alt.Chart(_data(alt, roof)).mark_line(color="#444444", strokeWidth=2).encode(x=x, y=y)
+    line = alt.Chart(chart_data(alt, roof)).mark_line(color="#444444", strokeWidth=2).encode(x=x, y=y)
     dots = (
-        alt.Chart(_data(alt, points))
+        alt.Chart(chart_data(alt, points))
         .mark_point(filled=True, size=110)
         .encode(
             x=x, y=y, color=alt.Color("case:N", sort=None, legend=alt.Legend(title=None, orient="bottom"))
@@ -207,7 +217,7 @@ def decode_against_context(
     -------
     altair.LayerChart
     """
-    alt = _altair()
+    alt = altair_module()
     rows = []
     for machine in machines:
         for depth in contexts:
@@ -231,7 +241,7 @@ def decode_against_context(
     colour = alt.Color(
         "machine:N", sort=None, legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=400)
     )
-    base = alt.Chart(_data(alt, rows))
+    base = alt.Chart(chart_data(alt, rows))
     band = base.mark_area(opacity=0.15).encode(
         x=x, y=alt.Y("low:Q", title="decode [tokens/s]"), y2="high:Q", color=colour
     )
@@ -252,7 +262,7 @@ def fit_heat_map(table: PlanTable) -> Any:
     -------
     altair.Chart
     """
-    alt = _altair()
+    alt = altair_module()
     order = {tier: rank for rank, tier in enumerate(TIER_COLOURS)}
     best: dict[tuple[str, str], str] = {}
     for number in range(len(table)):
@@ -276,7 +286,7 @@ def guide_heat_map(report: GuideReport) -> Any:
     -------
     altair.Chart
     """
-    alt = _altair()
+    alt = altair_module()
     rows = [{"model": row.workload, "machine": row.machine, "tier": row.tier} for row in report.rows_]
     return _tier_grid(alt, rows, report.question)
 
@@ -284,7 +294,7 @@ def guide_heat_map(report: GuideReport) -> Any:
 def _tier_grid(alt: Any, rows: Sequence[dict[str, Any]], title: str) -> Any:
     """Machines downwards, so that their long names stay level; workloads across."""
     return (
-        alt.Chart(_data(alt, rows))
+        alt.Chart(chart_data(alt, rows))
         .mark_rect(stroke="white", strokeWidth=2)
         .encode(
             y=alt.Y("machine:N", sort=None, title=None, axis=alt.Axis(labelLimit=280)),

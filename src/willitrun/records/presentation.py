@@ -18,7 +18,11 @@ _RATES = {
     "iterations_per_s": "it/s",
     "bytes_per_s": "B/s",
     "flop_per_s": "FLOP/s",
+    "flops_per_s": "FLOP/s",
+    "cycles_per_s": "cycles/s",
+    "requests_per_s": "requests/s",
 }
+_PREFIXED = ("B/s", "FLOP/s", "cycles/s")
 
 
 def format_field(name: str, value: float) -> str:
@@ -26,15 +30,17 @@ def format_field(name: str, value: float) -> str:
 
     >>> format_field("kv_cache_bytes", 2**30), format_field("decode_tokens_per_s", 131.42)
     ('1 GiB', '131 tokens/s')
+    >>> format_field("unit_cycles_per_s", 5.7e10), format_field("prefill_time_s", 0.25)
+    ('57 Gcycles/s', '250 ms')
     """
     for suffix, unit in _RATES.items():
         if name.endswith(suffix):
-            if unit in ("B/s", "FLOP/s"):
+            if unit in _PREFIXED:
                 return format_rate(value, unit)
             return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     if name.endswith("bytes"):
         return format_bytes(value)
-    if name.endswith("_s") or name == "seconds_per_image":
+    if (name.endswith("_s") and not name.endswith("_per_s")) or name == "seconds_per_image":
         return format_duration(value)
     if name.endswith("_w"):
         return f"{value:.0f} W"

@@ -20,7 +20,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Memory of weights and caches", "weights-and-caches", ("weights", "gguf_mixes", "kv_cache"), (), False),
     ("Buffers, overhead and placement", "buffers", ("compute_buffers", "overheads", "placement"), ("memory", "system-reserve"), False),
     ("Speed of language models", "llm-speed", ("llm_speed", "llm_decode", "llm_prefill", "llm_inputs", "llm_levels"), ("llm-speed",), True),
-    ("Images per second", "images", ("operators", "operator_seconds", "operator_inputs", "operator_residuals"), ("vision-speed",), True),
+    ("Images per second", "images", ("operators", "operator_seconds", "operator_inputs", "operator_residuals"), ("vision-speed", "vision-totals"), True),
     ("Diffusion", "diffusion", ("diffusion_memory", "diffusion_speed"), ("diffusion-speed",), True),
     ("Speech", "speech", ("speech_speed",), ("speech-speed",), False),
     ("Training", "training", ("training", "activations"), ("vision-training",), False),

@@ -18,6 +18,7 @@ from willitrun.cli.build_commands import build_app
 from willitrun.cli.catalog_commands import catalog_app
 from willitrun.cli.cost_commands import cost_app
 from willitrun.cli.errors import print_json, reporting_errors
+from willitrun.cli.fleet_commands import fleet_app
 from willitrun.cli.knowledge_commands import knowledge_app
 from willitrun.cli.planning_commands import planning_app
 from willitrun.cli.rendering import (
@@ -46,6 +47,7 @@ app.add_typer(knowledge_app)
 app.add_typer(cost_app)
 app.add_typer(serving_app)
 app.add_typer(build_app)
+app.add_typer(fleet_app)
 app.add_typer(benchmark_app)
 
 

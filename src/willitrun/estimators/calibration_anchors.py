@@ -82,11 +82,25 @@ class DeviceAnchors:
         return frozenset(found.measurement.id for found in self.comparisons)
 
     @cached_property
+    def _known(self) -> dict[str, dict[str, set[str]]]:
+        """Values of keys that something was measured with, by phase and name of the key."""
+        found: dict[str, dict[str, set[str]]] = {}
+        for comparison in self.comparisons:
+            if comparison.keys is not None:
+                by_name = found.setdefault(comparison.phase, {name: set() for name in _KEYS})
+                for name, value in _named(comparison.keys):
+                    by_name[name].add(value)
+        return found
+
+    @cached_property
     def _shifts(self) -> dict[tuple[str, AnchorKeys], Shift]:
         return {}
 
     def shift(self, phase: str, keys: AnchorKeys) -> Shift:
         """The posterior for one tuple: mean and narrowing of its log ratio."""
+        # What nothing was measured with is all alike: a sweep over a thousand models asks for few shifts.
+        known = self._known.get(phase, {})
+        keys = AnchorKeys(*(value if value in known.get(name, ()) else "" for name, value in _named(keys)))
         place = (phase, keys)
         if place not in self._shifts:
             self._shifts[place] = self._condition(phase, keys)
@@ -136,6 +150,10 @@ def with_anchor_term(terms: tuple[Term, ...], shift: Shift) -> tuple[Term, ...]:
             evidence="measured",
         ),
     )
+
+
+def _named(keys: AnchorKeys) -> list[tuple[str, str]]:
+    return [(name, getattr(keys, name)) for name in _KEYS]
 
 
 def _codes(keys: AnchorKeys | None, codes: Mapping[str, int]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Literal
 from willitrun.catalog import Catalog
 from willitrun.records.knowledge import Measurement
 
-__all__ = ["Nearest", "nearest_measurement"]
+__all__ = ["Nearest", "is_measured", "nearest_measurement"]
 
 Nearness = Literal["exact", "device-and-model", "model-family", "none"]
 
@@ -100,6 +100,11 @@ def nearest_measurement(
     ):
         return Nearest("model-family", best[1])
     return Nearest("none")
+
+
+def is_measured(catalog: Catalog, model: str, accelerator: str, metric: str) -> bool:
+    """Whether a quantity of the very model was measured on the device, with whatever else."""
+    return (model, accelerator, metric) in _by_subject(catalog)
 
 
 def _closest(

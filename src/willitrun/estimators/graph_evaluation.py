@@ -15,10 +15,9 @@ from willitrun.estimators.graph_intervals import interval_key, narrowed, spread_
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
 from willitrun.estimators.graph_rates import (
     find_trace,
-    graph_rates,
     profile_of,
+    profile_rates,
     residual_of,
-    vision_scales,
     work_of,
 )
 from willitrun.estimators.graph_sides import (
@@ -82,7 +81,6 @@ def prepare_graph(request: Request) -> PreparedGraph:
     view = machine_row(request)
     host = on_host(request)
     profile = profile_of(workload.execution or "eager", workload.layout or "nchw", host=host)
-    scales = vision_scales(request, view, request.catalog.calibrations[CALIBRATION], profile)
     return PreparedGraph(
         request=request,
         trace=trace,
@@ -90,7 +88,7 @@ def prepare_graph(request: Request) -> PreparedGraph:
         profile=profile,
         network=network_row(request, trace),
         device=device_row(request, view),
-        rates=graph_rates(request, view, workload.precision or "fp32", scales),
+        rates=profile_rates(request, view, profile),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,6 +34,7 @@ from willitrun.kernels.operator_work import OperatorWork
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.knowledge import Calibration
 from willitrun.records.machines import Host, InstalledAccelerator, Machine
+from willitrun.records.models import Model
 from willitrun.records.traces import OperatorTrace
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Scales",
     "accelerator_rates",
     "device_class",
+    "device_generation",
     "device_levels",
     "find_trace",
     "generation_of",
@@ -51,8 +54,11 @@ __all__ = [
     "interval_task",
     "processor_generation",
     "processor_rates",
+    "profile_rates",
     "profile_of",
     "residual_of",
+    "residuals_of",
+    "trace_family",
     "trace_work",
     "used_accelerator",
     "vision_scales",
@@ -204,7 +210,7 @@ def graph_coefficients(catalog: Catalog) -> OperatorCoefficients:
     return resolve_coefficients(calibration.coefficients, calibration.levels)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def trace_work(catalog: Catalog, architecture: str, image_size: int) -> OperatorWork | None:
     """Work of a network that the catalog has traced, None where it has not."""
     trace = catalog.traces.find(architecture, image_size)
@@ -248,20 +254,39 @@ def work_of(request: Request, trace: OperatorTrace) -> OperatorWork:
     return work
 
 
+def device_generation(request: Request, view: MachineView) -> str:
+    """Generation of the device that the request runs on, by which residuals are learnt."""
+    if view.row.on_host:
+        assert request.machine is not None
+        return processor_generation(request.machine.host)
+    return generation_of(used_accelerator(request, view).accelerator)
+
+
 def residual_of(request: Request, view: MachineView, trace: OperatorTrace, profile: str) -> float:
     """Learnt log ratio of measured to predicted time of a trace's shape; zero away from data."""
-    vision, machine = request.model.vision, request.machine
-    assert machine is not None
     if trace.tool == TOTALS:
         return 0.0
-    if view.row.on_host:
-        generation = processor_generation(machine.host)
-    else:
-        generation = generation_of(used_accelerator(request, view).accelerator)
+    generation, vision = device_generation(request, view), request.model.vision
     if vision is None or vision.trace is None:
         key = (trace.architecture, trace.image_size, profile, generation)
         return _known_residual(request.catalog, *key)
-    return _log_ratio(request.catalog, work_of(request, trace), trace.family, profile, generation)
+    work = work_of(request, trace)
+    return float(residuals_of(request.catalog, work, [trace.family], profile, [generation])[0, 0])
+
+
+def trace_family(catalog: Catalog, model: Model, trace: OperatorTrace) -> str:
+    """Family of a traced network by which residuals are learnt: its trace's own, else the catalog's."""
+    if model.vision is not None and model.vision.trace is not None:
+        return trace.family
+    return catalog.traces.family(trace.architecture) or ""
+
+
+def residuals_of(
+    catalog: Catalog, work: OperatorWork, families: Sequence[str], profile: str, generations: Sequence[str]
+) -> np.ndarray:
+    """Learnt log ratios of rows of work on generations of devices, (rows, generations)."""
+    table, execution = _residuals(catalog), RESIDUAL_OF_PROFILE[profile]
+    return table.log_ratios(work_features(work), families, execution, generations)
 
 
 @lru_cache(maxsize=8)
@@ -275,12 +300,8 @@ def _known_residual(
 ) -> float:
     work = trace_work(catalog, architecture, image_size)
     assert work is not None
-    return _log_ratio(catalog, work, catalog.traces.family(architecture) or "", profile, generation)
-
-
-def _log_ratio(catalog: Catalog, work: OperatorWork, family: str, profile: str, generation: str) -> float:
-    table, execution = _residuals(catalog), RESIDUAL_OF_PROFILE[profile]
-    return float(table.log_ratio(work_features(work), [family], execution, generation)[0])
+    family = catalog.traces.family(architecture) or ""
+    return float(residuals_of(catalog, work, [family], profile, [generation])[0, 0])
 
 
 def interval_task(profile: str, *, launch: bool, kind: str = "") -> str:
@@ -354,6 +375,17 @@ def accelerator_rates(
 def processor_rates(flop_per_s: float, bytes_per_s: float, scales: Scales) -> DeviceRates:
     """One row of rates of a host's processor."""
     return _one_row((flop_per_s, flop_per_s, flop_per_s), bytes_per_s, scales)
+
+
+def profile_rates(request: Request, view: MachineView, profile: str) -> DeviceRates:
+    """Rates of the device that the request uses, as the calibration scales them for a profile: derived once."""
+    precision = request.workload.precision or "fp32"
+
+    def derive() -> DeviceRates:
+        scales = vision_scales(request, view, request.catalog.calibrations[VISION], profile)
+        return graph_rates(request, view, precision, scales)
+
+    return request.catalog.memo("graph-rates").get((request.machine, view), (precision, profile), derive)
 
 
 def graph_rates(request: Request, view: MachineView, precision: str, scales: Scales) -> DeviceRates:

@@ -27,6 +27,7 @@ __all__ = [
     "interval_factors",
     "interval_of",
     "interval_task",
+    "support_code",
     "support_of",
 ]
 
@@ -68,6 +69,20 @@ def support_level(
     if all(name in seen.get("classes", ()) for name in classes):
         return "unseen-device"
     return "unseen-class"
+
+
+def support_code(
+    calibration: Calibration,
+    devices: tuple[str, ...],
+    classes: tuple[str, ...],
+    family: str,
+    *,
+    derived: bool,
+) -> int:
+    """Support level of a family on some devices, as an index into `LEVELS`; ``derived``: no record describes one."""
+    if derived:
+        return LEVELS.index("unseen-class")
+    return LEVELS.index(support_level(calibration, tuple(dict.fromkeys(devices)), classes, family))
 
 
 def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:

@@ -103,17 +103,29 @@ class ResidualTable:
 
         Executions without weights have no residual; a generation without any has what all share.
         """
-        result = np.zeros(len(features))
+        return self.log_ratios(features, families, execution, (generation,))[:, 0]
+
+    def log_ratios(
+        self, features: Array, families: Sequence[str], execution: str, generations: Sequence[str]
+    ) -> Array:
+        """Return the log ratios of rows of features on several generations, (rows, generations)."""
         smooth: Array | None = None
-        for key in (execution, f"{execution}:{generation}"):
+
+        def residual(key: str) -> Array:
+            nonlocal smooth
             constants = self.families.get(key, {})
             common = constants.get("", 0.0)
-            result += [common + (constants.get(family, 0.0) if family else 0.0) for family in families]
+            found = np.array(
+                [common + (constants.get(family, 0.0) if family else 0.0) for family in families]
+            )
             if key in self.weights:
                 if smooth is None:
                     smooth = self._nearness(features)
-                result += smooth @ self.weights[key]
-        return result
+                found += smooth @ self.weights[key]
+            return found
+
+        shared = residual(execution)
+        return np.stack([shared + residual(f"{execution}:{name}") for name in generations], axis=1)
 
     def _nearness(self, features: Array) -> Array:
         distance = (

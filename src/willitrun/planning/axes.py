@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from willitrun.catalog import Catalog
@@ -22,17 +22,19 @@ from willitrun.estimators.support import support_of
 from willitrun.estimators.workloads import (
     ENCODER_TASKS,
     ENGINES,
+    GRAPH_TASKS,
     LLM_TASKS,
     complete_workload,
     trained_context,
 )
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of
+from willitrun.records.machines import Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import Reason
 
-__all__ = ["Axes", "Slot", "Unit", "build_axes", "refuse_empty"]
+__all__ = ["Axes", "Loads", "Slot", "Unit", "build_axes", "kinds_of", "refuse_empty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,23 @@ class Loads:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One model at one format on one runtime: a slot per machine and placement, and the loads."""
+    """One model at one format on one runtime: a slot per machine and placement, and the loads.
+
+    A graph of operators has no slots: its requests differ between kinds of machines only.
+    """
 
     slots: tuple[Slot, ...]
     loads: Loads
+    by_kind: tuple[Request, ...] = ()
+    """Of a graph: a request per kind of machine and placement."""
+    quantization: str | None = None
+    runtime: str | Runtime | None = None
+    """Format and runtime as they were asked for: training takes another runtime where nobody says."""
 
     @property
     def request(self) -> Request:
-        """The request of the first slot: model and format are those of all of them."""
-        return self.slots[0].request
+        """The request of the first machine: model and format are those of all of them."""
+        return self.slots[0].request if self.slots else self.by_kind[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +89,41 @@ class Axes:
     catalog: Catalog
     units: tuple[Unit, ...]
     machines: tuple[str, ...]
-    n_placements: int
-    n_workloads: int
+    described: tuple[Machine, ...]
+    kinds: tuple[int, ...]
+    """Kind of each machine: what decides which runtime and back end suit a model, and what cannot run."""
+    workloads: tuple[Workload, ...]
+    """As they were asked for."""
+    placements: tuple[str | Placement | None, ...]
+
+    @property
+    def n_placements(self) -> int:
+        """Placements of each machine."""
+        return len(self.placements)
+
+    @property
+    def n_workloads(self) -> int:
+        """Loads of each line."""
+        return len(self.workloads)
+
+    def requests_of(self, unit: Unit, line: int) -> list[Request]:
+        """The requests of one line of a unit, each completed for itself: what is judged alone may be anything."""
+        machine, placement = divmod(line, self.n_placements)
+        completed: dict[str, Request] = {}
+        found = []
+        for load in unit.loads.workloads:
+            if load.mode not in completed:
+                completed[load.mode] = complete_request(
+                    unit.request.model,
+                    self.described[machine],
+                    load,
+                    quantization=unit.quantization,
+                    runtime=unit.runtime,
+                    placement=self.placements[placement],
+                    catalog=self.catalog,
+                )
+            found.append(replace(completed[load.mode], workload=load).rechecked())
+        return found
 
     @property
     def rows_per_unit(self) -> int:
@@ -104,13 +147,16 @@ def build_axes(
     """Describe and lower every distinct value of every axis."""
     refuse_empty(models=models, machines=machines, workloads=workloads)
     described = [describe_machine(machine, catalog=catalog) for machine in machines]
+    kinds = kinds_of(described)
+    first_of_kind = [described[kinds.index(kind)] for kind in range(max(kinds, default=-1) + 1)]
     lowered: dict[Hashable, Loads] = {}
     units = []
     for reference in models:
         model = describe_model(reference, catalog=catalog)
         for quantization in quantizations:
             for runtime in runtimes:
-                requests = [
+                graph = model.task in GRAPH_TASKS
+                requests = tuple(
                     complete_request(
                         model,
                         machine,
@@ -120,16 +166,30 @@ def build_axes(
                         placement=placement,
                         catalog=catalog,
                     )
-                    for machine in described
+                    for machine in (first_of_kind if graph else described)
                     for placement in placements
-                ]
+                )
                 engine = requests[0].profile.id if requests[0].profile.id in ENGINES else ""
                 if (key := (_fills_alike(model), engine)) not in lowered:
                     lowered[key] = _lower_loads(model, workloads, engine)
-                slots = tuple(_slot(closed(request)) for request in requests)
-                units.append(Unit(slots, lowered[key]))
+                loads = lowered[key]
+                slots = () if graph else tuple(_slot(closed(request), loads) for request in requests)
+                units.append(Unit(slots, loads, requests if graph else (), quantization, runtime))
     names = tuple(machine.name for machine in described)
-    return Axes(catalog, tuple(units), names, len(placements), len(workloads))
+    return Axes(catalog, tuple(units), names, tuple(described), kinds, tuple(workloads), tuple(placements))
+
+
+def kinds_of(machines: Sequence[Machine]) -> tuple[int, ...]:
+    """Kind of each machine, numbered as they come.
+
+    Vendors in their order and the system decide which runtime and back end suit a model, and what cannot run.
+    """
+    known: dict[tuple[object, ...], int] = {}
+    found = []
+    for machine in machines:
+        vendors = tuple(dict.fromkeys(device.accelerator.vendor for device in machine.accelerators))
+        found.append(known.setdefault((vendors, machine.host.system), len(known)))
+    return tuple(found)
 
 
 def refuse_empty(**axes: Sequence[Any]) -> None:
@@ -148,6 +208,8 @@ def refuse_empty(**axes: Sequence[Any]) -> None:
 def _fills_alike(model: Model) -> Hashable:
     """What decides how a model fills a workload: models that agree on it share their loads."""
     transformer = model.transformer
+    if model.task in GRAPH_TASKS and transformer is None:
+        return model.task, model.vision.image_size if model.vision is not None else None
     if model.task not in LLM_TASKS or transformer is None:
         return model.id
     return model.task, trained_context(model), transformer.vision
@@ -155,7 +217,8 @@ def _fills_alike(model: Model) -> Hashable:
 
 def _lower_loads(model: Model, workloads: Sequence[Workload], runtime: str) -> Loads:
     filled = tuple(complete_workload(model, workload, runtime)[0] for workload in workloads)
-    if model.task not in LLM_TASKS and model.task not in ENCODER_TASKS:
+    language = model.task in LLM_TASKS or model.task in ENCODER_TASKS
+    if not language or any(load.mode != "inference" for load in filled):
         return Loads(filled, None)
     return Loads(filled, columns_of([workload_row(model, load) for load in filled]))
 
@@ -176,9 +239,8 @@ def closed(request: Request) -> Request:
     return request
 
 
-def _slot(request: Request) -> Slot:
-    language = request.model.task in LLM_TASKS or request.model.task in ENCODER_TASKS
-    if not language or request.workload.mode != "inference":
+def _slot(request: Request, loads: Loads) -> Slot:
+    if loads.columns is None:
         return Slot(request, None, None, "", "", "")
     transformer = request.model.transformer
     heads = transformer.num_attention_heads if transformer is not None else None

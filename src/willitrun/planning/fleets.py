@@ -22,16 +22,16 @@ from willitrun.estimators.llm_evaluation import Prepared, speed_tables
 from willitrun.estimators.llm_machines import MachineView, machine_row, parallel
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
-from willitrun.estimators.support import LEVELS, classed_factors, device_classes
+from willitrun.estimators.support import LEVELS, classed_factors, device_classes, support_code
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 from willitrun.planning.axes import refuse_empty
 from willitrun.planning.decks import Group, deck_for
-from willitrun.planning.hands import near_of, support_code
+from willitrun.planning.hands import near_of
 from willitrun.planning.plans import plan
-from willitrun.planning.sheets import Sheet, Tile
+from willitrun.planning.sheets import LANGUAGE_RATES, RATES, Sheet, Tile
 from willitrun.planning.tables import PlanTable, recode
 from willitrun.records.machines import Machine
 from willitrun.records.recipes import Runtime, Workload
@@ -253,7 +253,7 @@ class _Sweep:
         return columns
 
     def _unknown(self, requests: Sequence[Request], places: Sequence[int]) -> PlanTable:
-        sheet = Sheet(len(requests), len(places), ("", "memory-not-modelled"), mixed=True)
+        sheet = Sheet(len(requests), len(places), ("", "memory-not-modelled"))
         sheet.out["blocked_by"][:] = 1
         return PlanTable(self.inputs(requests, places) | sheet.columns(), self.labels | sheet.categories())
 
@@ -284,7 +284,7 @@ class _Grid:
     @classmethod
     def of(cls, sweep: _Sweep, group: Group, part: list[tuple[int, MachineView]]) -> _Grid:
         first: Prepared = group.prepared[0]
-        catalog = sweep.catalog
+        catalog, calibration = sweep.catalog, sweep.catalog.calibrations["llm-speed"]
         machine = sweep.machines[part[0][0]]
         request = replace(first.request, machine=machine)
         count = len(part[0][1].available)
@@ -303,7 +303,7 @@ class _Grid:
                 classes = device_classes(moved, view.device_ids)
                 levels.append(
                     [
-                        support_code(catalog, view.device_ids, classes, family, derived)
+                        support_code(calibration, view.device_ids, classes, family, derived=derived)
                         for family in group.families
                     ]
                 )
@@ -342,7 +342,8 @@ class _Grid:
         buffers = block_buffers(ground, loads, parallelism, self.room, cache[0], overhead, self.request)
         block = assess_block(ground, loads, self.room, parallelism, cache, buffers)
         codes = sorted({group.blocked[line] for line in lines.tolist()} | {""})
-        sheet = Sheet(len(lines), len(self.places), tuple(codes), mixed=first.model.encoder_only)
+        rates = RATES if first.model.encoder_only else LANGUAGE_RATES
+        sheet = Sheet(len(lines), len(self.places), tuple(codes), rates=rates)
         stops = np.array([codes.index(group.blocked[line]) for line in lines.tolist()], dtype=np.int16)[
             :, None
         ]

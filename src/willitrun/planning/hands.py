@@ -21,7 +21,7 @@ from willitrun.estimators.support import (
     LEVELS,
     classed_factors,
     device_classes,
-    support_level,
+    support_code,
     support_of,
 )
 from willitrun.kernels.columns import columns_of, take
@@ -32,7 +32,7 @@ from willitrun.planning.decks import Deck, Group
 from willitrun.records.machines import Machine
 from willitrun.records.results import Evidence, Tier
 
-__all__ = ["Hand", "deal", "near_of", "support_code"]
+__all__ = ["Hand", "deal", "near_of"]
 
 FloatArray = NDArray[np.float64]
 BLOCK_ROWS = 8192
@@ -185,17 +185,8 @@ def _levels(group: Group, devices: tuple[str, ...], machine: Machine, catalog: C
     """Support level of every family of a group on some devices of a machine."""
     classes = device_classes(_moved(group.prepared[0].request, machine), devices)
     derived = any(device.identity == "derived" for device in machine.accelerators)
-    return [support_code(catalog, devices, classes, family, derived) for family in group.families]
-
-
-def support_code(
-    catalog: Catalog, devices: tuple[str, ...], classes: tuple[str, ...], family: str, derived: bool
-) -> int:
-    """Support level of a family on some devices, as an index into `LEVELS`; ``derived``: no record describes one."""
-    if derived:
-        return LEVELS.index("unseen-class")
     record = catalog.calibrations["llm-speed"]
-    return LEVELS.index(support_level(record, tuple(dict.fromkeys(devices)), classes, family))
+    return [support_code(record, devices, classes, family, derived=derived) for family in group.families]
 
 
 def _hand(group: Group, rows: _Rows, places: NDArray[np.int64], machine: Machine, catalog: Catalog) -> Hand:

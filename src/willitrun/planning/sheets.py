@@ -16,7 +16,7 @@ from willitrun.kernels.scores import texts_per_s
 from willitrun.kernels.splits import sum_devices
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 
-__all__ = ["ALL_BOUNDS", "BYTES", "RATES", "Sheet", "Tile"]
+__all__ = ["ALL_BOUNDS", "BYTES", "GRAPH_RATES", "LANGUAGE_RATES", "RATES", "Sheet", "Tile"]
 
 FloatArray = NDArray[np.float64]
 
@@ -26,6 +26,7 @@ BYTES = ("weights_bytes", "kv_cache_bytes", "state_bytes", "activation_bytes", "
 RATES = ("decode_tokens_per_s", "throughput_tokens_per_s", "prefill_tokens_per_s", "time_to_first_token_s",
          "images_per_s", "samples_per_s", "real_time_factor")  # fmt: skip
 LANGUAGE_RATES = RATES[:4]
+GRAPH_RATES = ("images_per_s",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,24 @@ class Tile:
 class Sheet:
     """Results of a sweep as matrices of (pairs, loads): row-major, so that a flat view of one is a column."""
 
-    def __init__(self, pairs: int, loads: int, blocked: tuple[str, ...], *, mixed: bool) -> None:
+    def __init__(
+        self, pairs: int, loads: int, blocked: tuple[str, ...], *, rates: tuple[str, ...] = RATES
+    ) -> None:
+        """``rates`` are those that some row has."""
         shape = (pairs, loads)
         self.blocked = list(blocked)
         """Codes of what stands in the way; those of rows judged alone are added as they come."""
         out: dict[str, NDArray[Any]] = {name: np.zeros(shape, dtype=np.int64) for name in BYTES}
         for name in RATES:
             for suffix in ("", "_low", "_high"):
-                if mixed:
-                    out[name + suffix] = np.full(shape, np.nan)
-                elif name in LANGUAGE_RATES:
-                    # Every row is written.
+                if name not in rates:
+                    # No row is written: one NaN stands for all.
+                    out[name + suffix] = np.broadcast_to(np.nan, shape)
+                elif rates is LANGUAGE_RATES:
+                    # Every row is.
                     out[name + suffix] = np.empty(shape)
                 else:
-                    # No row is: one NaN stands for all.
-                    out[name + suffix] = np.broadcast_to(np.nan, shape)
+                    out[name + suffix] = np.full(shape, np.nan)
         out["tier"] = np.full(shape, TIERS.index("unknown"), dtype=np.int8)
         out["bound"] = np.zeros(shape, dtype=np.int8)
         out["evidence"] = np.zeros(shape, dtype=np.int8)
@@ -67,6 +71,12 @@ class Sheet:
         out["fit_reason"] = np.zeros(shape, dtype=np.int8)
         out["dominance_reason"] = np.zeros(shape, dtype=np.int8)
         self.out = out
+
+    def blocked_code(self, code: str) -> int:
+        """Place of a code of what stands in the way, which is added where it is new."""
+        if code not in self.blocked:
+            self.blocked.append(code)
+        return self.blocked.index(code)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The flat columns."""

@@ -7,23 +7,22 @@ depends on one side only is computed once for that side, and columns grow to a t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.estimators.evaluation import evaluate
 from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, classed_factors
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
-from willitrun.kernels.placement import TIERS
-from willitrun.kernels.reason_codes import FIT_REASONS
-from willitrun.planning.anchors import EVIDENCE, anchor_columns
+from willitrun.planning.anchors import anchor_columns
 from willitrun.planning.axes import Axes, Loads, Slot, Unit
-from willitrun.planning.sheets import ALL_BOUNDS, RATES, Sheet, Tile
+from willitrun.planning.graph_sweeps import sweep_graphs
+from willitrun.planning.lone_rows import store_alone
+from willitrun.planning.sheets import GRAPH_RATES, LANGUAGE_RATES, RATES, Sheet, Tile
 
 __all__ = ["BLOCK_ROWS", "run_sweep"]
 
@@ -38,7 +37,7 @@ def run_sweep(
     slots = len(axes.machines) * axes.n_placements
     found = sorted({slot.blocked for unit in axes.units for slot in unit.slots} - {""})
     blocked = ("", *found, TOO_LONG, "memory-not-modelled", "speed-not-modelled")
-    sheet = Sheet(len(axes.units) * slots, axes.n_workloads, blocked, mixed=_is_mixed(axes))
+    sheet = Sheet(len(axes.units) * slots, axes.n_workloads, blocked, rates=_rates(axes))
     inputs, categories = _input_columns(axes)
     groups: dict[tuple[BlockKey, int], list[_Pair]] = {}
     for number, unit in enumerate(axes.units):
@@ -51,9 +50,11 @@ def run_sweep(
             key = slot.prepared.lowered.key, len(slot.prepared.machine.available)
             groups.setdefault(key, []).append(_Pair(first + position, number, slot, slot.prepared))
         if alone:
-            _scalar_rows(axes, unit, alone, first, sheet)
+            _store_alone(axes, unit, alone, first, sheet)
             if progress is not None:
                 progress(len(alone) * axes.n_workloads)
+    if any(unit.by_kind for unit in axes.units):
+        sweep_graphs(axes, sheet, progress=progress)
     for members in groups.values():
         models = columns_of([pair.prepared.model for pair in members])
         places = columns_of([pair.prepared.machine.row for pair in members])
@@ -64,13 +65,23 @@ def run_sweep(
     return inputs | sheet.columns(), categories | sheet.categories()
 
 
-def _is_mixed(axes: Axes) -> bool:
-    """Whether rows have different rates: language models have other ones than encoders and rows judged alone."""
-    return any(
-        slot.prepared is None or slot.prepared.model.encoder_only
-        for unit in axes.units
-        for slot in unit.slots
-    )
+def _rates(axes: Axes) -> tuple[str, ...]:
+    """Rates that rows of the sweep have: all of them where kinds of models are mixed, or rows are judged alone."""
+    found = {_rates_of(unit, slot) for unit in axes.units for slot in unit.slots or (None,)}
+    return found.pop() if len(found) == 1 else RATES
+
+
+def _rates_of(unit: Unit, slot: Slot | None) -> tuple[str, ...]:
+    if slot is None:
+        return GRAPH_RATES if all(load.mode == "inference" for load in unit.loads.workloads) else RATES
+    language = slot.prepared is not None and not slot.prepared.model.encoder_only
+    return LANGUAGE_RATES if language else RATES
+
+
+def _store_alone(axes: Axes, unit: Unit, members: list[int], first: int, sheet: Sheet) -> None:
+    requests = [request for line in members for request in axes.requests_of(unit, line)]
+    places = [(first + line, load) for line in members for load in range(axes.n_workloads)]
+    store_alone(requests, places, sheet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,47 +202,3 @@ def _input_columns(axes: Axes) -> tuple[dict[str, NDArray[Any]], dict[str, tuple
 
 def _quantization(unit: Unit) -> str:
     return unit.request.quantization.id if unit.request.quantization is not None else ""
-
-
-def _scalar_rows(axes: Axes, unit: Unit, members: list[int], first: int, sheet: Sheet) -> None:
-    """Slots without columns of their own (graphs, training, gaps in the facts): evaluated as requests."""
-    out = sheet.out
-    requests = [
-        replace(unit.slots[position].request, workload=workload).rechecked()
-        for position in members
-        for workload in unit.loads.workloads
-    ]
-    for number, found in enumerate(evaluate(requests)):
-        row = (first + members[number // axes.n_workloads], number % axes.n_workloads)
-        out["tier"][row] = TIERS.index(found.tier)
-        code = found.request.blockers[0].code if found.request.blockers else ""
-        if found.tier == "unknown":
-            code = found.reasons[0].code
-        if code not in sheet.blocked:
-            sheet.blocked.append(code)
-        out["blocked_by"][row] = sheet.blocked.index(code)
-        memory, speed = found.memory_estimate(), found.speed_estimate()
-        if memory is not None:
-            for name in (
-                "weights_bytes",
-                "kv_cache_bytes",
-                "activation_bytes",
-                "overhead_bytes",
-                "host_bytes",
-            ):
-                out[name][row] = round(getattr(memory, name).best)
-            for suffix, bound in (("", "best"), ("_low", "low"), ("_high", "high")):
-                out[f"total_bytes{suffix}"][row] = round(getattr(memory.total_bytes, bound))
-            out["available_bytes"][row] = sum(device.available_bytes or 0 for device in memory.per_device)
-        fit = next((reason.code for reason in found.reasons if reason.code in FIT_REASONS), None)
-        if fit is not None:
-            out["fit_reason"][row] = FIT_REASONS.index(fit)
-        if speed is None or found.tier == "will-not-run":
-            continue
-        out["evidence"][row] = EVIDENCE.index(speed.evidence)
-        out["bound"][row] = ALL_BOUNDS.index(speed.bound or "")
-        for name in RATES:
-            value = getattr(speed, name)
-            if value is not None:
-                out[name][row] = value.best
-                out[f"{name}_low"][row], out[f"{name}_high"][row] = value.low, value.high

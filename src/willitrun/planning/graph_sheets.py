@@ -1,0 +1,149 @@
+"""How a box of networks, devices and batches is written into a sweep's sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from willitrun.catalog import Catalog
+from willitrun.estimators.graph_intervals import narrowed
+from willitrun.kernels.graph_block import GraphBlock
+from willitrun.kernels.operators import BOUNDS
+from willitrun.kernels.placement import WILL_NOT_RUN
+from willitrun.planning.anchors import EVIDENCE
+from willitrun.planning.graph_anchors import GraphAnchors
+from willitrun.planning.sheets import ALL_BOUNDS, Sheet
+
+__all__ = ["GraphSpread", "GraphTile", "store_graphs", "store_unknown"]
+
+FloatArray = NDArray[np.float64]
+_LAUNCH = BOUNDS.index("launch")
+_INPUT = BOUNDS.index("input")
+_BOUNDS = np.array([ALL_BOUNDS.index(name) for name in BOUNDS], dtype=np.int8)
+_DISK = np.int8(ALL_BOUNDS.index("disk"))
+_ESTIMATED = np.int8(EVIDENCE.index("estimated"))
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTile:
+    """A box of the sheet: some units, lines of each, and loads."""
+
+    shape: tuple[int, int, int]
+    index: Any
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, int, int],
+        units: NDArray[np.int64],
+        lines: NDArray[np.int64],
+        loads: NDArray[np.int64],
+    ) -> GraphTile:
+        """The box; what follows at even steps is a slice, which writes without an index."""
+        parts = [_span(values) for values in (units, lines, loads)]
+        if sum(isinstance(part, slice) for part in parts) < 2:
+            return cls(shape, np.ix_(units, lines, loads))
+        return cls(shape, tuple(parts))
+
+    def write(self, column: NDArray[Any], values: Any) -> None:
+        """Write values that broadcast to the box."""
+        column.reshape(self.shape)[self.index] = values
+
+
+def _span(values: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    if len(values) == 1:
+        return slice(int(values[0]), int(values[0]) + 1)
+    step = int(values[1] - values[0])
+    even = step > 0 and bool((np.diff(values) == step).all())
+    return slice(int(values[0]), int(values[-1]) + 1, step) if even else values
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GraphSpread:
+    """Factors of intervals, shape (networks, devices, 2, 2): by whether the host bounds the speed, low and high.
+
+    NaN where nothing of the kind was measured.
+    """
+
+    factors: FloatArray
+
+    @classmethod
+    def of(
+        cls,
+        catalog: Catalog,
+        profile: str,
+        factors: FloatArray,
+        narrowing: FloatArray,
+        from_totals: NDArray[np.bool_],
+    ) -> GraphSpread:
+        """Factors as measurements near by narrow them, and as work that is spread from totals widens them."""
+        wide = narrowing[..., None, None]
+        return cls(narrowed(catalog, profile, factors, wide, from_totals[:, None, None]))
+
+    def take(self, down: slice, across: slice) -> GraphSpread:
+        """A box of the grid."""
+        return GraphSpread(self.factors[down, across])
+
+    def ends(self, launch: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        """Low and high factor of rows."""
+        other, host = (self.factors[..., row, :, None] for row in (0, 1))
+        low, high = (np.where(launch, host[..., end, :], other[..., end, :]) for end in (0, 1))
+        return low, high
+
+
+def store_unknown(sheet: Sheet, tile: GraphTile) -> None:
+    """Rows of which a fact is missing."""
+    tile.write(sheet.out["blocked_by"], sheet.blocked_code("memory-not-modelled"))
+
+
+def store_graphs(
+    sheet: Sheet,
+    tile: GraphTile,
+    block: GraphBlock,
+    *,
+    available: NDArray[np.int64],
+    overhead: NDArray[np.int64],
+    disk: NDArray[np.bool_],
+    blocked: NDArray[np.object_],
+    spread: GraphSpread,
+    anchors: GraphAnchors,
+) -> None:
+    """Write memory, tier, reasons and speed of a box."""
+    out, layout, speed = sheet.out, block.layout, block.speed
+    for name, values in (
+        ("weights_bytes", block.weights),
+        ("activation_bytes", block.activation),
+        ("overhead_bytes", overhead),
+        ("total_bytes", layout.total[..., 0]),
+        ("total_bytes_low", layout.total_low[..., 0]),
+        ("total_bytes_high", layout.total_high[..., 0]),
+        ("available_bytes", available),
+    ):
+        tile.write(out[name], values)
+    stops = _stops(sheet, blocked)[..., None]
+    tier = np.where(stops > 0, WILL_NOT_RUN, layout.tier)
+    tile.write(out["tier"], tier)
+    tile.write(out["fit_reason"], block.fit)
+    tile.write(out["blocked_by"], stops)
+    low, high = spread.ends(speed.bound == _LAUNCH)
+    # What does not run, and what was never measured, has no speed.
+    rate = np.where((tier == WILL_NOT_RUN) | np.isnan(low), np.nan, speed.images_per_s)
+    rate = rate * anchors.factor[..., None]
+    unknown = np.isnan(rate)
+    bound = np.where(disk & (speed.bound == _INPUT), _DISK, _BOUNDS[speed.bound])
+    tile.write(out["bound"], np.where(unknown, np.int8(0), bound))
+    tile.write(out["evidence"], np.where(unknown, _ESTIMATED, anchors.evidence))
+    tile.write(out["images_per_s"], rate)
+    tile.write(out["images_per_s_low"], rate * low)
+    tile.write(out["images_per_s_high"], rate * high)
+
+
+def _stops(sheet: Sheet, blocked: NDArray[np.object_]) -> NDArray[np.int16]:
+    """Places of codes in the sheet's list."""
+    codes = {code: sheet.blocked_code(code) for code in set(blocked.ravel().tolist())}
+    if len(codes) == 1:
+        return np.full((1,) * blocked.ndim, next(iter(codes.values())), dtype=np.int16)
+    return np.array([codes[code] for code in blocked.ravel().tolist()], dtype=np.int16).reshape(blocked.shape)

@@ -28,7 +28,7 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```(\{code-cell\} ipython3|python|console|bash)\n(.*?)^```$", re.M | re.S)
 ELSEWHERE = {
-    "docs/how-to/plan-a-fleet.md": "frames of six engines: tests/interop/test_engines.py",
+    "docs/tutorials/plan-a-fleet.md": "frames of six engines: tests/interop/test_engines.py",
     "docs/how-to/choose-and-cost.md": "quotes of other packages: tests/interop/test_price_packages.py",
     "docs/how-to/own-network.md": "PyTorch and ONNX: tests/interop/test_own_networks.py",
 }

@@ -24,10 +24,10 @@ extensions = [
     "sphinx_design",
 ]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "jupyter_execute", "extensions", "generators", "**.ipynb_render_markdown_format = "myst"  # tables in what a cell shows
-nb_checkpoints"]
+exclude_patterns = ["_build", "jupyter_execute", "extensions", "generators", "**.ipynb_checkpoints"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+nb_render_markdown_format = "myst"  # tables in what a cell shows
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300

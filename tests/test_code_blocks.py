@@ -119,6 +119,37 @@ def commands(page: Path) -> list[list[str]]:
     return [words for words in found if words[0] == "willitrun"]
 
 
+def unknown_options(arguments: list[str], context: Any) -> set[str]:
+    """Options that the command which the arguments name does not have; for what needs a file or a server."""
+    for word in arguments:
+        command = getattr(context, "commands", {}).get(word)
+        if command is None:
+            break
+        context = command
+    known = {
+        option for parameter in context.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    return {word.split("=")[0] for word in arguments if word.startswith("-")} - known
+
+
+def test_commands_of_fixes_exist() -> None:
+    """What a troubleshooting entry tells people to type."""
+    typer = pytest.importorskip("typer")
+    from willitrun.cli.app import app
+
+    told = [
+        shlex.split(step.command)[1:]
+        for entry in dict(willitrun.load_catalog().troubleshooting).values()
+        for step in (*entry.causes, *entry.fixes)
+        if step.command.startswith("willitrun ")
+    ]
+    assert len(told) > 10
+    group = typer.main.get_command(app)
+    for arguments in told:
+        assert arguments[0] in group.commands, arguments
+        assert unknown_options(arguments, group) == set(), arguments
+
+
 @pytest.mark.parametrize("page", CONSOLE, ids=name)
 def test_commands_on_a_page_exist(page: Path, desk: Path) -> None:
     typer = pytest.importorskip("typer")
@@ -134,20 +165,7 @@ def test_commands_on_a_page_exist(page: Path, desk: Path) -> None:
             word for word in arguments if re.search(r"\.(?:json|onnx|txt|whl)$|^\.\./", word)
         ]  # fmt: skip
         if arguments[0] in ASKS_SERVERS or (missing and not all((desk / file).exists() for file in missing)):
-            # What needs a file or a server is parsed only: an unknown option would exit with 2.
-            context = typer.main.get_command(app)
-            for word in arguments:
-                command = getattr(context, "commands", {}).get(word)
-                if command is None:
-                    break
-                context = command
-            known = {
-                option
-                for parameter in context.params
-                for option in (*parameter.opts, *parameter.secondary_opts)
-            }
-            given = {word.split("=")[0] for word in arguments if word.startswith("-")}
-            assert given <= known, (words, given - known)
+            assert unknown_options(arguments, typer.main.get_command(app)) == set(), words
             continue
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code in (0, 1), (words, result.output[-500:])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag
 
 import pytest
 
+from willitrun import Workload, assess
 from willitrun.catalog import load_catalog
 
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
@@ -76,6 +78,24 @@ def test_there_is_a_page_for_every_entry(read: dict[str, Anchors]) -> None:
     for kind in ("glossary", "troubleshooting"):
         missing = [name for name in catalog.table(kind) if f"catalog/{kind}/{name}.html" not in read]
         assert missing == []
+
+
+def test_the_links_of_verdicts_open_pages(read: dict[str, Anchors]) -> None:
+    cases = [
+        ("llama-3.1-8b", Workload(context_tokens=8192)),
+        ("llama-3.3-70b", Workload(context_tokens=131072)),
+        ("resnet-50", Workload(batch_size=1)),
+        ("resnet-50", Workload(batch_size=256)),
+        ("sdxl", None),
+        ("whisper-large-v3", None),
+    ]
+    links = {
+        link.page: link.title
+        for (model, load), machine in product(cases, ("rtx-4090", "gtx-1650", "m3-max-40gpu", "rx-7900-xtx"))
+        for link in assess(model, machine, load).links
+    }
+    assert len(links) >= 20
+    assert [page for page in links if page not in read] == []
 
 
 def test_no_internal_link_is_broken(site: Path, read: dict[str, Anchors]) -> None:

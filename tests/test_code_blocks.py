@@ -162,7 +162,7 @@ def test_commands_on_a_page_exist(page: Path, desk: Path) -> None:
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
         missing = [
-            word for word in arguments if re.search(r"\.(?:json|onnx|txt|whl)$|^\.\./", word)
+            word for word in arguments if re.search(r"\.(?:json|jsonl|onnx|txt|whl)$|/$|^\.\./", word)
         ]  # fmt: skip
         if arguments[0] in ASKS_SERVERS or (missing and not all((desk / file).exists() for file in missing)):
             assert unknown_options(arguments, typer.main.get_command(app)) == set(), words

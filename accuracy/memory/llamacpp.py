@@ -81,6 +81,10 @@ def _on_accelerator(buffers: dict[str, float]) -> dict[str, float]:
     }
 
 
+def _on_host(buffers: dict[str, float]) -> bool:
+    return any(size > 0 for name, size in buffers.items() if name not in _on_accelerator(buffers))
+
+
 def _policy(row: Any, flash: bool) -> CellsPolicy:
     build = re.match(r"\s*(\d+)", str(row.build))
     number = int(build.group(1)) if build else None
@@ -225,7 +229,8 @@ def _score_row(row: Any) -> Scored | None:
     cells = int(context) if unified or slots == 1 else int(context) // slots
     _, narrow, _ = cell_counts(int(context), layout.window_tokens, **how)
     offloaded, of = _number(row.layers_offloaded), _number(row.layers_total_offloadable)
-    streamed = _streamed(row) if offloaded < of else 0
+    spills = offloaded < of or _on_host(_mapping(row.kv_buffers_mib))
+    streamed = _streamed(row) if spills else 0
     pipeline = bool(_number(row.pipeline_parallel, 0))
     predicted = [
         device_buffer(
@@ -243,7 +248,8 @@ def _score_row(row: Any) -> Scored | None:
     ]
     weights = sum(_on_accelerator(_mapping(row.model_buffers_mib)).values())
     on_device = sum(_on_accelerator(_mapping(row.kv_buffers_mib)).values())
-    whole = _number(row.layers_offloaded) == _number(row.layers_total_offloadable, -1)
+    # A log of several loads may count the layers of another one: caches on the host say that layers are, too.
+    whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib))
     printed = _number(row.kv_total_mib)
     return Scored(
         row.row_id,

@@ -488,8 +488,7 @@ def test_experts_and_shared_experts_are_told_apart() -> None:
     assert groups.expert_layer_bytes[0] == 0 < groups.expert_layer_bytes[1]
     layout = kv_layout(config)
     assert (layout.full_k, layout.full_v, layout.latent) == (27 * 576, 0, 1)
-    expanded = kv_layout(config, latent=False)
-    assert (expanded.full_k, expanded.full_v) == (27 * 16 * 192, 27 * 16 * 128)
+    assert (layout.expanded_k, layout.expanded_v) == (27 * 16 * 192, 27 * 16 * 128)
 
 
 def test_hybrids_keep_cache_in_attention_layers_only() -> None:

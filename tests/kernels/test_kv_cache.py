@@ -75,6 +75,16 @@ def test_mamba_state_of_a_log() -> None:
     assert recurrent_state(layout).item() == int(23.75 * MIB)
 
 
+def test_latent_attention_is_kept_expanded_by_transformers_and_old_builds() -> None:
+    layout = KvLayout(61 * 576, 0, latent=1, expanded_k=61 * 128 * 192, expanded_v=61 * 128 * 128)
+    # DeepseekV3Attention.forward updates the cache with key_states and value_states, after kv_b_proj.
+    assert dynamic_cache(layout, 4096).item() == 61 * 4096 * 128 * (192 + 128) * 2
+    # Build 5276, DeepSeek-R1 at 16,384 cells of q4_0 keys and f16 values (issue 13305): 13,176 + 31,232 MiB.
+    old = cells_cache(layout, 16384, kind_k="q4_0", kind_v="f16", policy=CellsPolicy(latent=False))
+    assert old.item() == (13176 + 31232) * MIB
+    assert cells_cache(layout, 16384).item() == 61 * 16384 * 576 * 2
+
+
 def test_latent_values_went_with_build_7826() -> None:
     layout = KvLayout(full_k=61 * 576, full_v=0, latent_v=61 * 512, latent=1)
     old = cells_cache(layout, 32768, policy=cells_policy(5614)).item()

@@ -21,6 +21,8 @@ class _Sums:
     windowed_k: int = 0
     windowed_v: int = 0
     latent_v: int = 0
+    expanded_k: int = 0
+    expanded_v: int = 0
     conv_state: int = 0
     recurrent_state: int = 0
     index_k: int = 0
@@ -49,7 +51,7 @@ class _Sums:
 
 
 @lru_cache(maxsize=512)
-def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
+def kv_layout(config: TransformerConfig) -> KvLayout:
     """Elements per cell and of the recurrent state, summed over layers.
 
     Prediction layers keep no cache in plain decoding; encoders keep none at all; layers that share the cache
@@ -59,8 +61,6 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
     ----------
     config
         The architecture.
-    latent
-        For MLA, whether the runtime keeps the latent row only (all current ones) or expanded keys and values.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
                 continue
         if kind in ("mlp", "moe") or layer >= keeping:
             continue
-        _add_cell(sums, config, traits, layer, latent)
+        _add_cell(sums, config, traits, layer)
     window = config.attention_chunk_size or config.sliding_window or 0
     cross = 0
     if traits.cross_attention:
@@ -104,7 +104,9 @@ def kv_layout(config: TransformerConfig, *, latent: bool = True) -> KvLayout:
         kv_heads=max(sums.kv_heads, 1),
         n_kv_layers=sums.layers,
         latent_v=sums.latent_v,
-        latent=int(traits.attention == "latent" and latent),
+        expanded_k=sums.expanded_k,
+        expanded_v=sums.expanded_v,
+        latent=int(traits.attention == "latent"),
         transposed_v=0 if traits.attention == "latent" else sums.transposed[0],
         transposed_windowed_v=0 if traits.attention == "latent" else sums.transposed[1],
     )
@@ -121,19 +123,16 @@ def recurs(config: TransformerConfig, traits: Traits, layer: int) -> bool:
     return config.layer_type(layer) in ("linear_attention", "mamba", "rwkv", "conv")
 
 
-def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int, latent: bool) -> None:
+def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int) -> None:
     sums.layers += 1
     if traits.attention == "latent":
         heads = required(config, "num_attention_heads")
         rope = required(config, "qk_rope_head_dim")
-        if latent:
-            sums.full_k += required(config, "kv_lora_rank") + rope
-            sums.latent_v += required(config, "kv_lora_rank")
-            sums.kv_heads = 1
-        else:
-            sums.full_k += heads * (required(config, "qk_nope_head_dim") + rope)
-            sums.full_v += heads * required(config, "v_head_dim")
-            sums.kv_heads = heads
+        sums.full_k += required(config, "kv_lora_rank") + rope
+        sums.latent_v += required(config, "kv_lora_rank")
+        sums.expanded_k += heads * (required(config, "qk_nope_head_dim") + rope)
+        sums.expanded_v += heads * required(config, "v_head_dim")
+        sums.kv_heads = 1
         sums.index_k += config.index_head_dim or 0
         return
     _, kv_heads, key, value = head_widths(config, layer)

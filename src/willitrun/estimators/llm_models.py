@@ -87,6 +87,8 @@ class ModelRow:
     n_kv_layers: int
     latent: int
     latent_v: int
+    expanded_k: int
+    expanded_v: int
     transposed_v: int
     transposed_windowed_v: int
     hybrid_padding: int
@@ -226,6 +228,8 @@ def _row(
         n_kv_layers=int(layout.n_kv_layers),  # type: ignore[arg-type]
         latent=int(layout.latent),  # type: ignore[arg-type]
         latent_v=int(layout.latent_v),  # type: ignore[arg-type]
+        expanded_k=int(layout.expanded_k),  # type: ignore[arg-type]
+        expanded_v=int(layout.expanded_v),  # type: ignore[arg-type]
         transposed_v=int(layout.transposed_v),  # type: ignore[arg-type]
         transposed_windowed_v=int(layout.transposed_windowed_v),  # type: ignore[arg-type]
         hybrid_padding=int(layout.hybrid_padding),  # type: ignore[arg-type]

@@ -84,6 +84,9 @@ class KvLayout:
         (llama.cpp without flash attention): every layer's are as wide as the widest layer's.
     latent
         1 for latent attention (MLA): one row of latent and rope.
+    expanded_k, expanded_v
+        Elements per cell of the keys and values of latent attention where a runtime keeps every head's own:
+        transformers, and llama.cpp before April 2025.
     """
 
     full_k: ArrayLike
@@ -104,6 +107,8 @@ class KvLayout:
     latent: ArrayLike = 0
     transposed_v: ArrayLike = 0
     transposed_windowed_v: ArrayLike = 0
+    expanded_k: ArrayLike = 0
+    expanded_v: ArrayLike = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,18 +313,30 @@ def cells_cache(
     return np.asarray(total, dtype=np.int64)
 
 
+def _expanded(layout: KvLayout) -> tuple[Int64Array, Int64Array]:
+    """Keys and values per cell of a runtime that doesn't know the latent row."""
+    keys, values = as_int64(layout.expanded_k), as_int64(layout.expanded_v)
+    known = keys > 0
+    full_k, full_v = as_int64(layout.full_k), as_int64(layout.full_v)
+    return np.where(known, keys, full_k), np.where(known, values, full_v)
+
+
 CellBytes = tuple[Int64Array, Int64Array, Int64Array]
 
 
 def bytes_of_cells(layout: KvLayout, kind_k: CellKind, kind_v: CellKind, era: CellsPolicy) -> CellBytes:
     """Bytes of a cell over full and over sliding-window layers, and of a slot's cross-attention."""
     window_k, window_v = (kind_k, kind_v) if era.quantized_window else ("f16", "f16")
-    values = as_int64(layout.full_v) + (as_int64(layout.latent_v) if era.latent_values else 0)
+    keys, values = as_int64(layout.full_k), as_int64(layout.full_v)
+    if not era.latent:
+        keys, values = _expanded(layout)
+    if era.latent_values:
+        values = values + as_int64(layout.latent_v)
     narrow = as_int64(layout.windowed_v)
     if era.transposed:
         values = values + as_int64(layout.transposed_v)
         narrow = narrow + as_int64(layout.transposed_windowed_v)
-    per_cell = _row_bytes(layout.full_k, kind_k) + _row_bytes(values, kind_v)
+    per_cell = _row_bytes(keys, kind_k) + _row_bytes(values, kind_v)
     per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(narrow, window_v)
     indexer = 2 * as_int64(layout.index_k)
     cross = as_int64(layout.cross_positions) * 2 * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
@@ -427,7 +444,12 @@ def dynamic_cache(
 
     Sliding-window layers keep ``window - 1`` tokens once the sequence is longer; a static cache holds the
     window whole. A growing cache copies one layer at a time; the tuples of versions before 4.36 kept the cache
-    of the previous step alive as well (``previous_step``).
+    of the previous step alive as well (``previous_step``). Latent attention (MLA) caches every head's keys and
+    values, after the up-projection.
+
+    References
+    ----------
+    https://github.com/huggingface/transformers/blob/main/src/transformers/models/deepseek_v3/modeling_deepseek_v3.py
 
     Examples
     --------
@@ -439,7 +461,8 @@ def dynamic_cache(
     size = as_int64(element_bytes)
     bound = np.where(np.asarray(static, dtype=bool), window, window - 1)
     kept = np.where(window > 0, np.minimum(context, np.maximum(bound, 1)), context)
-    full = as_int64(layout.full_k) + as_int64(layout.full_v) + as_int64(layout.index_k)
+    keys, values = _expanded(layout)
+    full = keys + values + as_int64(layout.index_k)
     narrow = as_int64(layout.windowed_k) + as_int64(layout.windowed_v)
     cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
     total = as_int64(sequences) * size * (context * full + kept * narrow + cross)

@@ -342,6 +342,8 @@ def _kv_layout(models: Columns) -> KvLayout:
         n_kv_layers=models["n_kv_layers"],
         latent=models["latent"],
         latent_v=models["latent_v"],
+        expanded_k=models["expanded_k"],
+        expanded_v=models["expanded_v"],
         transposed_v=models["transposed_v"],
         transposed_windowed_v=models["transposed_windowed_v"],
         hybrid_padding=models["hybrid_padding"],

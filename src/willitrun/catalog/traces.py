@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -19,11 +20,36 @@ _META = ("arch", "image_size", "class")
 _PER_PIXEL = ("flops", "padded_flops", "act_elements", "act32_elements", "fused_act_elements")
 
 
-def _rows(file: Traversable) -> list[dict[str, str]]:
+def _table(file: Traversable) -> tuple[list[str], Iterator[list[str]]]:
+    """Header and rows, as text: a question needs a few rows of a file, and numbers are read from those alone."""
     import csv
     import io
 
-    return list(csv.DictReader(io.StringIO(file.read_text("utf-8"))))
+    reader = csv.reader(io.StringIO(file.read_text("utf-8")))
+    return next(reader), reader
+
+
+def _rows(file: Traversable) -> Iterator[dict[str, str]]:
+    header, rows = _table(file)
+    return (dict(zip(header, row, strict=True)) for row in rows if row)
+
+
+class _Grouped:
+    """Rows of a file by architecture and image size; a row becomes a mapping when it is asked for."""
+
+    def __init__(self, file: Traversable) -> None:
+        self._header, rows = _table(file)
+        arch, size = self._header.index("arch"), self._header.index("image_size")
+        self._rows: dict[tuple[str, int], list[list[str]]] = {}
+        for row in rows:
+            if row:
+                self._rows.setdefault((row[arch], int(row[size])), []).append(row)
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self._rows)
+
+    def __getitem__(self, key: tuple[str, int]) -> list[dict[str, str]]:
+        return [dict(zip(self._header, row, strict=True)) for row in self._rows[key]]
 
 
 def trace_index(root: Traversable) -> dict[str, Any]:
@@ -45,7 +71,7 @@ class TraceLibrary:
     def __init__(self, root: Traversable, index: Traversable) -> None:
         self._root = root
         self._index_folder = index
-        self._by_file: dict[str, dict[tuple[str, int], dict[str, dict[str, float]]]] = {}
+        self._by_file: dict[str, _Grouped] = {}
         self._found: dict[tuple[str, int], OperatorTrace | None] = {}
 
     @cached_property
@@ -104,12 +130,9 @@ class TraceLibrary:
         if file is None:
             return None
         if file not in self._by_file:
-            table: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
-            for row in _rows(self._root / _FOLDER / file):
-                columns = {name: float(value) for name, value in row.items() if name not in _META}
-                table.setdefault((row["arch"], int(row["image_size"])), {})[row["class"]] = columns
-            self._by_file[file] = table
-        sizes = [size for arch, size in self._by_file[file] if arch == architecture]
+            self._by_file[file] = _Grouped(self._root / _FOLDER / file)
+        table = self._by_file[file]
+        sizes = [size for arch, size in table if arch == architecture]
         size = image_size if image_size in sizes else min(sizes, key=lambda known: abs(known - image_size))
         meta = self._models[architecture, size]
         traced = OperatorTrace.model_construct(
@@ -122,7 +145,10 @@ class TraceLibrary:
             operators=int(meta["n_ops"]),
             peak_elements=int(meta["peak_elements"]),
             peak_autocast_bytes=int(meta["peak_autocast_bytes"]),
-            classes=self._by_file[file][architecture, size],
+            classes={
+                row["class"]: {name: float(value) for name, value in row.items() if name not in _META}
+                for row in table[architecture, size]
+            },
             tool=meta["tool"],
             source=meta.get("source", ""),
             native=meta.get("native", "1") == "1",

@@ -11,6 +11,8 @@ import pytest
 from accuracy.memory.llamacpp_probe import MIB
 from accuracy.memory.truth import FIELDS, HELD_COMPUTE, ROUNDING, TOLERANCE, predict
 
+from willitrun import Placement, Runtime, Workload, estimate_memory
+
 FILE = Path(__file__).parents[1] / "vectors" / "llamacpp_loads.csv"
 
 
@@ -53,3 +55,31 @@ def test_compute_buffers_agree_as_often_as_they_did() -> None:
             within.append(abs(predicted / (float(row["compute_mib"]) * MIB) - 1) <= TOLERANCE)
     # The vectors keep every case with an option of its own, so they are harder than the whole.
     assert sum(within) / len(within) >= HELD_COMPUTE - 0.03
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu_layers", "compute_mib", "tolerance"),
+    [
+        # llama.cpp 0c1e57098, Q8_0, 8,192 cells, flash attention, one null device: the output matrix (532.3 MiB) or
+        # the largest expert tensor of a layer (476 MiB) is copied over where it lies on the host.
+        ("llama-3.1-8b", 999, 258.5, 0.001),
+        ("llama-3.1-8b", 10, 258.5, 0.001),
+        ("llama-3.1-8b", 0, 790.81, 0.001),
+        ("mixtral-8x7b", 999, 200.01, 0.001),
+        ("mixtral-8x7b", 10, 629.0, 0.08),
+        ("mixtral-8x7b", 0, 629.0, 0.08),
+    ],
+)
+def test_weights_on_the_host_are_copied_to_the_card(
+    model: str, gpu_layers: int, compute_mib: float, tolerance: float
+) -> None:
+    estimate = estimate_memory(
+        model,
+        "rtx-4090",
+        Workload(context_tokens=8192, prompt_tokens=1, output_tokens=1),
+        quantization="q8_0",
+        runtime=Runtime(name="llama.cpp", n_ubatch=512, flash_attention=True),
+        placement=Placement(gpu_layers=gpu_layers, cpu_moe_layers=0),
+    )
+    buffer = sum(device.activation_bytes for device in estimate.per_device)
+    assert buffer / MIB == pytest.approx(compute_mib, rel=tolerance)

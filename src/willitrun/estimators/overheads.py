@@ -166,7 +166,7 @@ def block_buffers(
         # Encoders attend over the batch itself.
         cells = np.where(models["has_output"] > 0, cells, np.minimum(cells, policy.n_ubatch))
         activation = _cells_buffer(
-            ground, available, (cells, narrow), kv_cache, parallelism.cpu_moe_layers, calibration, request
+            ground, available, (cells, narrow), kv_cache, parallelism, calibration, request
         )
         flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
                            models["feed_forward"], models["has_output"])  # fmt: skip
@@ -201,6 +201,10 @@ def block_buffers(
     )
 
 
+OUTPUT_FIRST = 8000
+"""First build of llama.cpp known to place the output before any layer, so that ``-ngl 1`` holds it: load logs."""
+
+
 def _build(request: Request) -> int | None:
     """llama.cpp's build number; None where the version is none or says something else."""
     text = (request.runtime.version or "").lstrip("b")
@@ -212,7 +216,7 @@ def _cells_buffer(
     available: IntArray,
     cells: tuple[IntArray, IntArray],
     kv_cache: IntArray,
-    cpu_moe_layers: IntArray,
+    parallelism: Parallelism,
     calibration: Calibration,
     request: Request,
 ) -> MemoryRange:
@@ -226,10 +230,18 @@ def _cells_buffer(
         last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
         holds_output = np.arange(devices) == last[..., None]
         pipeline = (present.sum(axis=-1) > 1)[..., None]
-    # Experts that lie on the host, told or because they must, leave a copy of the largest of their tensors.
+    # Experts that lie on the host, told or because they must, leave a copy of the largest of their tensors, and so
+    # does an output matrix that lies there: a batch of 32 tokens or more is computed on the card.
     whole = models["repeating"] + models["output"] + kv_cache
     spills = (whole > sum_devices(available)) & ~machines["unified"] & (policy.offload == 2)
-    spills = np.where(cpu_moe_layers < 0, spills, cpu_moe_layers > 0)
+    told, told_moe = parallelism.gpu_layers, parallelism.cpu_moe_layers
+    card = ~machines["unified"] & ~machines["on_host"]
+    spills = np.where(told_moe < 0, spills, told_moe > 0)
+    spills = spills | ((told >= 0) & (told < models["n_layers"]) & card)
+    build = _build(request)
+    output_on_host = (
+        (told >= 0) & (told <= (models["n_layers"] if build and build < OUTPUT_FIRST else 0)) & card
+    )
     streamed = np.where(spills, models["largest_expert_bytes"], 0)
     full, narrow = cells
     best = device_buffer(
@@ -240,8 +252,9 @@ def _cells_buffer(
         flash_attention=request.runtime.flash_attention is not False,
         holds_output=holds_output,
         pipeline=pipeline,
+        streamed_bytes=np.where(output_on_host, models["output"], 0)[..., None],
         streamed_layer_bytes=streamed[..., None],
-        era=graph_era(_build(request)),
+        era=graph_era(build),
         single_buffer=machines["on_host"][..., None],
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]

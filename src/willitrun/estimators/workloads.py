@@ -223,10 +223,16 @@ def _allowed_fields(task: str, training: bool, sees: bool) -> frozenset[str]:
     return frozenset(allowed)
 
 
+@cache
+def _field_defaults() -> dict[str, object]:
+    """Defaults of a workload's fields: pydantic looks them up anew each time, and a sweep asks for thousands."""
+    return {name: field.default for name, field in Workload.model_fields.items()}
+
+
 def _refuse_foreign_fields(model: Model, given: Workload) -> None:
     sees = model.transformer is not None and model.transformer.vision is not None
     for name in given.model_fields_set - _allowed_fields(model.task, given.mode != "inference", sees):
-        if getattr(given, name) not in (None, Workload.model_fields[name].default):
+        if getattr(given, name) not in (None, _field_defaults()[name]):
             pictures = name == "images" and model.task in GRAPH_TASKS | DIFFUSION_TASKS
             raise InvalidWorkloadError(
                 f"{model.name} does {model.task}, which has no {name!r}.",

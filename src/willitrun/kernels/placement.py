@@ -244,14 +244,18 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
         return _HostPart(stays, stays, over, _NONE, _NONE, _NONE, none, none)
     excess = np.where(over, excess + slack, 0)
     n_layers, experts = demand.n_layers, demand.experts
-    can_experts = (room.offload == OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
-    expert_layer = ceil_div(experts, demand.n_moe_layers)
-    auto_moe = np.where(can_experts, np.minimum(ceil_div(excess, expert_layer), demand.n_moe_layers), 0)
-    host_moe = np.where(given_moe, np.minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
-    expert_host = share(experts, host_moe, demand.n_moe_layers)
+    # Dense models have no experts to move: their columns need not grow to the whole of a grid.
+    routed = bool(experts.any() or demand.n_moe_layers.any())
+    host_moe = expert_host = np.zeros(over.shape if over.ndim == 1 else (1,) * over.ndim, dtype=np.int64)
+    if routed:
+        can_experts = (room.offload == OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
+        expert_layer = ceil_div(experts, demand.n_moe_layers)
+        auto_moe = np.where(can_experts, np.minimum(ceil_div(excess, expert_layer), demand.n_moe_layers), 0)
+        host_moe = np.where(given_moe, np.minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
+        expert_host = share(experts, host_moe, demand.n_moe_layers)
 
     rest = demand.repeating - expert_host
-    left = np.maximum(excess - expert_host, 0)
+    left = np.maximum(excess - expert_host, 0) if routed else excess
     rest_layer = ceil_div(rest + kv + demand.state, n_layers)
     can_layers = room.offload >= OFFLOAD_LAYERS
     auto_layers = np.where(can_layers, np.minimum(ceil_div(left, rest_layer), n_layers), 0)
@@ -259,7 +263,7 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
 
     # The output matrix follows the last layer; only a model entirely on the host leaves it there too.
     output_host = np.where(host_layers >= n_layers, demand.output, 0)
-    expert_layers_host = share(experts - expert_host, host_layers, n_layers)
+    expert_layers_host = share(experts - expert_host, host_layers, n_layers) if routed else expert_host
     return _HostPart(
         layers=host_layers,
         moe_layers=host_moe,

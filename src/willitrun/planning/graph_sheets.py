@@ -33,6 +33,8 @@ class GraphTile:
 
     shape: tuple[int, int, int]
     index: Any
+    turned: bool = False
+    """Whether values have loads before lines."""
 
     @classmethod
     def of(
@@ -41,16 +43,23 @@ class GraphTile:
         units: NDArray[np.int64],
         lines: NDArray[np.int64],
         loads: NDArray[np.int64],
+        *,
+        turned: bool = False,
     ) -> GraphTile:
         """The box; what follows at even steps is a slice, which writes without an index."""
         parts = [_span(values) for values in (units, lines, loads)]
         if sum(isinstance(part, slice) for part in parts) < 2:
-            return cls(shape, np.ix_(units, lines, loads))
-        return cls(shape, tuple(parts))
+            return cls(shape, np.ix_(units, lines, loads), turned)
+        return cls(shape, tuple(parts), turned)
 
     def write(self, column: NDArray[Any], values: Any) -> None:
         """Write values that broadcast to the box."""
-        column.reshape(self.shape)[self.index] = values
+        found = np.asarray(values)
+        column.reshape(self.shape)[self.index] = found.swapaxes(1, 2) if self.turned and found.ndim else found
+
+    def face(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values by unit, line and load in the order of the grid."""
+        return values.swapaxes(1, 2) if self.turned else values
 
 
 def _span(values: NDArray[np.int64]) -> NDArray[np.int64] | slice:
@@ -87,11 +96,10 @@ class GraphSpread:
         """A box of the grid."""
         return GraphSpread(self.factors[down, across])
 
-    def ends(self, launch: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-        """Low and high factor of rows."""
-        other, host = (self.factors[..., row, :, None] for row in (0, 1))
-        low, high = (np.where(launch, host[..., end, :], other[..., end, :]) for end in (0, 1))
-        return low, high
+    def end(self, tile: GraphTile, end: int, launch: NDArray[np.bool_]) -> FloatArray:
+        """Low (0) or high (1) factor of rows."""
+        other, host = (tile.face(self.factors[:, :, row, end, None]) for row in (0, 1))
+        return np.where(launch, host, other)
 
 
 def store_unknown(sheet: Sheet, tile: GraphTile) -> None:
@@ -123,19 +131,20 @@ def store_graphs(
         ("available_bytes", available),
     ):
         tile.write(out[name], values)
-    stops = _stops(sheet, blocked)[..., None]
+    stops = tile.face(_stops(sheet, blocked)[..., None])
     tier = np.where(stops > 0, WILL_NOT_RUN, layout.tier)
     tile.write(out["tier"], tier)
     tile.write(out["fit_reason"], block.fit)
     tile.write(out["blocked_by"], stops)
-    low, high = spread.ends(speed.bound == _LAUNCH)
+    launch = speed.bound == _LAUNCH
+    low, high = (spread.end(tile, end, launch) for end in (0, 1))
     # What does not run, and what was never measured, has no speed.
     rate = np.where((tier == WILL_NOT_RUN) | np.isnan(low), np.nan, speed.images_per_s)
-    rate = rate * anchors.factor[..., None]
+    rate = rate * tile.face(anchors.factor[..., None])
     unknown = np.isnan(rate)
     bound = np.where(disk & (speed.bound == _INPUT), _DISK, _BOUNDS[speed.bound])
     tile.write(out["bound"], np.where(unknown, np.int8(0), bound))
-    tile.write(out["evidence"], np.where(unknown, _ESTIMATED, anchors.evidence))
+    tile.write(out["evidence"], np.where(unknown, _ESTIMATED, tile.face(anchors.evidence)))
     tile.write(out["images_per_s"], rate)
     tile.write(out["images_per_s_low"], rate * low)
     tile.write(out["images_per_s_high"], rate * high)

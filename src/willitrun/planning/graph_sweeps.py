@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ from willitrun.estimators.graph_sides import (
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import device_classes, model_family, support_code
-from willitrun.kernels.columns import Columns, columns_of, take
+from willitrun.kernels.columns import Columns, columns_of
 from willitrun.kernels.operator_inputs import DeviceRates
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.planning.axes import Axes, Unit
@@ -266,27 +267,39 @@ class _Grid:
     def store(self, sheet: Sheet, shape: tuple[int, int, int], tile: tuple[slice, slice, slice]) -> None:
         """Judge a box of the grid and write it."""
         down, across, deep = tile
-        networks = {name: array[:, None, None] for name, array in take(self.networks, down).arrays.items()}
-        devices = {name: array[None, :, None] for name, array in take(self.devices, across).arrays.items()}
-        passes = self.passes.arrays | {"batch": self.passes["batch"][..., deep]}
-        rates = DeviceRates(
-            *(getattr(self.rates, field.name)[None, across, None] for field in fields(DeviceRates))
-        )
-        work = OperatorWork(
-            *(getattr(self.work, field.name)[down, None, None] for field in fields(OperatorWork))
-        )
+        # The longest side comes last: inner loops of arrays over two batches would be mostly calls.
+        turned = across.stop - across.start > deep.stop - deep.start
+
+        def face(values: NDArray[Any], *keep: slice | None) -> NDArray[Any]:
+            """Values as a side of the grid: None stands for an axis that they do not have."""
+            found = values[keep]
+            return found.swapaxes(1, 2) if turned else found
+
+        def sides(columns: Columns, *keep: slice | None) -> Columns:
+            return Columns({name: face(array, *keep) for name, array in columns.arrays.items()})
+
+        devices = sides(self.devices, None, across, None)
         block = meet(
-            Columns(networks),
-            work,
-            Columns(devices),
-            rates,
-            Columns(passes),
-            self.log_residual[down, across, None],
+            sides(self.networks, down, None, None),
+            OperatorWork(
+                *(getattr(self.work, field.name)[down, None, None] for field in fields(OperatorWork))
+            ),
+            devices,
+            DeviceRates(
+                *(face(getattr(self.rates, field.name), None, across, None) for field in fields(DeviceRates))
+            ),
+            Columns(
+                {
+                    name: face(array, slice(None), slice(None), deep if name == "batch" else slice(None))
+                    for name, array in self.passes.arrays.items()
+                }
+            ),
+            face(self.log_residual, down, across, None),
             self.catalog,
         )
         store_graphs(
             sheet,
-            GraphTile.of(shape, self.numbers[down], self.places[across], self.loads[deep]),
+            GraphTile.of(shape, self.numbers[down], self.places[across], self.loads[deep], turned=turned),
             block,
             available=devices["available"],
             overhead=devices["overhead"],

@@ -76,7 +76,9 @@ def rendered(text: str, catalog: Catalog) -> str:
 
 def toctree(names: Iterable[str], *, depth: int = 1, hidden: bool = False) -> list[str]:
     """A list of pages below this one."""
-    options = [f":maxdepth: {depth}", *([":hidden:"] if hidden else [])]
+    # A page below may hide its own list, which a deeper list above shows.
+    shown = [":hidden:"] if hidden else [":includehidden:"] if depth > 1 else []
+    options = [f":maxdepth: {depth}", *shown]
     return ["```{toctree}", *options, "", *names, "```"]
 
 

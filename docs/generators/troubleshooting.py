@@ -56,7 +56,7 @@ def pages(catalog: Catalog) -> Iterator[Page]:
             f"{len(catalog.troubleshooting)} failures, each with how to recognise it, its causes with a check for each, "
             "what helps and what does not. `willitrun diagnose log.txt` finds them in a log of any size.",
             "",
-            *toctree(f"in-{category}" for category in sorted(groups)),
+            *toctree((f"in-{category}" for category in sorted(groups)), depth=2),
         ],
     )
 

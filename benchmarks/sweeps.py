@@ -10,9 +10,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
-
-import numpy as np
 
 from willitrun import Workload, describe_machine, load_catalog, plan, scan
 
@@ -79,37 +78,32 @@ def memory_rows() -> Callable[[], int]:
     """The memory kernels of a language sweep alone: caches, buffers, placement, tier."""
     from willitrun.estimators.llm_evaluation import speed_tables
     from willitrun.estimators.overheads import block_buffers, device_overhead
-    from willitrun.kernels.columns import columns_of, side, take
     from willitrun.kernels.llm_block import assess_block, cache_bytes, lay_ground
     from willitrun.planning.axes import build_axes
-    from willitrun.planning.sweeps import _loads, _parallelism, _tiles
+    from willitrun.planning.sheets import Sheet
+    from willitrun.planning.sweeps import _Group, _Pair, _tiles
 
     catalog = load_catalog()
     axes = build_axes(
         **(LANGUAGE | {"models": ["llama-3.1-8b"], "machines": cards(100)}),
         runtimes=(None,), placements=(None,), catalog=catalog,
     )  # fmt: skip
-    prepared = [(unit, slot.prepared) for unit in axes.units for slot in unit.slots if slot.prepared]
-    models = columns_of([row.model for _, row in prepared])
-    machines = columns_of([row.machine.row for _, row in prepared])
-    first = prepared[0][1]
+    slots = [(number, slot) for number, unit in enumerate(axes.units) for slot in unit.slots]
+    pairs = [_Pair(i, number, slot, slot.prepared) for i, (number, slot) in enumerate(slots) if slot.prepared]
+    group = _Group.of(axes, Sheet(1, 1, ("",)), pairs)
+    request, policy = pairs[0].prepared.request, pairs[0].prepared.policy
 
     def judge() -> int:
         rows = 0
-        for lines, loads in _tiles(len(prepared), axes.n_workloads):
-            part = prepared[lines]
-            ground = lay_ground(
-                first.policy,
-                side(take(models, lines), 0),
-                side(take(machines, lines), 0),
-                speed_tables(catalog),
+        for lines, loads in _tiles(len(pairs), axes.n_workloads):
+            ground = lay_ground(policy, group.models(lines), group.machines(lines), speed_tables(catalog))
+            asked, room = group.loads(lines, loads), group.room[lines]
+            parallelism = type(group.parallelism)(
+                *(getattr(group.parallelism, field.name)[lines] for field in fields(group.parallelism))
             )
-            asked = _loads([unit.loads for unit, _ in part], loads)
-            parallelism = _parallelism([row for _, row in part])
-            room = np.array([row.machine.available for _, row in part], dtype=np.int64)[:, None, :]
             cache = cache_bytes(ground, asked)
-            overhead = device_overhead(ground, parallelism, first.request)
-            buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, first.request)
+            overhead = device_overhead(ground, parallelism, request)
+            buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, request)
             rows += assess_block(ground, asked, room, parallelism, cache, buffers).layout.tier.size
         return rows
 

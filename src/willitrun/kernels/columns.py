@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Columns", "columns_of", "pick", "side", "take"]
+__all__ = ["Columns", "columns_of", "pick", "side", "sides", "take"]
 
 C = TypeVar("C")
 
@@ -102,3 +102,27 @@ def side(columns: Columns, axis: int) -> Columns:
             for name, array in columns.arrays.items()
         }
     )
+
+
+def sides(columns: Columns) -> Callable[[slice], Columns]:
+    """`side` down of any stretch of rows: where each column changes is found once for all of them.
+
+    Examples
+    --------
+    >>> of = sides(Columns({"size": np.array([1, 2, 2])}))
+    >>> of(slice(0, 2))["size"].shape, of(slice(1, 3))["size"].shape
+    ((2, 1), (1, 1))
+    """
+    changed = np.array([array[1:] != array[:-1] for array in columns.arrays.values()])
+    count = np.concatenate([np.zeros((len(columns.arrays), 1), int), np.cumsum(changed, axis=1)], axis=1)
+
+    def stretch(rows: slice) -> Columns:
+        alike = (count[:, rows.start] == count[:, rows.stop - 1]).tolist()
+        return Columns(
+            {
+                name: array[rows.start : rows.start + 1 if same else rows.stop, None]
+                for (name, array), same in zip(columns.arrays.items(), alike, strict=True)
+            }
+        )
+
+    return stretch

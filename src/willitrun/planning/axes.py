@@ -170,7 +170,7 @@ def build_axes(
                     for placement in placements
                 )
                 engine = requests[0].profile.id if requests[0].profile.id in ENGINES else ""
-                if (key := (_fills_alike(model), engine)) not in lowered:
+                if (key := (_fills_alike(model, workloads), engine)) not in lowered:
                     lowered[key] = _lower_loads(model, workloads, engine)
                 loads = lowered[key]
                 slots = () if graph else tuple(_slot(closed(request), loads) for request in requests)
@@ -205,14 +205,16 @@ def refuse_empty(**axes: Sequence[Any]) -> None:
             raise InvalidWorkloadError(f"{name} is a list with something in it, got {values!r}.")
 
 
-def _fills_alike(model: Model) -> Hashable:
+def _fills_alike(model: Model, workloads: Sequence[Workload]) -> Hashable:
     """What decides how a model fills a workload: models that agree on it share their loads."""
     transformer = model.transformer
     if model.task in GRAPH_TASKS and transformer is None:
         return model.task, model.vision.image_size if model.vision is not None else None
     if model.task not in LLM_TASKS or transformer is None:
         return model.id
-    return model.task, trained_context(model), transformer.vision
+    # The trained maximum only decides where nobody names a context.
+    left_open = any(load.context_tokens is None for load in workloads)
+    return model.task, trained_context(model) if left_open else None, transformer.vision
 
 
 def _lower_loads(model: Model, workloads: Sequence[Workload], runtime: str) -> Loads:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, classed_factors
-from willitrun.kernels.columns import Columns, columns_of, side, take
+from willitrun.kernels.columns import Columns, columns_of, side, sides, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.planning.anchors import anchor_columns
 from willitrun.planning.axes import Axes, Loads, Slot, Unit
@@ -27,6 +27,7 @@ from willitrun.planning.sheets import GRAPH_RATES, LANGUAGE_RATES, RATES, Sheet,
 __all__ = ["BLOCK_ROWS", "run_sweep"]
 
 BLOCK_ROWS = 16384
+IntArray = NDArray[np.int64]
 TOO_LONG = "context-above-trained-maximum"
 
 
@@ -56,10 +57,9 @@ def run_sweep(
     if any(unit.by_kind for unit in axes.units):
         sweep_graphs(axes, sheet, progress=progress)
     for members in groups.values():
-        models = columns_of([pair.prepared.model for pair in members])
-        places = columns_of([pair.prepared.machine.row for pair in members])
+        group = _Group.of(axes, sheet, members)
         for lines, rows in _tiles(len(members), axes.n_workloads):
-            _fill(axes, sheet, members[lines], take(models, lines), take(places, lines), rows)
+            group.fill(sheet, lines, rows)
             if progress is not None:
                 progress((lines.stop - lines.start) * (rows.stop - rows.start))
     return inputs | sheet.columns(), categories | sheet.categories()
@@ -102,66 +102,96 @@ def _tiles(lines: int, loads: int) -> Iterator[tuple[slice, slice]]:
             yield slice(first, min(first + together, lines)), slice(start, min(start + BLOCK_ROWS, loads))
 
 
-def _fill(
-    axes: Axes, sheet: Sheet, pairs: Sequence[_Pair], models: Columns, machines: Columns, rows: slice
-) -> None:
-    """Judge one tile: lines that share a runtime and a system, and a stretch of the loads."""
-    first = pairs[0].prepared
-    prepared = [pair.prepared for pair in pairs]
-    calibration = axes.catalog.calibrations["llm-speed"]
-    ground = lay_ground(
-        first.policy,
-        side(models, 0),
-        side(machines, 0),
-        speed_tables(axes.catalog),
-    )
-    asked = _loads([axes.units[pair.unit].loads for pair in pairs], rows)
-    parallelism = _parallelism(prepared)
-    room = np.array([row.machine.available for row in prepared], dtype=np.int64)[:, None, :]
-    cache = cache_bytes(ground, asked)
-    overhead = device_overhead(ground, parallelism, first.request)
-    buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, first.request)
-    block = assess_block(ground, asked, room, parallelism, cache, buffers)
-    tile = Tile.of(np.array([pair.line for pair in pairs]), rows)
-    near = anchor_columns([(axes.units[pair.unit], pair.slot) for pair in pairs], rows)
-    refused = sheet.store_fit(tile, block, room, _stops(axes, sheet, pairs, asked), near.evidence)
-    level = np.array([LEVELS.index(pair.slot.level) for pair in pairs])[:, None]
-    moe = np.array([pair.prepared.model.experts > 0 for pair in pairs])[:, None]
-    codes = first.policy.codes
-    factors = {
-        task: classed_factors(calibration, task, codes, moe, level) for task in ("decode", "prefill", "ttft")
-    }
-    factors["output"] = factors["decode"]
-    if first.policy.interference:
-        several = (asked["concurrency"] > 1)[..., None]
-        factors["output"] = np.where(
-            several, classed_factors(calibration, "tpot", codes, moe, level), factors["decode"]
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Group:
+    """Lines that share a runtime and a system: what tiles take stretches of, lowered once."""
+
+    axes: Axes
+    pairs: list[_Pair]
+    models: Callable[[slice], Columns]
+    machines: Callable[[slice], Columns]
+    parallelism: Parallelism
+    room: IntArray
+    stops: NDArray[np.int16]
+    longest: IntArray
+    numbers: IntArray
+    factors: dict[str, NDArray[np.float64]]
+    """Low and high factors by task, (lines, 1, 2)."""
+    loads: Callable[[slice, slice], Columns]
+
+    @classmethod
+    def of(cls, axes: Axes, sheet: Sheet, pairs: list[_Pair]) -> _Group:
+        prepared = [pair.prepared for pair in pairs]
+        policy, calibration = prepared[0].policy, axes.catalog.calibrations["llm-speed"]
+        level = np.array([LEVELS.index(pair.slot.level) for pair in pairs])[:, None]
+        moe = np.array([row.model.experts > 0 for row in prepared])[:, None]
+        tasks = ("decode", "prefill", "ttft", *(("tpot",) if policy.interference else ()))
+        lines = parallelism_of([row.lowered for row in prepared])
+        return cls(
+            axes=axes,
+            pairs=pairs,
+            models=sides(columns_of([row.model for row in prepared])),
+            machines=sides(columns_of([row.machine.row for row in prepared])),
+            parallelism=Parallelism(*(getattr(lines, field.name)[:, None] for field in fields(Parallelism))),
+            room=np.array([row.machine.available for row in prepared], dtype=np.int64)[:, None, :],
+            stops=np.array([sheet.blocked_code(pair.slot.blocked) for pair in pairs], dtype=np.int16)[
+                :, None
+            ],
+            longest=np.array([_trained(axes.units[pair.unit]) for pair in pairs], dtype=np.int64)[:, None],
+            numbers=np.array([pair.line for pair in pairs]),
+            factors={task: classed_factors(calibration, task, policy.codes, moe, level) for task in tasks},
+            loads=_loads([axes.units[pair.unit].loads for pair in pairs]),
         )
-    sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
+
+    def fill(self, sheet: Sheet, lines: slice, rows: slice) -> None:
+        """Judge one tile: some of the lines, and a stretch of the loads."""
+        pairs, axes = self.pairs[lines], self.axes
+        first = pairs[0].prepared
+        ground = lay_ground(
+            first.policy, self.models(lines), self.machines(lines), speed_tables(axes.catalog)
+        )
+        asked, room = self.loads(lines, rows), self.room[lines]
+        parallelism = Parallelism(
+            *(getattr(self.parallelism, field.name)[lines] for field in fields(Parallelism))
+        )
+        cache = cache_bytes(ground, asked)
+        overhead = device_overhead(ground, parallelism, first.request)
+        buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, first.request)
+        block = assess_block(ground, asked, room, parallelism, cache, buffers)
+        tile = Tile.of(self.numbers[lines], rows)
+        near = anchor_columns([(axes.units[pair.unit], pair.slot) for pair in pairs], rows)
+        # What stands in the way whatever memory says.
+        stops, too_long = self.stops[lines], np.int16(sheet.blocked.index(TOO_LONG))
+        longer = asked["context_tokens"] > self.longest[lines]
+        stops = np.where(stops > 0, stops, np.where(longer, too_long, np.int16(0)))
+        refused = sheet.store_fit(tile, block, room, stops, near.evidence)
+        factors = {task: values[lines] for task, values in self.factors.items()}
+        factors["output"] = factors["decode"]
+        if "tpot" in factors:
+            several = (asked["concurrency"] > 1)[..., None]
+            factors["output"] = np.where(several, factors["tpot"], factors["decode"])
+        sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
 
 
-def _loads(loads: Sequence[Loads], rows: slice) -> Columns:
-    """Loads of a tile: one line for all pairs, or a line for each where models fill them differently."""
-    lines = [load.columns for load in loads if load.columns is not None]
-    if all(line is lines[0] or line.equals(lines[0]) for line in lines):
-        return side(take(lines[0], rows), 1)
-    return Columns({name: np.stack([line[name][rows] for line in lines]) for name in lines[0].arrays})
+def _loads(loads: Sequence[Loads]) -> Callable[[slice, slice], Columns]:
+    """Loads of a tile: one line for all of a group's, or a line for each where models fill them differently."""
+    columns = [load.columns for load in loads if load.columns is not None]
+    first = columns[0]
+    known: dict[tuple[int, int], Columns] = {}
 
+    def stretch(lines: slice, rows: slice) -> Columns:
+        chosen = columns[lines]
+        if not alike and not all(line is chosen[0] for line in chosen):
+            return Columns({name: np.stack([line[name][rows] for line in chosen]) for name in first.arrays})
+        if not alike:
+            return side(take(chosen[0], rows), 1)
+        key = rows.start, rows.stop
+        if key not in known:
+            known[key] = side(take(first, rows), 1)
+        return known[key]
 
-def _parallelism(prepared: Sequence[Prepared]) -> Parallelism:
-    """Ranks and given splits, down the side of the grid."""
-    lines = parallelism_of([row.lowered for row in prepared])
-    return Parallelism(*(getattr(lines, field.name)[:, None] for field in fields(Parallelism)))
-
-
-def _stops(axes: Axes, sheet: Sheet, pairs: Sequence[_Pair], asked: Columns) -> NDArray[np.int16]:
-    """Codes of what stands in the way whatever memory says."""
-    obstacles = np.array([sheet.blocked.index(pair.slot.blocked) for pair in pairs], dtype=np.int16)[:, None]
-    longest = np.array([_trained(axes.units[pair.unit]) for pair in pairs], dtype=np.int64)[:, None]
-    too_long = np.where(
-        asked["context_tokens"] > longest, np.int16(sheet.blocked.index(TOO_LONG)), np.int16(0)
-    )
-    return np.where(obstacles > 0, obstacles, too_long)
+    alike = all(line is first or line.equals(first) for line in {id(one): one for one in columns}.values())
+    return stretch
 
 
 def _trained(unit: Unit) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -117,18 +118,21 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
         # Machines may be lists and mappings, which are told apart by how they are written.
         machines = {repr(rows[number]["machine"]): rows[number]["machine"] for number in members}
         places = {text: place for place, text in enumerate(machines)}
-        loads = list(dict.fromkeys(_workload(rows[number]) for number in members))
+        # So are loads, which are built once each: comparing records costs more than judging them.
+        asked = [_asked(rows[number]) for number in members]
+        loads = {text: _workload(rows[number]) for text, number in zip(asked, members, strict=True)}
+        columns = {text: place for place, text in enumerate(loads)}
         cube = plan(
             models=[first["model"]],
             machines=list(machines.values()),
-            workloads=loads,
+            workloads=list(loads.values()),
             quantizations=[first.get("quantization")],
             runtimes=[first.get("runtime")],
             catalog=catalog,
         )
         index = [
-            places[repr(rows[number]["machine"])] * len(loads) + loads.index(_workload(rows[number]))
-            for number in members
+            places[repr(rows[number]["machine"])] * len(loads) + columns[text]
+            for text, number in zip(asked, members, strict=True)
         ]
         parts.append(cube.take(np.array(index)))
         order += members
@@ -138,7 +142,7 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
 
 def _refuse_foreign_columns(rows: Sequence[Mapping[str, Any]]) -> None:
     for number, row in enumerate(rows):
-        unknown = set(row) - set(ROW_FIELDS) - set(Workload.model_fields)
+        unknown = set(row) - set(ROW_FIELDS) - _load_fields().keys()
         if unknown:
             raise InvalidWorkloadError(
                 f"{min(map(str, unknown))!r} is neither {', '.join(ROW_FIELDS)} nor a field of Workload."
@@ -148,9 +152,19 @@ def _refuse_foreign_columns(rows: Sequence[Mapping[str, Any]]) -> None:
                 raise InvalidWorkloadError(f"row {number} names no {name}.")
 
 
+@cache
+def _load_fields() -> dict[str, None]:
+    """Fields of a workload, in order: pydantic makes the mapping anew for every look-up."""
+    return dict.fromkeys(Workload.model_fields)
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    return repr([(name, row[name]) for name in _load_fields() if row.get(name) is not None])
+
+
 def _workload(row: Mapping[str, Any]) -> Workload:
     return Workload(
-        **{name: value for name, value in row.items() if name in Workload.model_fields and value is not None}
+        **{name: value for name, value in row.items() if name in _load_fields() and value is not None}
     )
 
 

@@ -26,58 +26,67 @@ def time_prefill(
     hit = share_of_experts_hit(work, tokens_each * load.expert_shards / ranks)
     used = work.n_experts_used / work.n_experts
 
-    dense_s = batches * (work.dense_bytes / ranks) * (k.weights / rates.memory_bytes_per_s)
+    # Stages of a pipeline share the work, but for its largest micro-batch, which passes all of them alone:
+    # (sum + (stages - 1) x largest) / stages. The largest takes one part of what every micro-batch costs, and
+    # more than that of what tokens cost, for the last one may be short.
+    stages = load.pipeline
+    per_batch = (1.0 + (stages - 1.0) / batches) / stages
+    per_token = (1.0 + (stages - 1.0) * np.minimum(load.microbatch_tokens / tokens, 1.0)) / stages
+
+    passes = batches * per_batch
+    dense_s = passes * (work.dense_bytes / ranks) * (k.weights / rates.memory_bytes_per_s)
     expert_s = (
-        batches
+        passes
         * (work.expert_bytes * hit / load.expert_shards)
         * (k.weights * k.experts / rates.memory_bytes_per_s)
     )
     memory_s = dense_s + expert_s
 
     # Each expert works on whole tiles of tokens: a few tokens of padding per expert that is touched.
-    expert_work = tokens * used + batches * hit * k.expert_tile
+    expert_work = tokens * used * per_token + passes * hit * k.expert_tile
     per_flop = (k.prefill_linear / rates.compute_flop_per_s + k.prefill_issue / rates.issue_per_s) / ranks
-    linear_s = (2.0 * tokens * work.dense_params + 2.0 * work.expert_params * expert_work) * per_flop
+    linear_s = (
+        2.0 * tokens * per_token * work.dense_params + 2.0 * work.expert_params * expert_work
+    ) * per_flop
     attention_s = (
         4.0
         * load.prefill_sequences
         * _attended(work, load)
+        * per_token
         / ranks
         * (k.prefill_attention / rates.attention_flop_per_s)
     )
-    # The output matrix runs once per prompt, on its last token.
+    # The output matrix runs once per prompt, on its last token, in the last stage.
     head_s = load.prefill_sequences * 2.0 * work.lm_head_params * per_flop
     compute_s = linear_s + attention_s + head_s
     busy_s = smooth_maximum(memory_s, compute_s)
 
     # Weights in host memory stream over the bus once per micro-batch.
     stream_s = (
-        batches
+        passes
         * (work.dense_bytes * load.host_dense_fraction + work.expert_bytes * load.host_expert_fraction * hit)
         * (k.pcie / rates.pcie_bytes_per_s)
     )
-    launch_s = batches * (k.step + k.prefill_layer * work.n_layers)
-    moe_launch_s = batches * k.moe_layer * work.n_moe_layers
-    link_s = batches * time_collectives(work, rates, load, k, tokens_each, ranks)
-    # Stages work on different micro-batches; the pipeline fills once.
-    overlap = (batches + load.pipeline - 1.0) / (batches * load.pipeline)
+    launch_s = passes * (k.step + k.prefill_layer * work.n_layers)
+    moe_launch_s = passes * k.moe_layer * work.n_moe_layers
+    link_s = passes * time_collectives(work, rates, load, k, tokens_each, ranks)
 
     def terms() -> Terms:
         memory_share = share_factor(memory_s, busy_s)
         compute_share = share_factor(compute_s, busy_s)
         return (
-            ("dense-weights", dense_s * memory_share * overlap),
-            ("expert-weights", expert_s * memory_share * overlap),
-            ("linear-compute", linear_s * compute_share * overlap),
-            ("attention-compute", attention_s * compute_share * overlap),
-            ("lm-head", head_s * compute_share * overlap),
-            ("streamed-weights", stream_s * overlap),
-            ("collectives", link_s * overlap),
-            ("layer-launch", launch_s * overlap),
-            ("moe-launch", moe_launch_s * overlap),
+            ("dense-weights", dense_s * memory_share),
+            ("expert-weights", expert_s * memory_share),
+            ("linear-compute", linear_s * compute_share),
+            ("attention-compute", attention_s * compute_share),
+            ("lm-head", head_s * compute_share),
+            ("streamed-weights", stream_s),
+            ("collectives", link_s),
+            ("layer-launch", launch_s),
+            ("moe-launch", moe_launch_s),
         )
 
-    return (busy_s + stream_s + link_s + launch_s + moe_launch_s) * overlap, terms
+    return busy_s + stream_s + link_s + launch_s + moe_launch_s, terms
 
 
 def _attended(work: LlmWork, load: LlmLoad) -> FloatArray:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ CODES = {
     "FunctionNotFound": 13,
     "GpuIsLost": 15,
     "LibRmVersionMismatch": 18,
+    "ArgumentVersionMismatch": 25,
     "Unknown": 999,
 }
 
@@ -65,7 +66,19 @@ def compile_stub(folder: Path, *flags: str) -> Path:
         pytest.skip(reason)
     target = folder / "libnvidia-ml.so.1"
     subprocess.run(
-        [compiler, "-O1", "-Wall", "-shared", "-fPIC", *flags, "-o", str(target), str(SOURCE)], check=True
+        [
+            compiler,
+            "-O1",
+            "-Wall",
+            "-shared",
+            "-fPIC",
+            "-Wl,-soname,libnvidia-ml.so.1",
+            *flags,
+            "-o",
+            str(target),
+            str(SOURCE),
+        ],
+        check=True,
     )
     return folder
 
@@ -89,18 +102,23 @@ RunWithStub = Callable[..., Any]
 def with_stub(stub: Path, tmp_path: Path) -> RunWithStub:
     """Run a program in a fresh interpreter whose NVML is the stub; it prints JSON, which is returned."""
 
-    def run(readings: dict[str, Any] | bytes, program: str, folder: Path | None = None) -> Any:
+    def run(
+        readings: dict[str, Any] | bytes,
+        program: str,
+        folder: Path | None = None,
+        arguments: Sequence[str] = (),
+        on_path: bool = True,
+    ) -> Any:
         script = tmp_path / "nvml.txt"
         script.write_bytes(readings if isinstance(readings, bytes) else flatten(readings).encode())
         environment = {
             **os.environ,
-            "LD_LIBRARY_PATH": str(folder or stub),
+            "LD_LIBRARY_PATH": str(folder or stub) if on_path else "",
             "NVML_STUB": str(script),
             "PYTHONWARNINGS": "error",
         }
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
-        )
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -112,6 +130,11 @@ DETECT = (
     "from willitrun.hardware.detection import detect\n"
     "print(detect(probes=['nvidia', 'ram'], timeout_s={timeout}).model_dump_json())"
 )
+
+
+@pytest.fixture
+def as_script() -> Callable[[dict[str, Any]], str]:
+    return flatten
 
 
 @pytest.fixture

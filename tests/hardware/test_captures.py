@@ -239,6 +239,85 @@ def test_spoilt_captures_never_raise_and_never_lie(path: Path, seed: int) -> Non
             assert "Error:" not in report.reason or report.probe.startswith("nvml"), report
 
 
+DRIVER_JUNK: tuple[Any, ...] = (
+    *({"error": name} for name in ("NotSupported", "FunctionNotFound", "Unknown", "NoPermission", "Timeout",
+                                   "ArgumentVersionMismatch", "GpuIsLost")),
+    0, 2**31, 2**32 - 1, 2**63, 2**64 - 1, -1, "", "x" * 200, "\x01\x02",
+)  # fmt: skip
+READ_ALL = (
+    "import json, os, sys; from pathlib import Path; from willitrun.hardware.nvml import read_nvml\n"
+    "def read(path):\n"
+    "    os.environ['NVML_STUB'] = str(path); return read_nvml()\n"
+    "print(json.dumps([read(path) for path in sorted(Path(sys.argv[1]).iterdir())]))\n"
+)
+
+
+def test_no_answer_of_a_driver_makes_a_number_up(with_stub: Any, as_script: Any, tmp_path: Path) -> None:
+    """Hundreds of spoilt drivers through ctypes: a field is the true one or unknown, a device itself or derived."""
+    scripts, cases = tmp_path / "drivers", []
+    scripts.mkdir()
+    for path in CAPTURES:
+        capture, _ = load(path)
+        given = capture["readings"].get("nvml", {}).get("", {})
+        true = from_capture(capture)
+        for seed in range(20 if given.get("status") == "ok" else 0):
+            dice = random.Random(f"{path.stem}-{seed}")
+            spoilt = copy.deepcopy(given)
+            spoilt["devices"] = [_spoil_device(device, dice) for device in given["devices"]]
+            (scripts / f"{len(cases):05}.txt").write_text(as_script(spoilt), "utf-8")
+            cases.append((capture, true))
+    assert len(cases) > 300
+    for (case, true), answers in zip(cases, with_stub({}, READ_ALL, arguments=[str(scripts)]), strict=True):
+        replayed = copy.deepcopy(case)
+        replayed["readings"]["nvml"][""] = answers
+        machine = from_capture(replayed)
+        if any(device.virtual for device in true.accelerators) and not _still_virtual(answers):
+            continue
+        assert not [report for report in machine.probes if report.probe == "nvidia"]
+        if len(machine.accelerators) != len(true.accelerators):
+            # A device that is lost, or whose MIG mode or slices are, is missing or whole.
+            assert any(report.status in ("failed", "timeout", "absent") for report in machine.probes)
+            continue
+        for found, was in zip(machine.accelerators, true.accelerators, strict=True):
+            assert found.accelerator.id == was.accelerator.id or is_derived(found.accelerator)
+            for field in TELLING:
+                value = getattr(found, field)
+                # Without its address the bridges above a card are not seen; what NVML says of the link remains.
+                blind = field.startswith("pcie_") and found.pci_id != was.pci_id
+                assert blind or value in (None, getattr(was, field)), (
+                    field,
+                    value,
+                    getattr(was, field),
+                    answers,
+                )
+
+
+def _still_virtual(answers: dict[str, Any]) -> bool:
+    """Whether anything still says that this is a share of a card; a T4-16Q has the PCI id and the memory of a T4."""
+    device = answers["devices"][0]
+    return device.get("virtualization") == 2 or "-16Q" in str(device.get("name"))
+
+
+TELLING = (
+    "memory_total_bytes", "memory_free_bytes", "memory_reserved_bytes", "memory_bus_width_bits", "memory_clock_hz",
+    "pcie_generation", "pcie_lanes", "power_limit_w", "mig_profile",
+)  # fmt: skip
+
+
+def _spoil_device(device: dict[str, Any], dice: random.Random) -> dict[str, Any]:
+    """A device some of whose readings are errors or no number that hardware has; each list and group as a whole or in part."""
+    spoilt = {}
+    for key, value in device.items():
+        if dice.random() < 0.25:
+            spoilt[key] = dice.choice(DRIVER_JUNK)
+        elif isinstance(value, dict) and "error" not in value and dice.random() < 0.25:
+            part = dice.choice(sorted(value))
+            spoilt[key] = {**value, part: dice.choice(DRIVER_JUNK)}
+        else:
+            spoilt[key] = value
+    return spoilt
+
+
 def read(document: dict[str, Any], *, without: tuple[str, ...]) -> Machine:
     """The machine of a capture of which one reading was lost: refused by NVML, or a file that is not there."""
     capture = copy.deepcopy(document)

@@ -15,7 +15,7 @@ typedef unsigned long long u64;
 typedef int result;
 typedef void *handle;
 
-enum { SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, VERSION_MISMATCH = 25 };
 enum { LINES = 4096, WIDTH = 512, SLICE_STRIDE = 1000 };
 
 static char keys[LINES][WIDTH / 2], values[LINES][WIDTH / 2];
@@ -107,20 +107,23 @@ result nvmlInitWithFlags(u32 flags) {
 }
 result nvmlShutdown(void) { dawdle("nvmlShutdown"); return SUCCESS; }
 const char *nvmlErrorString(result status) { (void)status; return "stub error"; }
-result nvmlSystemGetDriverVersion(char *out, u32 size) { return text("driver", out, size); }
+result nvmlSystemGetDriverVersion(char *out, u32 size) { dawdle(__func__); return text("driver", out, size); }
 result nvmlSystemGetCudaDriverVersion_v2(int *out) {
+    dawdle(__func__);
     u64 value = 0;
     result status = number("cuda", &value);
     *out = (int)value;
     return status;
 }
 result nvmlDeviceGetCount_v2(u32 *out) {
+    dawdle(__func__);
     u64 value = 0;
     result status = number("count", &value);
     *out = (u32)value;
     return status;
 }
 result nvmlDeviceGetHandleByIndex_v2(u32 index, handle *out) {
+    dawdle(__func__);
     char key[WIDTH], value[WIDTH];
     *out = (handle)(size_t)(index + 1);
     result status = text(of(*out, "handle", key), value, sizeof value);
@@ -143,6 +146,7 @@ static result memory(handle device, const char *group, const char *part, u64 *ou
     return number(of(device, name, key), out);
 }
 result nvmlDeviceGetMemoryInfo(handle device, struct memory *out) {
+    dawdle(__func__);
     result status = memory(device, "memory_v1", "total", &out->total);
     if (status == SUCCESS) status = memory(device, "memory_v1", "free", &out->free);
     if (status == SUCCESS) status = memory(device, "memory_v1", "used", &out->used);
@@ -150,7 +154,7 @@ result nvmlDeviceGetMemoryInfo(handle device, struct memory *out) {
 }
 #ifndef NVML_STUB_OLD
 result nvmlDeviceGetMemoryInfo_v2(handle device, struct memory_v2 *out) {
-    if (out->version != 0x02000028) return INVALID;
+    if (out->version != 0x02000028) return VERSION_MISMATCH;
     dawdle("nvmlDeviceGetMemoryInfo_v2");
     result status = memory(device, "memory_v2", "total", &out->total);
     if (status == SUCCESS) status = memory(device, "memory_v2", "reserved", &out->reserved);
@@ -181,12 +185,14 @@ FIELD(nvmlDeviceGetC2cModeInfoV, "chip_to_chip")
 
 struct versioned { u32 version, value; };
 result nvmlDeviceGetAddressingMode(handle device, struct versioned *out) {
+    if (out->version != 0x01000008) return VERSION_MISMATCH;
     return field(device, "addressing_mode", &out->value, "nvmlDeviceGetAddressingMode");
 }
 result nvmlDeviceGetMigMode(handle device, u32 *now, u32 *next) {
     return pair(device, "mig", now, next, "nvmlDeviceGetMigMode");
 }
 result nvmlDeviceGetMigDeviceHandleByIndex(handle device, u32 index, handle *out) {
+    dawdle(__func__);
     char key[WIDTH], part[64];
     snprintf(part, sizeof part, "slices.%u.name", index);
     if (!find(of(device, part, key))) return NOT_FOUND;
@@ -224,7 +230,7 @@ static result pci(handle device, struct pci *out) {
     out->id = product << 16 | vendor;
     return text(of(device, "pci.address", key), out->address, sizeof out->address);
 }
-result nvmlDeviceGetPciInfo_v3(handle device, struct pci *out) { return pci(device, out); }
+result nvmlDeviceGetPciInfo_v3(handle device, struct pci *out) { dawdle(__func__); return pci(device, out); }
 
 static const char *peer(handle device, u32 link) {
     char key[WIDTH], part[64];
@@ -232,11 +238,13 @@ static const char *peer(handle device, u32 link) {
     return find(of(device, part, key));
 }
 result nvmlDeviceGetNvLinkState(handle device, u32 link, u32 *out) {
+    dawdle(__func__);
     *out = 1;
     return peer(device, link) ? SUCCESS : NOT_SUPPORTED;
 }
 #ifndef NVML_STUB_OLD
 result nvmlDeviceGetNvLinkRemoteDeviceType(handle device, u32 link, u32 *out) {
+    dawdle(__func__);
     const char *other = peer(device, link);
     if (!other) return NOT_SUPPORTED;
     *out = strcmp(other, "switch") ? 0 : 2;
@@ -244,6 +252,7 @@ result nvmlDeviceGetNvLinkRemoteDeviceType(handle device, u32 link, u32 *out) {
 }
 #endif
 result nvmlDeviceGetNvLinkRemotePciInfo_v2(handle device, u32 link, struct pci *out) {
+    dawdle(__func__);
     const char *other = peer(device, link);
     memset(out, 0, sizeof *out);
     if (!other) return NOT_SUPPORTED;
@@ -253,6 +262,7 @@ result nvmlDeviceGetNvLinkRemotePciInfo_v2(handle device, u32 link, struct pci *
 
 struct process { u32 pid; u64 used; u32 instance, compute; };
 result nvmlDeviceGetComputeRunningProcesses_v3(handle device, u32 *count, struct process *out) {
+    dawdle(__func__);
     char key[WIDTH], part[64], value[WIDTH];
     u32 room = *count, found = 0;
     result status = text(of(device, "processes", key), value, sizeof value);
@@ -270,12 +280,14 @@ result nvmlDeviceGetComputeRunningProcesses_v3(handle device, u32 *count, struct
     return out && room >= found ? SUCCESS : TOO_SMALL;
 }
 result nvmlDeviceGetGraphicsRunningProcesses_v3(handle device, u32 *count, struct process *out) {
+    dawdle(__func__);
     (void)device;
     (void)out;
     *count = 0;
     return SUCCESS;
 }
 result nvmlSystemGetProcessName(u32 pid, char *out, u32 size) {
+    dawdle(__func__);
     char wanted[32];
     snprintf(wanted, sizeof wanted, "%u", pid);
     for (int i = 0; i < lines; i++) {

@@ -19,7 +19,7 @@ from willitrun.units import format_bytes
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog
 
-__all__ = ["DeviceReading", "Identity", "identify", "identify_accelerator"]
+__all__ = ["DeviceReading", "Identity", "identify", "identify_accelerator", "is_virtual"]
 
 MatchedBy = Literal["pci-id", "name", "normalised-name"]
 
@@ -80,6 +80,15 @@ class Identity:
     candidates: tuple[str, ...]
     reason: str
     decided_by: tuple[str, ...] = ()
+
+
+def is_virtual(name: str) -> bool:
+    """Whether a name is that of a virtual GPU, which is a share of a card.
+
+    >>> is_virtual("GRID T4-8Q"), is_virtual("Tesla T4")
+    (True, False)
+    """
+    return bool(_VGPU.search(name))
 
 
 def identify_accelerator(

@@ -6,10 +6,12 @@ import re
 from typing import Any
 
 from willitrun.hardware.findings import Findings, Sighting
+from willitrun.hardware.identity import is_virtual
 from willitrun.hardware.nvidia_presence import report_absence, report_visibility
 from willitrun.hardware.pcie import read_link
 from willitrun.hardware.readings import believed, error_of
 from willitrun.hardware.surroundings import Surroundings
+from willitrun.hardware.tegra import find_tegra
 from willitrun.records.machines import ProcessUse, SoftwareVersion
 
 __all__ = ["probe_nvidia"]
@@ -17,13 +19,17 @@ __all__ = ["probe_nvidia"]
 _MIB = 1 << 20
 _TIB = 1 << 40
 _ATS = 2
-_LOST = "GpuIsLost"
+_LOST, _LATE = "GpuIsLost", "Deadline"
+# Share of the memory by which free, used and reserved may miss the total.
+_UNACCOUNTED = 0.005
 _VGPU = 2
 # Integrated parts whose driver has no memory of its own to report. Orin answers "not available" to the addressing
 # mode, so the name decides there.
 _INTEGRATED = re.compile(r"\(nvgpu\)|^(?:NVIDIA )?(?:GB10|Thor|Orin|Xavier|Tegra)\b", re.IGNORECASE)
+# Grace Hopper and Grace Blackwell share addresses with their processor and have stacked memory of their own.
+_OWN_MEMORY_WITH_ATS = ("9.0", "10.0", "10.3")
 _PCI_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
-_PCI_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _MIG_PROFILE = re.compile(r"\bMIG\s+(\S+)")
 # FP32 lanes per SM by compute capability: "Throughput of Native Arithmetic Instructions" in the CUDA C++
 # Programming Guide. NVML counts lanes ("CUDA cores") and not SMs.
@@ -51,12 +57,11 @@ def probe_nvidia(surroundings: Surroundings) -> Findings:
     """NVIDIA devices that the driver lets this process see."""
     found = Findings()
     readings = surroundings.ask("nvml")
-    if not isinstance(readings, dict):
-        report_absence(surroundings, found, "NVML was not asked")
-        return found
+    readings = readings if isinstance(readings, dict) else {"status": "NVML was not asked"}
     status = readings.get("status")
     if status != "ok":
-        report_absence(surroundings, found, str(status), str(readings.get("message", "")))
+        if not find_tegra(surroundings, found):
+            report_absence(surroundings, found, str(status), str(readings.get("message", "")))
         return found
     driver = readings.get("driver") if isinstance(readings.get("driver"), str) else None
     if driver:
@@ -67,12 +72,15 @@ def probe_nvidia(surroundings: Surroundings) -> Findings:
         found.software.append(
             SoftwareVersion(name="cuda-driver", version=version, detail="the newest CUDA this driver runs")
         )
+    if _LATE in (error_of(readings.get("driver")), error_of(readings.get("cuda"))):
+        found.report("nvml.driver", "timeout", "the driver does not answer when asked for its version")
     devices = readings.get("devices")
     for index, device in enumerate(devices if isinstance(devices, list) else []):
         if isinstance(device, dict):
             _device(surroundings, found, index, device, driver)
     if error := error_of(readings.get("count")):
-        found.report("nvml", "failed", f"the driver would not say how many devices there are: {error}")
+        reason = f"the driver would not say how many devices there are: {error}"
+        found.report("nvml", "timeout" if error == _LATE else "failed", reason)
     elif not devices:
         found.report(
             "nvml",
@@ -89,16 +97,21 @@ def probe_nvidia(surroundings: Surroundings) -> Findings:
 def _device(
     surroundings: Surroundings, found: Findings, index: int, device: dict[str, Any], driver: str | None
 ) -> None:
-    if error := error_of(device.get("handle")):
-        see = ("troubleshooting:gpu-fell-off-the-bus", "troubleshooting:gpu-not-detected")
-        found.report(f"nvml.device{index}", "failed", f"the driver refuses device {index}: {error}", see)
-        return
-    if _LOST in {error_of(device.get(reading)) for reading in ("name", "memory_v2", "memory_v1", "pci")}:
-        # It went away while it was read: what was read before is of a device that is no more.
-        see = ("troubleshooting:gpu-fell-off-the-bus", "troubleshooting:gpu-not-detected")
-        found.report(
-            f"nvml.device{index}", "failed", f"device {index} went away while it was read: {_LOST}", see
+    see = ("troubleshooting:gpu-fell-off-the-bus", "troubleshooting:gpu-not-detected")
+    errors = {error_of(device.get(reading)) for reading in ("name", "memory_v2", "memory_v1", "pci")}
+    if error := error_of(device.get("handle")) or (_LATE if errors == {_LATE} else None):
+        late = error == _LATE
+        reason = (
+            f"the driver does not answer for device {index}"
+            if late
+            else f"the driver refuses device {index}: {error}"
         )
+        found.report(f"nvml.device{index}", "timeout" if late else "failed", reason, see)
+        return
+    if _LOST in errors:
+        # It went away while it was read: what was read before is of a device that is no more.
+        reason = f"device {index} went away while it was read: {_LOST}"
+        found.report(f"nvml.device{index}", "failed", reason, see)
         return
     name = device.get("name") if isinstance(device.get("name"), str) else None
     pci = device.get("pci")
@@ -128,6 +141,8 @@ def _device(
         seen.compute_units = cores // lanes
     virtualization = believed(device.get("virtualization"), 0, 16)
     seen.virtual = None if virtualization is None else virtualization == _VGPU
+    if name and is_virtual(name):
+        seen.virtual = True
     for field, reading in (("power_limit_w", "power_limit_mw"), ("power_default_w", "power_default_mw")):
         milliwatts = believed(device.get(reading), 1000, 10_000_000)
         setattr(seen, field, milliwatts / 1000 if milliwatts else None)
@@ -139,7 +154,7 @@ def _device(
             "not-supported",
             "the driver does not tell bus width and memory clock",
         )
-    if any(error_of(reading) == "Deadline" for reading in device.values()):
+    if any(error_of(reading) == _LATE for reading in device.values()):
         reason = "the driver answers slowly: there was no time for all of its readings"
         found.report(f"nvml.device{index}.slow", "timeout", reason, ("troubleshooting:gpu-not-detected",))
     _pcie(surroundings, seen, device)
@@ -154,11 +169,18 @@ def _memory(surroundings: Surroundings, found: Findings, seen: Sighting, device:
     total, free, reserved = _memory_of(device)
     seen.memory_total_bytes, seen.memory_free_bytes, seen.memory_reserved_bytes = total, free, reserved
     if total is not None:
+        if free is None:
+            reason = (
+                "free, used and reserved memory do not add up to the total: how much is free is left open"
+            )
+            found.report(f"{seen.probe}.free", "failed", reason)
         return
     error = error_of(device.get("memory_v2")) or error_of(device.get("memory_v1")) or "an impossible value"
     integrated = bool(_INTEGRATED.search(seen.reported_name or "")) or (
         # A discrete card that refuses is not unified memory: addresses translated by the CPU's tables are the sign.
-        error == "NotSupported" and device.get("addressing_mode") == _ATS
+        error == "NotSupported"
+        and device.get("addressing_mode") == _ATS
+        and seen.compute_capability not in _OWN_MEMORY_WITH_ATS
     )
     if not integrated:
         see = ("troubleshooting:gpu-not-detected",)
@@ -176,26 +198,29 @@ def _memory(surroundings: Surroundings, found: Findings, seen: Sighting, device:
 
 def _memory_of(device: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
     """Total, free and reserved [bytes]; the second version of the call separates what the driver holds."""
-    for version in ("memory_v2", "memory_v1"):
+    whole = None
+    for version, parts in (("memory_v2", ("free", "used", "reserved")), ("memory_v1", ("free", "used"))):
         memory = device.get(version)
         if not isinstance(memory, dict) or error_of(memory):
             continue
         total = believed(memory.get("total"), 64 * _MIB, 4 * _TIB)
-        parts = [part for key in ("free", "used") if isinstance(part := memory.get(key), int)]
-        if total is None or max(parts, default=0) > total:
+        known = [part for key in parts if isinstance(part := memory.get(key), int)]
+        if total is None or max(known, default=0) > total:
             # A part that is larger than the whole speaks against all of the reading.
             continue
-        free = believed(memory.get("free"), 0, total)
-        reserved = believed(memory.get("reserved"), 0, total // 2)
-        return total, free, reserved
-    return None, None, None
+        whole = whole or total
+        if len(known) == len(parts) and abs(sum(known) - total) <= _UNACCOUNTED * total:
+            free = believed(memory.get("free"), 0, total)
+            return total, free, believed(memory.get("reserved"), 0, total // 2)
+    # The parts make up the whole; where they don't, one of them is wrong and nothing says which.
+    return whole, None, None
 
 
 def _slices(found: Findings, parent: Sighting, device: dict[str, Any]) -> None:
     see = ("troubleshooting:mig-slice-too-small", "troubleshooting:gpu-not-detected")
     listed = device.get("slices")
     slices = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
-    if error_of(listed) == "Deadline":
+    if error_of(listed) == _LATE:
         # Reported as slow already; whether there are slices is open.
         return
     if not slices:

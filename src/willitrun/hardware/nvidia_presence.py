@@ -30,8 +30,9 @@ def report_visibility(surroundings: Surroundings, found: Findings) -> None:
 def report_absence(surroundings: Surroundings, found: Findings, status: str, message: str = "") -> None:
     """Why NVML does not answer: no card at all, or one that is on the bus without its driver."""
     present = _cards_on_the_bus(surroundings)
-    if status == "Busy":
-        found.report("nvml", "timeout", message, ("troubleshooting:gpu-not-detected",))
+    if status == "Hung":
+        reason = "the NVIDIA driver does not answer: its library hangs while it starts"
+        found.report("nvml", "timeout", reason, ("troubleshooting:gpu-not-detected",))
         return
     if not present and status in ("LibraryNotFound", "LibraryNotFoundError", "NVML was not asked"):
         found.report("nvml", "absent", "no NVIDIA driver library on this machine")

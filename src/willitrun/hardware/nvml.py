@@ -7,6 +7,7 @@ number, UUID or board id is ever asked for.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 import threading
@@ -21,35 +22,74 @@ _WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 _MOST_DEVICES = 64
 _MOST_LINKS = 18
 _MOST_SLICES = 8
-# Less than detect() waits by default, so that a slow driver still gives what it had time for.
+# Less than detect() waits by default, so that a slow or hung driver still gives what it had time for.
 _PATIENCE_SECONDS = 3.5
-_reading = threading.Lock()
+# A call that was begun in time may end a little later.
+_GRACE_SECONDS = 0.3
+_UNREAD = {"error": "Deadline"}
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+class _Reading:
+    """One reading of NVML, in a thread of its own: a call that hangs costs what comes after it, not what was read."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] = {}
+        self._done = threading.Event()
+        self._process = os.getpid()
+        self._until = time.monotonic() + _PATIENCE_SECONDS + _GRACE_SECONDS
+        threading.Thread(target=self._work, name="willitrun-nvml", daemon=True).start()
+
+    @property
+    def ended(self) -> bool:
+        # A forked process has the object without its thread.
+        return self._done.is_set() or self._process != os.getpid()
+
+    def result(self) -> dict[str, Any]:
+        self._done.wait(max(0.0, self._until - time.monotonic()))
+        found = copy.deepcopy(self._found)
+        found.setdefault("status", "Hung")
+        return found
+
+    def _work(self) -> None:
+        try:
+            _read(self._found, self._done)
+        except Exception as error:  # noqa: BLE001 - nobody could catch it; the caller is told as of any other error
+            self._found.update(status=_error_name(error), message=str(error))
+        finally:
+            self._done.set()
+
+
+_lock = threading.Lock()
+_current: _Reading | None = None
 
 
 def read_nvml() -> dict[str, Any]:
     """Everything NVML tells about this machine's devices.
 
+    Callers at the same time share one reading, and while one hangs in the driver no second is begun beside it.
+
     Returns
     -------
     dict
-        ``status`` is ``"ok"`` or the name of the error that stopped NVML from starting; then ``driver``, ``cuda``
-        (1000 x major + 10 x minor) and ``devices``. NVML is opened here and closed before returning.
+        ``status`` is ``"ok"``, ``"Hung"``, or the name of the error that stopped NVML from starting; then ``driver``,
+        ``cuda`` (1000 x major + 10 x minor) and ``devices``. What there was no time for is ``{"error": "Deadline"}``.
+        NVML is opened for the reading and closed after it.
 
     References
     ----------
     https://docs.nvidia.com/deploy/nvml-api/
     """
-    # An earlier call may still hang inside the driver; a second thread would hang beside it.
-    if not _reading.acquire(blocking=False):
-        return {"status": "Busy", "message": "an earlier reading of NVML has not returned"}
-    try:
-        return _read()
-    finally:
-        _reading.release()
+    global _current
+    with _lock:
+        if _current is None or _current.ended:
+            _current = _Reading()
+        reading = _current
+    return reading.result()
 
 
-def _read() -> dict[str, Any]:
+def _read(found: dict[str, Any], done: threading.Event) -> None:
+    """Fill in what is read, as it is read; ``done`` is set before NVML is closed, which may hang as well."""
     import pynvml
 
     if os.path.exists(_WSL_LIBRARY):
@@ -57,31 +97,33 @@ def _read() -> dict[str, Any]:
     try:
         pynvml.nvmlInit()
     except (pynvml.NVMLError, OSError) as error:
-        return {"status": _error_name(error), "message": str(error)}
+        found.update(status=_error_name(error), message=str(error))
+        return
     _deadline.set(time.monotonic() + _PATIENCE_SECONDS)
     try:
-        found: dict[str, Any] = {
-            "status": "ok",
-            "driver": _try(pynvml.nvmlSystemGetDriverVersion),
-            "cuda": _try(pynvml.nvmlSystemGetCudaDriverVersion_v2),
-        }
-        count = _try(pynvml.nvmlDeviceGetCount)
+        found.update(status="ok", driver=_UNREAD, cuda=_UNREAD, count=_UNREAD, devices=[])
+        count = found["count"] = _try(pynvml.nvmlDeviceGetCount)
         if not isinstance(count, int):
-            return {**found, "count": count, "devices": []}
-        # A slow driver runs out of time: what says which device this is, and what of it may be used, goes first.
-        handles = [
-            _try(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(min(count, _MOST_DEVICES))
-        ]
-        lost = [handle if isinstance(handle, dict) else None for handle in handles]
-        found["devices"] = [
-            {"handle": gone} if gone else _essentials(pynvml, handle)
-            for handle, gone in zip(handles, lost, strict=True)
-        ]
-        for readings, handle, gone in zip(found["devices"], handles, lost, strict=True):
-            if gone is None:
-                readings.update(_details(pynvml, handle, readings))
-        return found
+            return
+        # What says which device this is, and what of it may be used, goes first: time or the driver may give out.
+        devices = found["devices"] = [{"handle": _UNREAD} for _ in range(min(count, _MOST_DEVICES))]
+        handles: dict[int, Any] = {}
+        for index, readings in enumerate(devices):
+            handle = _try(pynvml.nvmlDeviceGetHandleByIndex, index)
+            if isinstance(handle, dict):
+                readings["handle"] = handle
+                continue
+            handles[index] = handle
+            readings.update(dict.fromkeys((*_ESSENTIALS, *_DETAILS, *_LISTS), _UNREAD))
+            del readings["handle"]
+        for index, handle in handles.items():
+            _fill(devices[index], pynvml, handle, _ESSENTIALS)
+        found["driver"] = _try(pynvml.nvmlSystemGetDriverVersion)
+        found["cuda"] = _try(pynvml.nvmlSystemGetCudaDriverVersion_v2)
+        for index, handle in handles.items():
+            _details(devices[index], pynvml, handle)
     finally:
+        done.set()
         _deadline.set(None)
         _try(pynvml.nvmlShutdown)
 
@@ -95,54 +137,58 @@ def _preload(path: str) -> None:
         return
 
 
-def _essentials(nvml: Any, handle: Any) -> dict[str, Any]:
-    return {
-        **_handle(nvml, handle),
-        "pci": _try(lambda: _pci(nvml.nvmlDeviceGetPciInfo_v3(handle))),
-        "mig": _try(lambda: list(nvml.nvmlDeviceGetMigMode(handle))),
-        "virtualization": _try(lambda: nvml.nvmlDeviceGetVirtualizationMode(handle)),
-        "addressing_mode": _try(lambda: nvml.nvmlDeviceGetAddressingMode(handle)),
-    }
+_IDENTITY: dict[str, Callable[[Any, Any], Any]] = {
+    # What a whole device and a MIG slice both answer.
+    "name": lambda nvml, handle: nvml.nvmlDeviceGetName(handle),
+    "memory_v2": lambda nvml, handle: _memory(
+        nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+    ),
+    "memory_v1": lambda nvml, handle: _memory(nvml.nvmlDeviceGetMemoryInfo(handle)),
+}
+_ESSENTIALS: dict[str, Callable[[Any, Any], Any]] = {
+    **_IDENTITY,
+    "pci": lambda nvml, handle: _pci(nvml.nvmlDeviceGetPciInfo_v3(handle)),
+    "mig": lambda nvml, handle: list(nvml.nvmlDeviceGetMigMode(handle)),
+    "virtualization": lambda nvml, handle: nvml.nvmlDeviceGetVirtualizationMode(handle),
+    "addressing_mode": lambda nvml, handle: nvml.nvmlDeviceGetAddressingMode(handle),
+}
+_DETAILS: dict[str, Callable[[Any, Any], Any]] = {
+    "bus_width_bits": lambda nvml, handle: nvml.nvmlDeviceGetMemoryBusWidth(handle),
+    "memory_clock_mhz": lambda nvml, handle: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
+    "sm_clock_mhz": lambda nvml, handle: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
+    "compute_capability": lambda nvml, handle: list(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
+    "cores": lambda nvml, handle: nvml.nvmlDeviceGetNumGpuCores(handle),
+    "pcie_generation_max": lambda nvml, handle: nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
+    "pcie_generation_device": lambda nvml, handle: nvml.nvmlDeviceGetGpuMaxPcieLinkGeneration(handle),
+    "pcie_lanes_max": lambda nvml, handle: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
+    "pcie_generation_now": lambda nvml, handle: nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),
+    "pcie_lanes_now": lambda nvml, handle: nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
+    "power_limit_mw": lambda nvml, handle: nvml.nvmlDeviceGetEnforcedPowerLimit(handle),
+    "power_default_mw": lambda nvml, handle: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle),
+    "ecc": lambda nvml, handle: list(nvml.nvmlDeviceGetEccMode(handle)),
+    "display_active": lambda nvml, handle: nvml.nvmlDeviceGetDisplayActive(handle),
+    "chip_to_chip": lambda nvml, handle: nvml.nvmlDeviceGetC2cModeInfoV(handle).isC2cEnabled,
+    "numa_node": lambda nvml, handle: nvml.nvmlDeviceGetNumaNodeId(handle),
+}
+_LISTS = ("processes", "nvlinks")
 
 
-def _details(nvml: Any, handle: Any, essentials: dict[str, Any]) -> dict[str, Any]:
-    calls: dict[str, Callable[[], Any]] = {
-        "bus_width_bits": lambda: nvml.nvmlDeviceGetMemoryBusWidth(handle),
-        "memory_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
-        "sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
-        "compute_capability": lambda: list(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
-        "cores": lambda: nvml.nvmlDeviceGetNumGpuCores(handle),
-        "pcie_generation_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
-        "pcie_generation_device": lambda: nvml.nvmlDeviceGetGpuMaxPcieLinkGeneration(handle),
-        "pcie_lanes_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
-        "pcie_generation_now": lambda: nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),
-        "pcie_lanes_now": lambda: nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
-        "power_limit_mw": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle),
-        "power_default_mw": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle),
-        "ecc": lambda: list(nvml.nvmlDeviceGetEccMode(handle)),
-        "display_active": lambda: nvml.nvmlDeviceGetDisplayActive(handle),
-        "chip_to_chip": lambda: nvml.nvmlDeviceGetC2cModeInfoV(handle).isC2cEnabled,
-        "numa_node": lambda: nvml.nvmlDeviceGetNumaNodeId(handle),
-    }
-    mig = essentials["mig"]
-    readings: dict[str, Any] = {}
+def _fill(
+    readings: dict[str, Any], nvml: Any, handle: Any, calls: dict[str, Callable[[Any, Any], Any]]
+) -> None:
+    for name, call in calls.items():
+        readings[name] = _try(call, nvml, handle)
+
+
+def _details(readings: dict[str, Any], nvml: Any, handle: Any) -> None:
+    mig = readings["mig"]
     if isinstance(mig, list) and mig[:1] == [1]:
+        readings["slices"] = _UNREAD
         # No slice, and no time to look for one, are different things.
         readings["slices"] = _slices(nvml, handle) or _try(list)
-    for name, call in calls.items():
-        readings[name] = _try(call)
+    _fill(readings, nvml, handle, _DETAILS)
     readings["processes"] = _processes(nvml, handle)
     readings["nvlinks"] = _nvlinks(nvml, handle)
-    return readings
-
-
-def _handle(nvml: Any, handle: Any) -> dict[str, Any]:
-    """What a whole device and a MIG slice both answer."""
-    return {
-        "name": _try(nvml.nvmlDeviceGetName, handle),
-        "memory_v2": _try(lambda: _memory(nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2))),
-        "memory_v1": _try(lambda: _memory(nvml.nvmlDeviceGetMemoryInfo(handle))),
-    }
 
 
 def _slices(nvml: Any, handle: Any) -> list[dict[str, Any]]:
@@ -153,7 +199,8 @@ def _slices(nvml: Any, handle: Any) -> list[dict[str, Any]]:
         part = _try(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if isinstance(part, dict):
             continue
-        readings = _handle(nvml, part)
+        readings: dict[str, Any] = {}
+        _fill(readings, nvml, part, _IDENTITY)
         readings["sm_count"] = _try(
             lambda part=part: nvml.nvmlDeviceGetAttributes_v2(part).multiprocessorCount
         )
@@ -164,19 +211,26 @@ def _slices(nvml: Any, handle: Any) -> list[dict[str, Any]]:
 
 def _processes(nvml: Any, handle: Any) -> Any:
     found: dict[int, dict[str, Any]] = {}
-    for call in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
-        listed = _try(call, handle)
-        if isinstance(listed, dict):
-            if not found and call is nvml.nvmlDeviceGetComputeRunningProcesses:
-                return listed
-            continue
-        for process in listed:
-            name = _try(nvml.nvmlSystemGetProcessName, process.pid)
-            used = process.usedGpuMemory
-            entry = found.setdefault(process.pid, {"pid": process.pid, "used": None, "name": _program(name)})
-            # A process with both kinds of context is listed twice with the same figure.
-            entry["used"] = max(entry["used"] or 0, used) if isinstance(used, int) else entry["used"]
+    compute = _listed(nvml, "Compute", handle)
+    if isinstance(compute, dict):
+        return compute
+    graphics = _listed(nvml, "Graphics", handle)
+    for process in [*compute, *(graphics if isinstance(graphics, list) else [])]:
+        name = _try(nvml.nvmlSystemGetProcessName, process.pid)
+        used = process.usedGpuMemory
+        entry = found.setdefault(process.pid, {"pid": process.pid, "used": None, "name": _program(name)})
+        # A process with both kinds of context is listed twice with the same figure.
+        entry["used"] = max(entry["used"] or 0, used) if isinstance(used, int) else entry["used"]
     return list(found.values())
+
+
+def _listed(nvml: Any, kind: str, handle: Any) -> Any:
+    """Running processes of a kind; drivers before 510 know only the second version of the call."""
+    for version in ("v3", "v2"):
+        listed = _try(getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_{version}"), handle)
+        if listed != {"error": "FunctionNotFound"}:
+            break
+    return listed
 
 
 def _program(name: Any) -> str:
@@ -208,9 +262,18 @@ def _pci(info: Any) -> dict[str, Any]:
     address = address.decode("ascii", "replace") if isinstance(address, bytes) else str(address)
     return {
         "id": f"{info.pciDeviceId & 0xFFFF:04x}:{info.pciDeviceId >> 16 & 0xFFFF:04x}",
-        # NVML writes an eight-digit domain, sysfs a four-digit one.
-        "address": address.lower()[-12:],
+        "address": _sysfs_address(address),
     }
+
+
+def _sysfs_address(address: str) -> str:
+    """NVML writes the domain with eight digits, sysfs with at least four.
+
+    >>> _sysfs_address("00000000:01:00.0"), _sysfs_address("00010000:0A:00.0")
+    ('0000:01:00.0', '10000:0a:00.0')
+    """
+    domain, _, rest = address.lower().partition(":")
+    return f"{domain.lstrip('0').zfill(4)}:{rest}"
 
 
 def _memory(info: Any) -> dict[str, int]:
@@ -223,7 +286,7 @@ def _memory(info: Any) -> dict[str, int]:
 def _try(call: Callable[..., Any], *arguments: Any) -> Any:
     deadline = _deadline.get()
     if deadline is not None and time.monotonic() > deadline:
-        return {"error": "Deadline"}
+        return dict(_UNREAD)
     try:
         return call(*arguments)
     except Exception as error:  # noqa: BLE001 - a driver may answer anything, and one field must not cost the others

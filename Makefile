@@ -68,6 +68,8 @@ truth-llamacpp: $(VENV)/.dev  ## Full-size models without data in a real llama.c
 
 $(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
 	$(PIP) --requirement requirements/torch.txt
+	@# timm asks for torchvision, whose operators must be built for the same torch; nothing here needs them.
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	@touch $@
 
 truth-torch: $(VENV)/.torch  ## Random-weight transformers, timm and diffusers in real PyTorch on the CPU

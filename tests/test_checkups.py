@@ -32,6 +32,8 @@ def by_code(report: DoctorReport) -> dict[str, Finding]:
     [
         ("rtx-4090-desktop", "device-found", "good", "24 GiB"),
         ("nothing-answers", "no-accelerator", "note", "processor"),
+        ("cgroup-v1-docker", "no-accelerator", "note", "no NVIDIA driver library"),
+        ("rtx-4090-desktop", "host-found", "good", "of RAM"),
         ("container-without-gpus", "probe-failed", "problem", "container"),
         ("driver-not-loaded", "probe-failed", "problem", "driver"),
         ("rx-7900-xtx-no-render-group", "probe-denied", "problem", "render"),

@@ -16,6 +16,7 @@ _GIB = 1 << 30
 # Lanes below which loading and offloading crawl: a quarter of an x16 slot.
 _FEW_LANES = 4
 _POWER_MARGIN = 0.95
+_VENDORS = ("nvml", "amd", "intel", "apple")
 _LITTLE_DISK = 20 * _GIB
 # What to look at first where no GPU is seen, by the kind of place this is.
 _NO_GPU = {
@@ -95,6 +96,12 @@ def _devices(machine: Machine) -> Iterator[Finding]:
         )
     if not machine.accelerators and machine.source != "described":
         where, entry = _NO_GPU.get(machine.host.virtualization or "", ("", None))
+        looked = "; ".join(
+            report.reason
+            for report in machine.probes
+            if report.status == "absent" and report.probe in _VENDORS
+        )
+        where = (f" Looked for: {looked}." if looked else "") + where
         yield Finding(
             code="no-accelerator",
             severity="note",
@@ -102,6 +109,20 @@ def _devices(machine: Machine) -> Iterator[Finding]:
             message=f"No accelerator was found; models run on the processor.{where}",
             see=tuple(f"troubleshooting:{name}" for name in (entry, "gpu-not-detected") if name),
         )
+
+
+def _host(machine: Machine) -> Iterator[Finding]:
+    host = machine.host
+    facts = [
+        host.cpu or "processor unknown",
+        f"{host.cores} cores" if host.cores else "cores unknown",
+        f"{format_bytes(host.ram_total_bytes)} of RAM" if host.ram_total_bytes else "RAM unknown",
+    ]
+    if host.ram_available_bytes is not None:
+        facts.append(f"{format_bytes(host.ram_available_bytes)} of it available")
+    if host.disk_free_bytes is not None:
+        facts.append(f"{format_bytes(host.disk_free_bytes)} of disk free")
+    yield Finding(code="host-found", severity="good", title="Host", message=f"{', '.join(facts)}.")
 
 
 def _probe_failures(machine: Machine) -> Iterator[Finding]:
@@ -234,6 +255,7 @@ def _sentence(text: str) -> str:
 
 _CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _devices,
+    _host,
     _probe_failures,
     _mig,
     _links,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from willitrun.catalog import Catalog
+from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.evaluation import evaluate_one
 from willitrun.estimators.requests import complete_request
+from willitrun.hardware.descriptions import describe_machine
+from willitrun.records.machines import Machine
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import MemoryEstimate
 
@@ -62,9 +64,10 @@ def estimate_memory(
     >>> found.kv_cache_bytes.best / 2**30
     16.0
     """
+    catalog = catalog or load_catalog()
     request = complete_request(
         model,
-        REFERENCE_MACHINE if machine is None else machine,
+        _reference_machine(catalog) if machine is None else machine,
         workload,
         quantization=quantization,
         runtime=runtime,
@@ -74,10 +77,20 @@ def estimate_memory(
     if machine is None and request.model.transformer is not None:
         # No machine, no offload: everything is counted on the accelerator.
         layers = request.model.transformer.num_hidden_layers + 1
-        pinned = request.placement.model_copy(update={"gpu_layers": layers, "cpu_moe_layers": 0})
+        given = request.placement
+        # What follows from a placement is kept by its identity: a new one per call would derive everything anew.
+        pinned = request.catalog.memo("pinned-placements").get(
+            (given,), layers, lambda: given.model_copy(update={"gpu_layers": layers, "cpu_moe_layers": 0})
+        )
         request = replace(request, placement=pinned)
     found = evaluate_one(request)
     estimate = found.memory_estimate()
     if estimate is None:
         raise MissingDataError(found.reasons[0].message, hint="")
     return estimate
+
+
+def _reference_machine(catalog: Catalog) -> Machine:
+    return catalog.memo("machines").get(
+        (), "reference", lambda: describe_machine(REFERENCE_MACHINE, catalog=catalog)
+    )

@@ -449,3 +449,19 @@ def test_two_cards_joined_by_nvlink(detected: Any) -> None:
     second = card(pci={"id": "10de:2204", "address": "00000000:02:00.0"}, nvlinks=["00000000:01:00.0"] * 4)
     machine = detected(driver(first, second))
     assert len(machine["accelerators"]) == 2
+
+
+def test_a_reading_that_grows_while_it_is_copied_is_copied_again() -> None:
+    from willitrun.hardware import nvml
+
+    found: dict[str, Any] = {}
+
+    class Slow:
+        def __deepcopy__(self, memo: dict[int, Any]) -> str:
+            found["driver"] = "570.86"
+            return "ok"
+
+    found |= {"status": Slow(), "devices": []}
+    reading = nvml._Reading.__new__(nvml._Reading)
+    reading._found = found
+    assert reading._snapshot() == {"status": "ok", "devices": [], "driver": "570.86"}

@@ -47,9 +47,17 @@ class _Reading:
 
     def result(self) -> dict[str, Any]:
         self._done.wait(max(0.0, self._until - time.monotonic()))
-        found = copy.deepcopy(self._found)
+        found = self._snapshot()
         found.setdefault("status", "Hung")
         return found
+
+    def _snapshot(self) -> dict[str, Any]:
+        while True:
+            try:
+                return copy.deepcopy(self._found)
+            except RuntimeError:
+                # A reading that is only slow added a field while it was copied: what there is now is copied instead.
+                continue
 
     def _work(self) -> None:
         try:

@@ -135,6 +135,17 @@ def test_sensitivities_are_the_engine_asked_again() -> None:
     assert doubled.total_bytes_after > doubled.total_bytes_before
 
 
+@pytest.mark.parametrize("runtime", sorted(load_catalog().runtimes))
+def test_only_changes_that_the_runtime_knows_are_tried(runtime: str) -> None:
+    """A runtime without q8_0 in its cache (llamafile) made the explanation of its verdict fail."""
+    verdict = assess("llama-3.2-1b", "rtx-4090", runtime=runtime)
+    labels = [
+        change for change in explain(verdict).text().splitlines() if "keys and values in q8_0" in change
+    ]
+    cache_formats = load_catalog().runtimes[runtime].kv_formats
+    assert not labels or "q8_0" in cache_formats
+
+
 def test_what_changes_an_answer_most_depends_on_its_bound() -> None:
     """More bandwidth helps decode on a card, not a launch-bound picture; main memory decides an offloaded model."""
     card, offloaded, picture = effects(CASES[0]), effects(CASES[1]), effects(CASES[5])

@@ -182,6 +182,7 @@ def _recipes(request: Request) -> Iterator[tuple[str, Request]]:
     if (
         request.model.task in LLM_TASKS
         and request.profile.kv_policy == "cells"
+        and "q8_0" in request.profile.kv_formats
         and request.runtime.kv_dtype_k is None
     ):
         runtime = request.runtime.model_copy(update={"kv_dtype_k": "q8_0", "kv_dtype_v": "q8_0"})

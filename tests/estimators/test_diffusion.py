@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from willitrun import Workload, assess, estimate_memory
+from willitrun import Workload, assess, estimate_memory, estimate_speed
 from willitrun.records.recipes import Runtime
 
 GIB = 2**30
@@ -154,3 +154,32 @@ def test_an_offload_mode_is_a_remedy_where_none_was_asked_for() -> None:
     assert verdict.tier == "will-not-run"
     modes = [remedy for remedy in verdict.remedies if "offload" in remedy.arguments]
     assert [remedy.tier for remedy in modes] == ["offload"]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "size", "passes"),
+    [
+        ("sdxl", 50, 1024, 2), ("stabilityai/sdxl-turbo", 1, 512, 1), ("sdxl-lightning", 4, 1024, 1),
+        ("sd-turbo", 1, 512, 1), ("SimianLuo/LCM_Dreamshaper_v7", 4, 768, 1), ("flux.1-schnell", 4, 1024, 1),
+    ],
+)  # fmt: skip
+def test_a_distilled_checkpoint_runs_the_steps_it_is_documented_with(
+    name: str, steps: int, size: int, passes: int
+) -> None:
+    machine = {"accelerators": ["rtx-4090"], "host": {"ram": "64 GiB"}}
+    verdict = assess(name, machine, Workload(precision="bf16"), runtime=diffusers(offload="model"))
+    assert verdict.inputs.workload["steps"] == steps
+    assert verdict.inputs.workload["image_size"] == size
+    term = next(term for term in verdict.speed.terms if term.name == "denoiser compute")  # type: ignore[union-attr]
+    assert term.inputs["steps"] == steps
+    assert term.inputs["guidance_passes"] == passes
+
+
+def test_a_distilled_checkpoint_is_faster_than_what_it_was_distilled_from() -> None:
+    speeds = [
+        estimate_speed(name, "rtx-4090").seconds_per_image
+        for name in ("sdxl", "sdxl-lightning", "sdxl-turbo")
+    ]
+    seconds = [found.best for found in speeds if found is not None]
+    assert len(seconds) == 3
+    assert seconds[0] > 5 * seconds[1] > 5 * seconds[2]

@@ -7,8 +7,8 @@ import pytest
 from willitrun import Workload, assess, estimate_memory, estimate_speed, load_catalog
 
 
-@pytest.mark.parametrize("model", ["yolo11n", "yolov8s", "fasterrcnn_resnet50_fpn"])
-def test_a_detector_without_a_trace_has_memory_and_speed(model: str) -> None:
+@pytest.mark.parametrize("model", ["yolo11n", "yolov8s", "fasterrcnn_resnet50_fpn", "deeplabv3_resnet50"])
+def test_a_detector_has_memory_and_speed_traced_or_not(model: str) -> None:
     verdict = assess(model, "rtx-4090")
     assert verdict.tier != "unknown"
     assert verdict.memory is not None
@@ -16,6 +16,8 @@ def test_a_detector_without_a_trace_has_memory_and_speed(model: str) -> None:
     assert verdict.speed is not None
     assert verdict.speed.images_per_s is not None
     assert any("NMS" in reason.message for reason in verdict.reasons)
+    untraced = any("Nobody has traced" in reason.message for reason in verdict.reasons)
+    assert untraced == model.startswith("yolo")
 
 
 def test_its_intervals_are_wider_than_those_of_a_traced_network() -> None:

@@ -26,6 +26,16 @@ _EQUATIONS = {
     "input": "batch x bytes per image / link bandwidth",
 }
 
+_BOXES = "The time is of the network: choosing boxes after it, such as suppressing overlapping ones (NMS), comes on top."
+_AFTER_THE_NETWORK = {
+    "object-detection": _BOXES,
+    "oriented-detection": _BOXES,
+    "pose-estimation": _BOXES,
+    "image-segmentation": "The time is of the network: resizing masks to the picture, and with instances choosing boxes "
+    "(NMS), comes on top.",
+}
+"""What no trace holds because it depends on what is in the picture, by task."""
+
 
 def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
     """The memory estimate of one row."""
@@ -197,16 +207,17 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
         numbers = {"seconds_per_batch": step, "batch_size": batch}
         reasons.append(Reason.model_construct(code=f"{bound}-bound", message=text, numbers=numbers))
     if found.from_totals:
-        boxes = found.request.model.task in ("object-detection", "image-segmentation")
         reasons.append(
             Reason(
                 code="speed-not-modelled",
                 message=f"Nobody has traced {found.request.model.name}: its work is spread from published MACs and parameters "
                 "by the law of traced convolutional networks, and the intervals are as wide as that is with whole families "
-                "held out." + (" Suppressing overlapping boxes (NMS) comes on top." if boxes else ""),
+                "held out.",
                 numbers={"macs": row.trace.macs, "parameters": row.trace.parameters},
             )
         )
+    if (after := _AFTER_THE_NETWORK.get(found.request.model.task)) is not None:
+        reasons.append(Reason.model_construct(code="speed-not-modelled", message=after, numbers={}))
     if row.trace.scaled_from is not None:
         reasons.append(
             Reason.model_construct(

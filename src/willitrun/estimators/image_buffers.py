@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from willitrun.kernels.activations import image_encoder_peak
 from willitrun.kernels.columns import Columns
+from willitrun.kernels.elementwise import exists, maximum, minimum, where
 from willitrun.kernels.llm_block import IntArray
 from willitrun.kernels.overheads import MemoryRange, add_ranges
+from willitrun.kernels.splits import by_device, is_alone
 
 __all__ = ["with_image_encoder"]
 
@@ -28,7 +31,7 @@ def with_image_encoder(
     sequences, a paged server on those of one request.
     """
     patches, tiles = loads["image_patches"], loads["image_tiles"]
-    if not np.any(patches):
+    if not exists(patches):
         return activation
     shape = {
         "hidden": models["tower_hidden"],
@@ -36,17 +39,18 @@ def with_image_encoder(
         "heads": models["tower_heads"],
     }
     if cache == "cells":
-        one = np.minimum(tiles, 1)
+        one = minimum(tiles, 1)
         fused = image_encoder_peak(patches, images=one, element_bytes=4, **shape)
         scored = image_encoder_peak(patches, images=one, element_bytes=4, fused_attention=False, **shape)
-        first = np.arange(available.shape[-1]) == np.argmax(available > 0, axis=-1)[..., None]
-        zero = np.zeros((), dtype=np.int64)
-        best, high = np.where(first, fused[..., None], zero), np.where(first, scored[..., None], zero)
+        first: ArrayLike = True
+        if not is_alone(available):
+            first = np.arange(available.shape[-1]) == np.argmax(available > 0, axis=-1)[..., None]
+        best, high = where(first, by_device(fused), 0), where(first, by_device(scored), 0)
         return add_ranges(activation, MemoryRange(best, best, high))
     together = tiles if cache == "pages" else tiles * sequences
     size, copies = models["element_bytes"], models["tower_copies"]
     encoder = image_encoder_peak(
         patches, images=together, element_bytes=size, attention_copies=copies, **shape
     )
-    peak = encoder[..., None]
-    return MemoryRange(activation.low, np.maximum(activation.best, peak), np.maximum(activation.high, peak))
+    peak = by_device(encoder)
+    return MemoryRange(activation.low, maximum(activation.best, peak), maximum(activation.high, peak))

@@ -26,7 +26,8 @@ from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, support_of
 from willitrun.intervals import Interval
-from willitrun.kernels.columns import columns_of
+from willitrun.kernels.columns import Columns, at, columns_of, devices_at, numbers_of_row
+from willitrun.kernels.elementwise import numbers_of
 from willitrun.kernels.llm_block import (
     CacheKinds,
     LlmBlock,
@@ -158,6 +159,15 @@ class Stage:
     parallelism: Parallelism
     overhead: MemoryRange
 
+    def of_one_row(self) -> Stage:
+        """The stage of one row on one device, as numbers instead of columns."""
+        return Stage(
+            self.ground.of_one_row(),
+            self.available.reshape(())[()],
+            numbers_of(self.parallelism),
+            numbers_of(self.overhead),
+        )
+
 
 def _set_stage(rows: Sequence[Lowered], request: Request, tables: LevelTables) -> Stage:
     first = rows[0]
@@ -209,11 +219,25 @@ def run_rows(
         stage = request.catalog.memo("stages", most=256).get(
             tuple(lowered), None, lambda: _set_stage(lowered, request, speed_tables(request.catalog))
         )
+    return _run(stage, columns_of(loads_of), request)
+
+
+def _run(stage: Stage, loads: Columns, request: Request) -> LlmBlock:
     ground, parallelism, available = stage.ground, stage.parallelism, stage.available
-    loads = columns_of(loads_of)
     cache = cache_bytes(ground, loads)
     buffers = block_buffers(ground, loads, parallelism, available, cache[0], stage.overhead, request)
     return assess_block(ground, loads, available, parallelism, cache, buffers)
+
+
+def run_alone(row: Prepared) -> LlmBlock:
+    """One row, as numbers where it is on one device: the same calls as for a block, without arrays of length one."""
+    lowered, request = row.lowered, row.request
+    if len(lowered.machine.available) != 1:
+        return run_block([row])
+    stage = request.catalog.memo("stages-of-one", most=1024).get(
+        (lowered,), None, lambda: _set_stage([lowered], request, speed_tables(request.catalog)).of_one_row()
+    )
+    return _run(stage, numbers_of_row(row.load), request)
 
 
 def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
@@ -233,7 +257,7 @@ def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
             continue
         groups.setdefault(row.lowered.key, []).append((number, row))
     for members in groups.values():
-        block = run_block([row for _, row in members])
+        block = run_alone(members[0][1]) if len(members) == 1 else run_block([row for _, row in members])
         for place, (number, row) in enumerate(members):
             results[number] = EvaluatedLlm(row, block, place)
     return [result for result in results if result is not None]
@@ -257,7 +281,7 @@ class EvaluatedLlm:
         """Tier by memory; whatever stands in the way makes it `will-not-run`."""
         if self.request.blockers or self._indivisible():
             return "will-not-run"
-        return TIERS[int(self.block.layout.tier[self.place])]  # type: ignore[return-value]
+        return TIERS[int(at(self.block.layout.tier, self.place))]  # type: ignore[return-value]
 
     def _indivisible(self) -> Reason | None:
         if self.prepared.lowered.divides:
@@ -279,7 +303,7 @@ class EvaluatedLlm:
         row = self.prepared.model
         tensor, pipeline, data, _ = self.prepared.parallelism
         on_host = self.prepared.machine.row.on_host
-        layers_on_host = int(layout.host_layers[place])
+        layers_on_host = int(at(layout.host_layers, place))
         given = self.request.placement
         strategy = given.strategy
         if strategy is None:
@@ -288,7 +312,7 @@ class EvaluatedLlm:
         return Placement.model_construct(
             strategy=strategy,
             gpu_layers=self._gpu_layers(row.n_layers, layers_on_host, on_host) if cells else given.gpu_layers,
-            cpu_moe_layers=int(layout.host_moe_layers[place]) or None,
+            cpu_moe_layers=int(at(layout.host_moe_layers, place)) or None,
             split=given.split,
             tp=tensor if tensor > 1 else given.tp,
             pp=given.pp if given.pp else (pipeline if pipeline > 1 and not cells else None),
@@ -331,9 +355,9 @@ class EvaluatedLlm:
         """Memory on the accelerators [bytes]."""
         layout, place = self.block.layout, self.place
         return Interval(
-            float(layout.total_low[place].sum()),
-            float(layout.total[place].sum()),
-            float(layout.total_high[place].sum()),
+            float(sum(devices_at(layout.total_low, place))),
+            float(sum(devices_at(layout.total, place))),
+            float(sum(devices_at(layout.total_high, place))),
         )
 
     def headline(self) -> tuple[str, Interval] | None:

@@ -13,7 +13,8 @@ from willitrun.estimators.llm_term_inputs import DECODE_EQUATIONS, decode_inputs
 from willitrun.estimators.paged_pools import pool_notes
 from willitrun.estimators.support import headline_phase, interval_of, interval_task
 from willitrun.intervals import Interval
-from willitrun.kernels.llm_decode import Terms
+from willitrun.kernels.columns import at, devices_at
+from willitrun.kernels.llm_decode import FloatArray, Terms
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
 from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
@@ -33,15 +34,15 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
     row, policy = found.prepared.model, found.prepared.policy
     view = found.prepared.machine
     weights, kv, state = (
-        values[place].tolist() for values in (layout.weights, layout.kv_cache, layout.state)
+        devices_at(values, place) for values in (layout.weights, layout.kv_cache, layout.state)
     )
-    activation, overhead = layout.activation[place].tolist(), layout.overhead[place].tolist()
+    activation, overhead = devices_at(layout.activation, place), devices_at(layout.overhead, place)
     bounds = [
         Interval(*map(float, row))
         for row in zip(
-            layout.total_low[place].tolist(),
-            layout.total[place].tolist(),
-            layout.total_high[place].tolist(),
+            devices_at(layout.total_low, place),
+            devices_at(layout.total, place),
+            devices_at(layout.total_high, place),
             strict=True,
         )
     ]
@@ -83,8 +84,8 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
                 "quantization": quantization.id if quantization else "",
                 "layers_bytes": row.repeating,
                 "output_bytes": row.output,
-                "host_layers": int(layout.host_layers[place]),
-                "host_moe_layers": int(layout.host_moe_layers[place]),
+                "host_layers": int(at(layout.host_layers, place)),
+                "host_moe_layers": int(at(layout.host_moe_layers, place)),
             },
             cites=tuple(citation.source for citation in quantization.citations("block_bytes"))
             if quantization
@@ -130,7 +131,7 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
             evidence="calibrated",
         ),
     )
-    host = float(layout.host[place])
+    host = float(at(layout.host, place))
     activation_sum, overhead_sum = float(sum(activation)), float(sum(overhead))
     return MemoryEstimate.model_construct(
         weights_bytes=Interval(
@@ -148,7 +149,9 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
         optimizer_bytes=EXACT,
         overhead_bytes=Interval.exact(overhead_sum) if not spread else _part(found, "overhead"),
         total_bytes=total,
-        host_bytes=Interval(min(host, float(layout.host[place])), host, float(layout.host_high[place])),
+        host_bytes=Interval(
+            min(host, float(at(layout.host, place))), host, float(at(layout.host_high, place))
+        ),
         disk_bytes=Interval(
             row.total_bytes * row.weights_low, float(row.total_bytes), row.total_bytes * row.weights_high
         ),
@@ -162,7 +165,7 @@ def _part(found: EvaluatedLlm, name: str) -> Interval:
     buffers, place = found.block.buffers, found.place
     devices = len(found.prepared.machine.names)
     low, best, high = (
-        float(_over_devices(getattr(buffers, f"{name}{suffix}")[place].tolist(), devices))
+        float(_over_devices(devices_at(getattr(buffers, f"{name}{suffix}"), place), devices))
         for suffix in ("_low", "", "_high")
     )
     return Interval(min(low, best), best, max(high, best))
@@ -192,7 +195,7 @@ def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
             calibration,
             _classed(found, "prefill"),
             level,
-            float(speed.prefill_tokens_per_s[place]),
+            float(at(speed.prefill_tokens_per_s, place)),
             shift=shift,
         )
         return "samples_per_s", prefill.scale(1.0 / found.prepared.load.prompt_tokens)
@@ -200,7 +203,7 @@ def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
         calibration,
         _classed(found, _task(found)),
         level,
-        float(speed.decode_tokens_per_s[place]),
+        float(at(speed.decode_tokens_per_s, place)),
         shift=shift,
     )
 
@@ -214,16 +217,16 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     of_prefill = found.support.shift("prefill")
     of_output = found.support.shift(phase_of("decode_tokens_per_s", found.prepared.load.concurrency))
 
-    def rate(values: object, task: str) -> Interval:
+    def rate(values: FloatArray, task: str) -> Interval:
         shift = of_prefill if task == "prefill" else of_output
-        return interval_of(calibration, _classed(found, task), level, float(values[place]), shift=shift)  # type: ignore[index]
+        return interval_of(calibration, _classed(found, task), level, float(at(values, place)), shift=shift)
 
     task = _task(found)
     encoder = found.prepared.model.encoder_only
-    token_s = float(speed.time_per_output_token_s[place])
-    loaded = float(speed.loaded_time_to_first_token_s[place])
+    token_s = float(at(speed.time_per_output_token_s, place))
+    loaded = float(at(speed.loaded_time_to_first_token_s, place))
     if math.isnan(loaded):
-        kept = float(speed.effective_concurrency[place])
+        kept = float(at(speed.effective_concurrency, place))
         notes.append(
             Reason(
                 code="kv-pool-too-small",
@@ -236,7 +239,7 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     terms = speed.prefill_terms if encoder else speed.terms
     row = found.prepared
     cites = ("llm-speed", *row.machine.cites)
-    bound: Bound = BOUNDS[int(speed.bound[place])]  # type: ignore[assignment]
+    bound: Bound = BOUNDS[int(at(speed.bound, place))]  # type: ignore[assignment]
     return SpeedEstimate.model_construct(
         decode_tokens_per_s=None if encoder else rate(speed.decode_tokens_per_s, task),
         time_per_output_token_s=None
@@ -273,7 +276,7 @@ def _time_terms(found: EvaluatedLlm, terms: Terms, cites: tuple[str, ...]) -> It
     equations = {} if encoder else DECODE_EQUATIONS
     inputs_of = decode_inputs(found)
     for name, values in terms:
-        seconds = float(values[found.place if len(values) > 1 else 0])
+        seconds = float(at(values, found.place))
         own = cites if name == "dense-weights" else ("llm-speed",)
         if not seconds:
             yield _idle_term(name, equations.get(name, ""), own)
@@ -304,11 +307,11 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
     layout = block.layout
     total = found.total()
     reasons = [_fit_reason(found, total)]
-    dominance = DOMINANCE_REASONS[int(block.dominance[place])]
+    dominance = DOMINANCE_REASONS[int(at(block.dominance, place))]
     if dominance == "kv-cache-dominates":
-        kv = float(layout.kv_cache[place].sum())
+        kv = float(sum(devices_at(layout.kv_cache, place)))
         # What the model costs as a whole, wherever it lies.
-        weights, cache = float(found.prepared.model.total_bytes), float(block.kv_cache[place])
+        weights, cache = float(found.prepared.model.total_bytes), float(at(block.kv_cache, place))
         reasons.append(
             Reason(
                 code=dominance,
@@ -323,7 +326,7 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
             )
         )
     elif dominance:
-        weights = float(layout.weights[place].sum())
+        weights = float(sum(devices_at(layout.weights, place)))
         reasons.append(
             Reason(
                 code=dominance,
@@ -332,7 +335,7 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
             )
         )
     if found.tier != "will-not-run":
-        bound = BOUNDS[int(block.speed.bound[place])]
+        bound = BOUNDS[int(at(block.speed.bound, place))]
         reasons.append(
             Reason.model_construct(
                 code=f"{bound}-bound", message=_BOUND_TEXT[bound], numbers={"bound": bound}
@@ -345,10 +348,10 @@ def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
     block, place, row = found.block, found.place, found.prepared.model
     room = sum(found.prepared.machine.available)
     need, have = format_bytes(total.best), format_bytes(room)
-    code = FIT_REASONS[int(block.fit[place])]
-    host = float(block.layout.host[place])
+    code = FIT_REASONS[int(at(block.fit, place))]
+    host = float(at(block.layout.host, place))
     what: list[str] = []
-    layers, experts = int(block.layout.host_layers[place]), int(block.layout.host_moe_layers[place])
+    layers, experts = int(at(block.layout.host_layers, place)), int(at(block.layout.host_moe_layers, place))
     numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
     if code == "needs-offload":
         what = [f"the experts of {experts} of {row.n_moe_layers} layers"] if experts else []

@@ -7,7 +7,9 @@ term. Nothing is computed here: every number is a column that the kernel read or
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from willitrun.kernels.columns import at
 
 if TYPE_CHECKING:
     from willitrun.estimators.llm_evaluation import EvaluatedLlm
@@ -131,11 +133,8 @@ def decode_inputs(found: EvaluatedLlm) -> Callable[[str], Inputs]:
 
     def inputs(term: str) -> Inputs:
         return {
-            shown: _cell(getattr(parts[part], field), place) for shown, part, field in _SOURCES.get(term, ())
+            shown: float(at(getattr(parts[part], field), place))
+            for shown, part, field in _SOURCES.get(term, ())
         }
 
     return inputs
-
-
-def _cell(column: Any, place: int) -> float:
-    return float(column[place if len(column) > 1 else 0])

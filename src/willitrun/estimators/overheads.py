@@ -19,6 +19,7 @@ from willitrun.kernels.compute_buffers import (
     host_buffer,
     output_buffer,
 )
+from willitrun.kernels.elementwise import maximum, minimum, where
 from willitrun.kernels.kv_cache import cell_counts
 from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism
 from willitrun.kernels.overheads import (
@@ -28,7 +29,7 @@ from willitrun.kernels.overheads import (
     vllm_activation_peak,
     vllm_default_limits,
 )
-from willitrun.kernels.splits import sum_devices
+from willitrun.kernels.splits import by_device, count_devices, is_alone, sum_devices
 from willitrun.records.knowledge import Calibration
 
 __all__ = [
@@ -132,7 +133,7 @@ def device_overhead(ground: LlmGround, parallelism: Parallelism, request: Reques
     alone = runtime_overhead(request, host=host)
     together = runtime_overhead(request, host=host, parallel=True)
     many = (parallelism.tensor > 1)[..., None]
-    return MemoryRange(*(np.where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True)))
+    return MemoryRange(*(where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True)))
 
 
 def block_buffers(
@@ -151,8 +152,8 @@ def block_buffers(
     """
     calibration = request.catalog.calibrations[CALIBRATION]
     policy, models, machines = ground.policy, ground.models, ground.machines
-    sequences = np.maximum(loads["concurrency"], policy.slots)
-    host_bytes = np.zeros_like(sequences)
+    sequences = maximum(loads["concurrency"], policy.slots)
+    host_bytes = 0 * sequences
     if policy.cache == "cells":
         cells, narrow, _ = cell_counts(
             loads["context_tokens"] * sequences,
@@ -164,7 +165,7 @@ def block_buffers(
             policy=policy.cells,
         )
         # Encoders attend over the batch itself.
-        cells = np.where(models["has_output"] > 0, cells, np.minimum(cells, policy.n_ubatch))
+        cells = where(models["has_output"] > 0, cells, minimum(cells, policy.n_ubatch))
         activation = _cells_buffer(
             ground, available, (cells, narrow), kv_cache, parallelism, calibration, request
         )
@@ -177,18 +178,18 @@ def block_buffers(
         activation = _paged_activation(models, machines, loads, parallelism, calibration, request)
     else:
         activation = _eager_activation(models, loads, sequences, kv_cache, request)
-        devices = np.maximum((available > 0).sum(axis=-1), 1)
-        live = (kv_cache // devices)[..., None] + activation.best
-        least = (kv_cache // devices)[..., None] + activation.low
+        devices = count_devices(available)
+        live = by_device(kv_cache // devices) + activation.best
+        least = by_device(kv_cache // devices) + activation.low
         low, best, high = allocator_slack(request)
         slack = scale_range(live, low, best, high)
         slack = MemoryRange(scale_range(least, low, best, high).low, slack.best, slack.high)
         weights = models["repeating"] + models["output"] + models["vision_bytes"]
-        room = available - (weights // devices)[..., None] - live - overhead.best
+        room = available - by_device(weights // devices) - live - overhead.best
         # An allocator gives back what it does not use before it fails: what is held beyond the live tensors
         # ends at the card's edge. Its high end does not, since holes may be too small to be of use.
-        held = np.clip(slack.best, 0, np.maximum(room, 0))
-        overhead = add_ranges(overhead, MemoryRange(np.minimum(slack.low, held), held, slack.high))
+        held = minimum(maximum(slack.best, 0), maximum(room, 0))
+        overhead = add_ranges(overhead, MemoryRange(minimum(slack.low, held), held, slack.high))
     activation = with_image_encoder(activation, models, loads, sequences, available, policy.cache)
     return Buffers(
         activation=activation.best,
@@ -224,7 +225,7 @@ def _cells_buffer(
     policy, models, machines = ground.policy, ground.models, ground.machines
     holds_output: ArrayLike = True
     pipeline: ArrayLike = False
-    if available.shape[-1] > 1:
+    if not is_alone(available):
         present = available > 0
         devices = available.shape[-1]
         last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
@@ -236,26 +237,26 @@ def _cells_buffer(
     spills = (whole > sum_devices(available)) & ~machines["unified"] & (policy.offload == 2)
     told, told_moe = parallelism.gpu_layers, parallelism.cpu_moe_layers
     card = ~machines["unified"] & ~machines["on_host"]
-    spills = np.where(told_moe < 0, spills, told_moe > 0)
+    spills = where(told_moe < 0, spills, told_moe > 0)
     spills = spills | ((told >= 0) & (told < models["n_layers"]) & card)
     build = _build(request)
     output_on_host = (
         (told >= 0) & (told <= (models["n_layers"] if build and build < OUTPUT_FIRST else 0)) & card
     )
-    streamed = np.where(spills, models["largest_expert_bytes"], 0)
+    streamed = where(spills, models["largest_expert_bytes"], 0)
     full, narrow = cells
     best = device_buffer(
         ground.buffer_shape,
-        full[..., None],
-        window_cells=narrow[..., None],
+        by_device(full),
+        window_cells=by_device(narrow),
         n_ubatch=policy.n_ubatch,
         flash_attention=request.runtime.flash_attention is not False,
         holds_output=holds_output,
         pipeline=pipeline,
-        streamed_bytes=np.where(output_on_host, models["output"], 0)[..., None],
-        streamed_layer_bytes=streamed[..., None],
+        streamed_bytes=by_device(where(output_on_host, models["output"], 0)),
+        streamed_layer_bytes=by_device(streamed),
         era=graph_era(build),
-        single_buffer=machines["on_host"][..., None],
+        single_buffer=by_device(machines["on_host"]),
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]
     return scale_range(best, factors["low"], factors["best"], factors["high"])
@@ -277,16 +278,16 @@ def _paged_activation(
 ) -> MemoryRange:
     numbers, runtime = calibration.coefficients, request.runtime
     version = server_version(request) if _engine(request) == "vllm" else NEWEST
-    each = machines["total_memory"] // np.maximum(machines["devices"], 1)
+    each = machines["total_memory"] // maximum(machines["devices"], 1)
     sequences, batched = vllm_default_limits(each, version=version, context_tokens=loads["context_tokens"])
     old = version < SAMPLER_CHANGED
     peak = vllm_activation_peak(
-        models["vocab_size"][..., None],
-        models["hidden_size"][..., None],
-        models["feed_forward"][..., None],
-        max_num_seqs=runtime.max_num_seqs or sequences[..., None],
-        max_num_batched_tokens=runtime.max_num_batched_tokens or batched[..., None],
-        tensor=parallelism.tensor[..., None],
+        by_device(models["vocab_size"]),
+        by_device(models["hidden_size"]),
+        by_device(models["feed_forward"]),
+        max_num_seqs=runtime.max_num_seqs or by_device(sequences),
+        max_num_batched_tokens=runtime.max_num_batched_tokens or by_device(batched),
+        tensor=by_device(parallelism.tensor),
         sampler_bytes=numbers["vllm.sampler_bytes_before_0.12" if old else "vllm.sampler_bytes"],
         forward_copies=numbers["vllm.forward_copies"],
         base_bytes=numbers["vllm.activation_base_bytes"],
@@ -303,8 +304,8 @@ def _eager_activation(
     # A runtime that prefills in chunks (ExLlama) never sees more than one chunk at once.
     chunked = request.profile.kv_policy == "pages"
     peak = eager_transformer_peak(
-        np.minimum(loads["prompt_tokens"], EXLLAMA_CHUNK) if chunked else loads["prompt_tokens"],
-        sequences=np.maximum(sequences, loads["texts"]),
+        minimum(loads["prompt_tokens"], EXLLAMA_CHUNK) if chunked else loads["prompt_tokens"],
+        sequences=maximum(sequences, loads["texts"]),
         vocabulary=models["vocab_size"] * models["has_output"],
         hidden=models["hidden_size"],
         feed_forward=models["feed_forward"],
@@ -316,12 +317,12 @@ def _eager_activation(
     )
     # Tuples of the step before stay alive while the new ones are joined. Every device of a layer split runs the
     # same pass, one after the other.
-    doubled = np.maximum(peak, kv_cache)
+    doubled = maximum(peak, kv_cache)
     if version < LEGACY_CACHE and not chunked:
-        return MemoryRange.exact(doubled[..., None])
+        return MemoryRange.exact(by_device(doubled))
     if engine != "transformers" or chunked:
-        return MemoryRange.exact(peak[..., None])
+        return MemoryRange.exact(by_device(peak))
     # Whether a prompt is fed in chunks is up to the caller: peaks that Qwen published for Qwen3 grow by the cache
     # alone. Where nobody says which version, models that bring their own code often keep the old cache.
     high = doubled if request.runtime.version is None else peak
-    return MemoryRange(np.zeros_like(peak)[..., None], peak[..., None], high[..., None])
+    return MemoryRange(by_device(0 * peak), by_device(peak), by_device(high))

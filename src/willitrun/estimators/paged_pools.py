@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from willitrun.estimators.overheads import CALIBRATION, GRAPHS_IN_BUDGET, server_version
+from willitrun.kernels.columns import at
 from willitrun.kernels.kv_cache import KvLayout, paged_bytes_per_token
 from willitrun.kernels.overheads import vllm_kv_pool, vllm_kv_tokens
 from willitrun.records.results import Reason
@@ -39,8 +40,8 @@ def pool_notes(found: EvaluatedLlm) -> tuple[Reason, ...]:
     pool = vllm_kv_pool(
         totals,
         utilization=share,
-        weights_bytes=layout.weights[place],
-        activation_bytes=layout.activation[place],
+        weights_bytes=at(layout.weights, place),
+        activation_bytes=at(layout.activation, place),
         non_torch_bytes=int(
             calibration.coefficients["vllm.non_torch_tp_bytes" if tensor > 1 else "vllm.non_torch_bytes"]
         ),

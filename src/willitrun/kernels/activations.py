@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.kernels.elementwise import as_bool, maximum, where
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -85,16 +86,16 @@ def eager_transformer_peak(
     length, batch = as_int64(tokens), as_int64(sequences)
     width, size = as_int64(hidden), as_int64(element_bytes)
     rows = length * batch
-    gate = np.asarray(gated, dtype=bool)
+    gate = as_bool(gated)
     used = as_int64(experts_used)
-    copies = np.where(gate, 4, 3) + np.where(used > 1, 2 * used, 0)
-    feed = rows * (np.where(gate, 3, 2) * as_int64(feed_forward) + copies * width) * size
+    copies = where(gate, 4, 3) + where(used > 1, 2 * used, 0)
+    feed = rows * (where(gate, 3, 2) * as_int64(feed_forward) + copies * width) * size
     scores = batch * as_int64(heads) * length * length * (size + 4)
-    attention = rows * 6 * width * size + np.where(np.asarray(fused_attention, dtype=bool), 0, scores)
-    kept = np.where(np.asarray(all_logits, dtype=bool), rows, batch)
-    per_logit = size + np.where(np.asarray(float_logits, dtype=bool), 4, 0)
+    attention = rows * 6 * width * size + where(as_bool(fused_attention), 0, scores)
+    kept = where(as_bool(all_logits), rows, batch)
+    per_logit = size + where(as_bool(float_logits), 4, 0)
     logits = kept * as_int64(vocabulary) * per_logit + rows * width * size
-    return np.asarray(np.maximum(np.maximum(feed, attention), logits), dtype=np.int64)
+    return as_int64(maximum(maximum(feed, attention), logits))
 
 
 def encoder_peak(

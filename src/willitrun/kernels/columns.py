@@ -10,7 +10,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Columns", "columns_of", "pick", "side", "sides", "take"]
+from willitrun.kernels.elementwise import where
+
+__all__ = ["Columns", "at", "columns_of", "devices_at", "numbers_of_row", "pick", "side", "sides", "take"]
 
 C = TypeVar("C")
 
@@ -42,6 +44,10 @@ class Columns:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
+    def numbers(self) -> Columns:
+        """The numbers of a block of one row: every array has shape ()."""
+        return Columns({name: array.reshape(())[()] for name, array in self.arrays.items()})
+
     def equals(self, other: Columns) -> bool:
         """Whether both hold the same rows."""
         return all(np.array_equal(array, other[name]) for name, array in self.arrays.items())
@@ -66,6 +72,51 @@ def columns_of(rows: Sequence[Any]) -> Columns:
     return Columns(arrays)
 
 
+def numbers_of_row(row: Any) -> Columns:
+    """One row as numbers of int64, float64 and bool: columns without a length.
+
+    Examples
+    --------
+    >>> @dataclass
+    ... class Row:
+    ...     size: int
+    >>> numbers_of_row(Row(2**40))["size"]
+    np.int64(1099511627776)
+    """
+    return Columns(
+        {
+            name: number(getattr(row, name))
+            for number, names in _fields_by_type(cast(Hashable, type(row)))
+            for name in names
+        }
+    )
+
+
+def at(column: Any, place: int) -> Any:
+    """The value of a row in a column, of length one where all rows share it, or in the numbers of one row.
+
+    Examples
+    --------
+    >>> [float(at(column, 1)) for column in (np.array([1.0, 2.0]), np.array([3.0]), np.float64(4.0), 5.0)]
+    [2.0, 3.0, 4.0, 5.0]
+    """
+    if type(column) is not np.ndarray:
+        return column
+    return column[place if len(column) > 1 else 0]
+
+
+def devices_at(column: Any, place: int) -> list[Any]:
+    """The values of a row by device, as plain numbers.
+
+    Examples
+    --------
+    >>> devices_at(np.array([[1, 2], [3, 4]]), 1), devices_at(np.int64(5), 0)
+    ([3, 4], [5])
+    """
+    found: list[Any] = column[place].tolist() if type(column) is np.ndarray else [int(column)]
+    return found
+
+
 def pick(condition: ArrayLike, yes: ArrayLike, no: ArrayLike) -> NDArray[Any]:
     """``np.where`` that builds nothing where a plain bool answers for all rows.
 
@@ -75,8 +126,9 @@ def pick(condition: ArrayLike, yes: ArrayLike, no: ArrayLike) -> NDArray[Any]:
     ([1, 2], [1, 0])
     """
     if isinstance(condition, bool):
-        return np.asarray(yes if condition else no)
-    return np.where(condition, yes, no)
+        chosen = yes if condition else no
+        return chosen if isinstance(chosen, np.ndarray | np.generic) else np.asarray(chosen)
+    return where(condition, yes, no)
 
 
 def take(columns: Columns, index: NDArray[np.intp] | slice) -> Columns:

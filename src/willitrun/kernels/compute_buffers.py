@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.columns import pick
+from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -194,15 +195,15 @@ def device_buffer(
     graph = era or GraphEra()
     batch = as_int64(n_ubatch, "n_ubatch")
     count = as_int64(cells, "cells")
-    rows = batch if logits_rows is None else np.minimum(as_int64(logits_rows), batch)
-    flash = flash_attention if isinstance(flash_attention, bool) else np.asarray(flash_attention, dtype=bool)
+    rows = batch if logits_rows is None else minimum(as_int64(logits_rows), batch)
+    flash = flash_attention if isinstance(flash_attention, bool) else as_bool(flash_attention)
     widths = _widths(shape, graph)
     masked = count * widths.attends + as_int64(window_cells) * widths.windowed
     kept = pick(flash, masked, 2 * masked)
     scores = pick(widths.latent, kept, masked if graph.half_mask else 3 * masked)
     scores = pick(flash, scores, 2 * (count * widths.heads + masked))
     attention = scores + pick(flash, widths.flash_attention, widths.attention)
-    stage = np.maximum(
+    stage = maximum(
         attention * (batch * HALF_BYTES),
         (kept + widths.feed_forward) * (batch * HALF_BYTES) + as_int64(streamed_layer_bytes),
     )
@@ -210,17 +211,17 @@ def device_buffer(
     stream = as_int64(shape.hidden) * (batch * FLOAT_BYTES)
     below = widths.logits
     if single_buffer is not False:
-        one = np.asarray(single_buffer, dtype=bool)
+        one = as_bool(single_buffer)
         # In latent attention the embedded tokens take a place of their own beside their copy.
-        stage = stage + np.where(one, np.where(widths.latent, 2 * stream, stream), 0)
-        below = np.where(one, widths.host_logits, below)
+        stage = stage + where(one, where(widths.latent, 2 * stream, stream), 0)
+        below = where(one, widths.host_logits, below)
     logits = below * (rows * HALF_BYTES) + as_int64(streamed_bytes)
-    logits = logits + np.where(widths.beside > 0, (kept + widths.beside) * (batch * HALF_BYTES), 0)
-    stage = np.maximum(stage, np.where(output, logits, 0))
+    logits = logits + where(widths.beside > 0, (kept + widths.beside) * (batch * HALF_BYTES), 0)
+    stage = maximum(stage, where(output, logits, 0))
     if pipeline is not False:
         copies = pick(flash, 2, 3) * count * batch * FLOAT_BYTES + 4 * stream
-        stage = stage + np.where(np.asarray(pipeline, dtype=bool), copies, 0)
-    return np.asarray(stage, dtype=np.int64)
+        stage = stage + where(as_bool(pipeline), copies, 0)
+    return as_int64(stage)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -248,25 +249,25 @@ def _widths(shape: BufferShape, era: GraphEra) -> _Widths:
     folded = 3 * hidden + latent
     written = as_int64(shape.key_value) if era.indexed_rows else 0
     block, narrow = as_int64(shape.feed_forward), as_int64(shape.expert_output)
-    alive = np.where(np.asarray(shape.gated, dtype=bool), 3 if era.separate_product else 2, 1) * block
-    alive = np.where(narrow > 0, 2 * block + narrow + attended, alive)
+    alive = where(as_bool(shape.gated), 3 if era.separate_product else 2, 1) * block
+    alive = where(narrow > 0, 2 * block + narrow + attended, alive)
     vocabulary = as_int64(shape.vocabulary)
     beside = as_int64(shape.beside)
     queries = 2 * attended if shape.attention_total is None else as_int64(shape.attention_total)
     joined = attended if shape.block_total is None else as_int64(shape.block_total)
     plain = as_int64(shape.attention_hidden) * hidden + queries
     return _Widths(
-        attention=2 * (np.where(latent > 0, folded, plain + written) + beside),
-        flash_attention=2 * (np.where(latent > 0, folded, plain) + beside),
+        attention=2 * (where(latent > 0, folded, plain + written) + beside),
+        flash_attention=2 * (where(latent > 0, folded, plain) + beside),
         feed_forward=2 * (alive + 2 * hidden + joined + beside),
         logits=2 * (vocabulary + as_int64(shape.streams) * hidden),
         host_logits=2 * (vocabulary + as_int64(shape.host_streams) * hidden),
         heads=as_int64(shape.heads),
-        attends=np.minimum(as_int64(shape.heads), 1),
+        attends=minimum(as_int64(shape.heads), 1),
         beside=2 * beside,
         windowed=as_int64(shape.windowed),
-        latent=np.asarray(latent > 0),
-        has_output=np.asarray(shape.has_output, dtype=bool),
+        latent=latent > 0,
+        has_output=as_bool(shape.has_output),
     )
 
 
@@ -280,7 +281,7 @@ def host_buffer(shape: BufferShape, cells: ArrayLike, *, n_ubatch: ArrayLike = 5
     """
     batch = as_int64(n_ubatch)
     total = (as_int64(cells) + as_int64(shape.hidden)) * batch * FLOAT_BYTES
-    return np.asarray(total, dtype=np.int64)
+    return as_int64(total)
 
 
 def output_buffer(shape: BufferShape, *, sequences: ArrayLike = 1) -> Int64Array:
@@ -292,4 +293,4 @@ def output_buffer(shape: BufferShape, *, sequences: ArrayLike = 1) -> Int64Array
     513024
     """
     total = as_int64(shape.vocabulary) * as_int64(sequences) * FLOAT_BYTES
-    return np.asarray(total * as_int64(shape.has_output), dtype=np.int64)
+    return as_int64(total * as_int64(shape.has_output))

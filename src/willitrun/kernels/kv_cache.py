@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.columns import pick
+from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -209,7 +210,7 @@ def _row_bytes(elements: ArrayLike, kind: CellKind) -> Int64Array:
     count = as_int64(elements, "elements")
     if np.any(count % per_block):
         raise ValueError(f"{kind} stores blocks of {per_block}: rows of {count.tolist()} do not divide")
-    return np.asarray(count // per_block * size, dtype=np.int64)
+    return as_int64(count // per_block * size)
 
 
 def cell_counts(
@@ -233,15 +234,15 @@ def cell_counts(
     slots = as_int64(sequences, "sequences")
     context = as_int64(context_tokens, "context_tokens")
     window = as_int64(window_tokens, "window_tokens")
-    shared = True if unified is True or not era.streams else np.asarray(unified, dtype=bool)
+    shared = True if unified is True or not era.streams else as_bool(unified)
     streams = pick(shared, 1, slots)
     cells = _pad(pick(shared, context, context // slots), era.padding)
     if era.windowed:
         reach = window * pick(shared, slots, 1) + as_int64(n_ubatch, "n_ubatch")
         # The window's cache is padded on its own: it never exceeds the full one.
-        narrow = np.minimum(cells, _pad(reach, era.padding))
-        full = window == 0 if swa_full is False else np.asarray(swa_full, dtype=bool) | (window == 0)
-        narrow = np.where(full, cells, narrow)
+        narrow = minimum(cells, _pad(reach, era.padding))
+        full = window == 0 if swa_full is False else as_bool(swa_full) | (window == 0)
+        narrow = where(full, cells, narrow)
     else:
         narrow = cells
     return cells, narrow, streams
@@ -310,7 +311,7 @@ def cells_cache(
     )
     per_cell, per_narrow, cross = cell_bytes or bytes_of_cells(layout, kind_k, kind_v, era)
     total = streams * (cells * per_cell + narrow * per_narrow) + slots * cross
-    return np.asarray(total, dtype=np.int64)
+    return as_int64(total)
 
 
 def _expanded(layout: KvLayout) -> tuple[Int64Array, Int64Array]:
@@ -318,7 +319,7 @@ def _expanded(layout: KvLayout) -> tuple[Int64Array, Int64Array]:
     keys, values = as_int64(layout.expanded_k), as_int64(layout.expanded_v)
     known = keys > 0
     full_k, full_v = as_int64(layout.full_k), as_int64(layout.full_v)
-    return np.where(known, keys, full_k), np.where(known, values, full_v)
+    return where(known, keys, full_k), where(known, values, full_v)
 
 
 CellBytes = tuple[Int64Array, Int64Array, Int64Array]
@@ -354,7 +355,7 @@ def recurrent_state(
     2195456
     """
     elements = as_int64(layout.conv_state) + as_int64(layout.recurrent_state)
-    return np.asarray(as_int64(sequences) * elements * as_int64(element_bytes), dtype=np.int64)
+    return as_int64(sequences) * elements * as_int64(element_bytes)
 
 
 def _elements(layout: KvLayout) -> tuple[ArrayLike, ...]:
@@ -375,7 +376,7 @@ def paged_bytes_per_token(
     >>> paged_bytes_per_token(KvLayout(32 * 1024, 32 * 1024, kv_heads=8), tensor=4).item()
     32768
     """
-    shards = np.minimum(as_int64(tensor), as_int64(layout.kv_heads))
+    shards = minimum(as_int64(tensor), as_int64(layout.kv_heads))
     elements = sum(
         (as_int64(part) for part in _elements(layout)),
         start=np.int64(0),
@@ -384,7 +385,7 @@ def paged_bytes_per_token(
     # The indexer keeps one byte per element and a float32 scale per 128 of them.
     index_bytes = indexer + 4 * -(-indexer // 128)
     per_rank = -(-elements * as_int64(element_bytes) // (shards * as_int64(pipeline)))
-    return np.asarray(per_rank + -(-index_bytes // as_int64(pipeline)), dtype=np.int64)
+    return as_int64(per_rank + -(-index_bytes // as_int64(pipeline)))
 
 
 def paged_cache(
@@ -414,21 +415,21 @@ def paged_cache(
     block = as_int64(block_tokens)
     context = as_int64(context_tokens)
     window = as_int64(layout.window_tokens)
-    shards = np.minimum(as_int64(tensor), as_int64(layout.kv_heads)) * as_int64(pipeline)
+    shards = minimum(as_int64(tensor), as_int64(layout.kv_heads)) * as_int64(pipeline)
     size = as_int64(element_bytes)
     full = (as_int64(layout.full_k) + as_int64(layout.full_v)) * size
     padding = as_int64(layout.hybrid_padding)
     narrow = (as_int64(layout.windowed_k) + as_int64(layout.windowed_v) + padding) * size
     whole = _pad(context, block)
-    bounded = np.minimum(whole, _pad(window - 1 + as_int64(chunk_tokens), block) + block)
-    kept = np.where(np.asarray(hybrid, dtype=bool) & (window > 0), bounded, whole)
+    bounded = minimum(whole, _pad(window - 1 + as_int64(chunk_tokens), block) + block)
+    kept = where(as_bool(hybrid) & (window > 0), bounded, whole)
     indexer = as_int64(layout.index_k)
     index_bytes = indexer + 4 * -(-indexer // 128)
     per_sequence = -(-(whole * full + kept * narrow) // shards) + whole * -(
         -index_bytes // as_int64(pipeline)
     )
     cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v)) * size
-    return np.asarray(as_int64(sequences) * (per_sequence + -(-cross // shards)), dtype=np.int64)
+    return as_int64(as_int64(sequences) * (per_sequence + -(-cross // shards)))
 
 
 def dynamic_cache(
@@ -459,12 +460,12 @@ def dynamic_cache(
     context = as_int64(context_tokens)
     window = as_int64(layout.window_tokens)
     size = as_int64(element_bytes)
-    bound = np.where(np.asarray(static, dtype=bool), window, window - 1)
-    kept = np.where(window > 0, np.minimum(context, np.maximum(bound, 1)), context)
+    bound = where(as_bool(static), window, window - 1)
+    kept = where(window > 0, minimum(context, maximum(bound, 1)), context)
     keys, values = _expanded(layout)
     full = keys + values + as_int64(layout.index_k)
     narrow = as_int64(layout.windowed_k) + as_int64(layout.windowed_v)
     cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
     total = as_int64(sequences) * size * (context * full + kept * narrow + cross)
-    total = np.where(np.asarray(previous_step, dtype=bool), 2 * total, total)
-    return np.asarray(total, dtype=np.int64)
+    total = where(as_bool(previous_step), 2 * total, total)
+    return as_int64(total)

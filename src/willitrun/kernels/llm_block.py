@@ -8,7 +8,7 @@ do not change (work, rates, coefficients) is the block's ground: it is laid once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import BufferShape
+from willitrun.kernels.elementwise import as_float, maximum, minimum, numbers_of, where
 from willitrun.kernels.kv_cache import (
     CellBytes,
     CellKind,
@@ -35,7 +36,8 @@ from willitrun.kernels.llm_peaks import select_compute_peak
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 from willitrun.kernels.placement import Demand, Layout, Room, place
 from willitrun.kernels.reason_codes import dominance_codes, fit_codes
-from willitrun.kernels.splits import LAYER_SPLIT, TENSOR_SPLIT, sum_devices
+from willitrun.kernels.splits import LAYER_SPLIT, TENSOR_SPLIT, by_device, sum_devices
+from willitrun.kernels.weights import as_int64
 
 __all__ = [
     "Buffers",
@@ -95,14 +97,13 @@ class Parallelism:
     @cached_property
     def strategy(self) -> IntArray:
         """Which split of memory each row has: `LAYER_SPLIT` or `TENSOR_SPLIT`."""
-        return np.where(self.tensor > 1, TENSOR_SPLIT, LAYER_SPLIT)
+        return where(self.tensor > 1, TENSOR_SPLIT, LAYER_SPLIT)
 
     @cached_property
     def ranks(self) -> dict[str, FloatArray]:
         """The counts as the speed kernel reads them."""
         return {
-            name: getattr(self, name).astype(np.float64)
-            for name in ("tensor", "pipeline", "data", "expert_shards")
+            name: as_float(getattr(self, name)) for name in ("tensor", "pipeline", "data", "expert_shards")
         }
 
 
@@ -160,6 +161,20 @@ class LlmGround:
     codes: dict[str, IntArray]
     """Level codes by axis, shape (n,) or (1,)."""
 
+    def of_one_row(self) -> LlmGround:
+        """The ground of one row on one device, as numbers instead of columns."""
+        return replace(
+            self,
+            models=self.models.numbers(),
+            machines=self.machines.numbers(),
+            kinds=numbers_of(self.kinds),
+            kv_layout=numbers_of(self.kv_layout),
+            buffer_shape=numbers_of(self.buffer_shape),
+            work=numbers_of(self.work),
+            rates=numbers_of(self.rates),
+            coefficients=numbers_of(self.coefficients),
+        )
+
     @cached_property
     def cell_bytes(self) -> CellBytes:
         """Bytes per cell of llama.cpp's cache."""
@@ -175,21 +190,21 @@ class LlmGround:
     def embedding(self) -> IntArray:
         """Embedding that stays on the host [bytes]; where memory is one, a tied matrix is one tensor: no copy
         serves as output."""
-        return np.where(self.machines["unified"] & self.models["tied"], 0, self.models["embedding"])
+        return where(self.machines["unified"] & self.models["tied"], 0, self.models["embedding"])
 
     @cached_property
     def offload(self) -> IntArray:
         """What the runtime can move to the host; nothing is moved where memory is one."""
-        return np.where(self.machines["unified"], 0, self.policy.offload)
+        return where(self.machines["unified"], 0, self.policy.offload)
 
     @cached_property
     def limits(self) -> dict[str, FloatArray]:
-        """Limits of the runtime as the speed kernel reads them, shape (1,)."""
+        """Limits of the runtime as the speed kernel reads them: numbers, which hold for every row."""
         policy = self.policy
         return {
-            "microbatch_tokens": np.array([float(policy.microbatch_tokens)]),
-            "interference": np.array([float(policy.interference)]),
-            "max_sequences": np.array([policy.max_sequences]),
+            "microbatch_tokens": as_float(policy.microbatch_tokens),
+            "interference": as_float(policy.interference),
+            "max_sequences": as_float(policy.max_sequences),
         }
 
 
@@ -226,7 +241,7 @@ class LlmBlock:
         pool = _UNBOUNDED
         if policy.cache == "pages":
             taken = layout.weights + layout.activation + layout.overhead
-            pool = sum_devices(np.maximum(self.available - taken, 0)).astype(np.float64)
+            pool = as_float(sum_devices(maximum(self.available - taken, 0)))
         return _load(self.ground, self.loads, self.parallelism, layout, pool)
 
     @cached_property
@@ -266,7 +281,7 @@ def lay_ground(
         "format": models["format"],
         "kind": (models["experts"] > 0).astype(np.int64),
     }
-    half = np.where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
+    half = where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
     rates = LlmRates(
         memory_bytes_per_s=machines["memory_bytes_per_s"],
         compute_flop_per_s=select_compute_peak(
@@ -305,23 +320,23 @@ def lay_ground(
 def _buffer_shape(models: Columns) -> BufferShape:
     """Widths with a last axis for devices."""
     return BufferShape(
-        vocabulary=models["vocab_size"][..., None],
-        hidden=models["hidden_size"][..., None],
-        heads=models["heads"][..., None],
-        head_total=models["head_total"][..., None],
-        feed_forward=models["graph_feed_forward"][..., None],
-        has_output=models["has_output"][..., None],
-        key_value=models["graph_key_value"][..., None],
-        gated=models["graph_gated"][..., None],
-        expert_output=models["graph_expert_output"][..., None],
-        latent=models["graph_latent"][..., None],
-        streams=models["graph_streams"][..., None],
-        host_streams=models["graph_host_streams"][..., None],
-        attention_hidden=models["graph_attention_hidden"][..., None],
-        attention_total=models["graph_attention_total"][..., None],
-        block_total=models["graph_block_total"][..., None],
-        beside=models["graph_beside"][..., None],
-        windowed=models["graph_windowed"][..., None],
+        vocabulary=by_device(models["vocab_size"]),
+        hidden=by_device(models["hidden_size"]),
+        heads=by_device(models["heads"]),
+        head_total=by_device(models["head_total"]),
+        feed_forward=by_device(models["graph_feed_forward"]),
+        has_output=by_device(models["has_output"]),
+        key_value=by_device(models["graph_key_value"]),
+        gated=by_device(models["graph_gated"]),
+        expert_output=by_device(models["graph_expert_output"]),
+        latent=by_device(models["graph_latent"]),
+        streams=by_device(models["graph_streams"]),
+        host_streams=by_device(models["graph_host_streams"]),
+        attention_hidden=by_device(models["graph_attention_hidden"]),
+        attention_total=by_device(models["graph_attention_total"]),
+        block_total=by_device(models["graph_block_total"]),
+        beside=by_device(models["graph_beside"]),
+        windowed=by_device(models["graph_windowed"]),
     )
 
 
@@ -353,7 +368,7 @@ def _kv_layout(models: Columns) -> KvLayout:
 def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
     """KV cache and recurrent state of all sequences, before tensor parallelism [bytes]."""
     policy, layout = ground.policy, ground.kv_layout
-    sequences = np.maximum(loads["concurrency"], policy.slots)
+    sequences = maximum(loads["concurrency"], policy.slots)
     context = loads["context_tokens"]
     if policy.cache == "cells":
         cache = cells_cache(
@@ -368,14 +383,14 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
         )
     elif policy.cache == "pages":
         # One whole context must fit; the other sequences hold what they use.
-        used = np.minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
+        used = minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
         paged: dict[str, ArrayLike] = {
             "element_bytes": ground.kinds.element_bytes,
             "block_tokens": policy.block_tokens,
             "chunk_tokens": policy.microbatch_tokens,
         }
         cache = paged_cache(layout, context, **paged) + paged_cache(
-            layout, used, sequences=np.maximum(sequences - 1, 0), **paged
+            layout, used, sequences=maximum(sequences - 1, 0), **paged
         )
     elif policy.cache == "dynamic":
         cache = dynamic_cache(
@@ -386,10 +401,10 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
             static=policy.static_cache,
         )
     else:
-        cache = np.zeros_like(context)
+        cache = 0 * context
     state_bytes = 4 if policy.cache == "cells" else ground.kinds.element_bytes
     state = recurrent_state(layout, sequences=sequences, element_bytes=state_bytes)
-    return np.asarray(cache, dtype=np.int64), state
+    return as_int64(cache), state
 
 
 def assess_block(
@@ -436,7 +451,7 @@ def assess_block(
         overhead_high=buffers.overhead_high,
         weights_low=models["weights_low"],
         weights_high=models["weights_high"],
-        host_buffer=np.where(unified, 0, buffers.host),
+        host_buffer=where(unified, 0, buffers.host),
         kv_heads=models["kv_heads"],
     )
     room = Room(
@@ -460,23 +475,23 @@ def assess_block(
     )
 
 
-_UNBOUNDED = np.full(1, np.inf)
+_UNBOUNDED: FloatArray = np.float64(np.inf)  # type: ignore[assignment]
 
 
 def _load(
     ground: LlmGround, loads: Columns, parallelism: Parallelism, layout: Layout, pool: FloatArray
 ) -> LlmLoad:
-    prompt = loads["prompt_tokens"].astype(np.float64)
-    output = loads["output_tokens"].astype(np.float64)
-    cached = loads["cached_tokens"].astype(np.float64)
+    prompt = as_float(loads["prompt_tokens"])
+    output = as_float(loads["output_tokens"])
+    cached = as_float(loads["cached_tokens"])
     return LlmLoad(
-        concurrency=loads["concurrency"].astype(np.float64),
+        concurrency=as_float(loads["concurrency"]),
         prompt_tokens=prompt,
         cached_tokens=cached,
         output_tokens=output,
         context_tokens=cached + prompt + 0.5 * output,
-        prefill_sequences=loads["texts"].astype(np.float64),
-        draft_tokens=loads["draft_tokens"].astype(np.float64),
+        prefill_sequences=as_float(loads["texts"]),
+        draft_tokens=as_float(loads["draft_tokens"]),
         acceptance=loads["acceptance"],
         host_dense_fraction=layout.host_dense_fraction,
         host_expert_fraction=layout.host_expert_fraction,
@@ -510,9 +525,7 @@ def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatAr
         attention_width=models["attention_width"].astype(np.float64),
         prefill_attention_width=models["prefill_attention_width"].astype(np.float64),
         windowed_width=models["windowed_width"].astype(np.float64),
-        window_tokens=np.where(models["window_tokens"] > 0, models["window_tokens"], 2**40).astype(
-            np.float64
-        ),
+        window_tokens=where(models["window_tokens"] > 0, models["window_tokens"], 2**40).astype(np.float64),
         kv_bytes_per_token=models["full_k"] * k_size + models["full_v"] * v_size + models["index_k"] * k_size,
         windowed_kv_bytes_per_token=models["windowed_k"] * k_size + models["windowed_v"] * v_size,
         # Read and written each step.

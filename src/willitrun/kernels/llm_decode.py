@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum, minimum, where
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
 from willitrun.kernels.smoothing import share_factor, smooth_maximum
@@ -35,11 +36,11 @@ def time_decode_step(
     work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients, concurrency: FloatArray
 ) -> DecodeStep:
     """Return one step of ``concurrency`` sequences at the load's mean depth."""
-    sequences = np.maximum(concurrency / (load.data * load.pipeline), 1.0)
+    sequences = maximum(concurrency / (load.data * load.pipeline), 1.0)
     tokens = sequences * (1.0 + load.draft_tokens)
     ranks = load.tensor
     depth = load.context_tokens
-    windowed_depth = np.minimum(depth, work.window_tokens)
+    windowed_depth = minimum(depth, work.window_tokens)
     expert_tokens = tokens * load.expert_shards / ranks
     hit = share_of_experts_hit(work, expert_tokens)
     used = work.n_experts_used / work.n_experts
@@ -54,7 +55,7 @@ def time_decode_step(
     kv = (
         sequences
         * (depth * work.kv_bytes_per_token + windowed_depth * work.windowed_kv_bytes_per_token)
-        / np.minimum(ranks, work.kv_heads)
+        / minimum(ranks, work.kv_heads)
     )
     state = sequences * work.state_bytes / ranks
     dense_s = dense * per_weight_byte
@@ -137,9 +138,9 @@ def time_decode_step(
 def _largest(*parts: FloatArray) -> IntArray:
     """Return the index of the largest part per row, without stacking them."""
     best = parts[0]
-    index: IntArray = np.zeros(1, dtype=np.int64)
+    index: IntArray = np.int64(0)  # type: ignore[assignment]
     for position, part in enumerate(parts[1:], start=1):
         wins = part > best
-        index = np.where(wins, position, index)
-        best = np.maximum(best, part)
+        index = where(wins, position, index)
+        best = maximum(best, part)
     return index

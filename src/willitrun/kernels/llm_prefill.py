@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum, minimum
 from willitrun.kernels.llm_decode import Terms
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
@@ -20,7 +21,7 @@ def time_prefill(
 ) -> tuple[FloatArray, Callable[[], Terms]]:
     """Return the time to prefill the prompts that go together, and what gives its terms [s]."""
     ranks = load.tensor
-    tokens = np.maximum(load.prompt_tokens * load.prefill_sequences, 1.0)
+    tokens = maximum(load.prompt_tokens * load.prefill_sequences, 1.0)
     batches = np.ceil(tokens / load.microbatch_tokens)
     tokens_each = tokens / batches
     hit = share_of_experts_hit(work, tokens_each * load.expert_shards / ranks)
@@ -31,7 +32,7 @@ def time_prefill(
     # more than that of what tokens cost, for the last one may be short.
     stages = load.pipeline
     per_batch = (1.0 + (stages - 1.0) / batches) / stages
-    per_token = (1.0 + (stages - 1.0) * np.minimum(load.microbatch_tokens / tokens, 1.0)) / stages
+    per_token = (1.0 + (stages - 1.0) * minimum(load.microbatch_tokens / tokens, 1.0)) / stages
 
     passes = batches * per_batch
     dense_s = passes * (work.dense_bytes / ranks) * (k.weights / rates.memory_bytes_per_s)
@@ -95,6 +96,6 @@ def _attended(work: LlmWork, load: LlmLoad) -> FloatArray:
     cached = load.cached_tokens
     full = prompt * (cached + 0.5 * prompt)
     # Causal positions grow until the window is full: S (c + S/2) bounded by S x window.
-    windowed = np.minimum(full, prompt * work.window_tokens)
+    windowed = minimum(full, prompt * work.window_tokens)
     result: FloatArray = work.prefill_attention_width * full + work.windowed_width * windowed
     return result

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum, minimum, where
 from willitrun.kernels.llm_decode import BOUNDS, Terms, time_decode_step
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_prefill import time_prefill
@@ -115,8 +116,8 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     own_s = step.total_s / accepted
     one_prefill_s = prefill_s / load.prefill_sequences
     per_group = concurrency / load.data
-    others = np.maximum(per_group - 1.0, 0.0)
-    outputs = np.maximum(load.output_tokens, 1.0)
+    others = maximum(per_group - 1.0, 0.0)
+    outputs = maximum(load.output_tokens, 1.0)
     per_token_s = own_s + load.interference * others * one_prefill_s / outputs
 
     arrival_s = coefficients.request + step.total_s
@@ -131,7 +132,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
         prefill_s=prefill_s,
         prefill_tokens_per_s=prompt / prefill_s,
         time_to_first_token_s=arrival_s + one_prefill_s,
-        loaded_time_to_first_token_s=np.where(saturated, np.nan, loaded_s),
+        loaded_time_to_first_token_s=where(saturated, np.nan, loaded_s),
         effective_concurrency=concurrency,
         bound=step.bound,
         step_parts=step.terms,
@@ -144,11 +145,9 @@ def _effective_concurrency(work: LlmWork, load: LlmLoad) -> FloatArray:
     depth = load.cached_tokens + load.prompt_tokens + load.output_tokens
     per_sequence = (
         depth * work.kv_bytes_per_token
-        + np.minimum(depth, work.window_tokens) * work.windowed_kv_bytes_per_token
+        + minimum(depth, work.window_tokens) * work.windowed_kv_bytes_per_token
         + work.state_bytes
     )
-    fitting = np.floor(load.kv_pool_bytes / np.maximum(per_sequence, 1.0))
-    result: FloatArray = np.maximum(
-        np.minimum(np.minimum(load.concurrency, load.max_sequences), fitting), 1.0
-    )
+    fitting = np.floor(load.kv_pool_bytes / maximum(per_sequence, 1.0))
+    result: FloatArray = maximum(minimum(minimum(load.concurrency, load.max_sequences), fitting), 1.0)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum, where
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 
 FloatArray = NDArray[np.float64]
@@ -17,7 +18,7 @@ def share_of_experts_hit(work: LlmWork, tokens: FloatArray) -> FloatArray:
     """
     missed = 1.0 - work.n_experts_used / work.n_experts
     # A dense model has k = E: every token misses none, and log(0) would only warn.
-    result: FloatArray = 1.0 - np.exp(tokens * np.log(np.maximum(missed, 1e-300)))
+    result: FloatArray = 1.0 - np.exp(tokens * np.log(maximum(missed, 1e-300)))
     return result
 
 
@@ -38,7 +39,7 @@ def time_collectives(
     )
     stages = load.pipeline - 1.0
     spread = load.expert_shards / ranks - 1.0
-    dispatch_s = np.where(
+    dispatch_s = where(
         spread > 0.0,
         2.0 * work.n_moe_layers * (hop_s + message * work.n_experts_used * per_byte),
         0.0,

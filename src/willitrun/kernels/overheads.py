@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.kernels.elementwise import as_float, ceiled, floored, maximum, rounded, where
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -40,8 +41,8 @@ class MemoryRange:
         return cls(array, array, array)
 
 
-def _factor(value: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(value, dtype=np.float64)
+def _factor(value: ArrayLike) -> float | NDArray[np.float64]:
+    return value if isinstance(value, float) else np.asarray(value, dtype=np.float64)
 
 
 def scale_range(value: ArrayLike, low: ArrayLike, best: ArrayLike, high: ArrayLike) -> MemoryRange:
@@ -54,11 +55,9 @@ def scale_range(value: ArrayLike, low: ArrayLike, best: ArrayLike, high: ArrayLi
     >>> scale_range(1000, 0.9, 1.0, 1.1005).high.item()
     1101
     """
-    base = as_int64(value).astype(np.float64)
+    base = as_float(as_int64(value))
     return MemoryRange(
-        np.asarray(np.floor(base * _factor(low)), dtype=np.int64),
-        np.asarray(np.rint(base * _factor(best)), dtype=np.int64),
-        np.asarray(np.ceil(base * _factor(high)), dtype=np.int64),
+        floored(base * _factor(low)), rounded(base * _factor(best)), ceiled(base * _factor(high))
     )
 
 
@@ -69,17 +68,14 @@ def add_ranges(*parts: MemoryRange) -> MemoryRange:
     totals with a calibration of their own use that instead.
     """
     best = sum((part.best for part in parts), start=np.int64(0))
-    below = np.sqrt(
-        sum(((part.best - part.low).astype(np.float64) ** 2 for part in parts), start=np.float64(0))
-    )
-    above = np.sqrt(
-        sum(((part.high - part.best).astype(np.float64) ** 2 for part in parts), start=np.float64(0))
-    )
-    return MemoryRange(
-        np.asarray(best - np.ceil(below).astype(np.int64), dtype=np.int64),
-        np.asarray(best, dtype=np.int64),
-        np.asarray(best + np.ceil(above).astype(np.int64), dtype=np.int64),
-    )
+    below = np.sqrt(sum((_square(part.best - part.low) for part in parts), start=np.float64(0)))
+    above = np.sqrt(sum((_square(part.high - part.best) for part in parts), start=np.float64(0)))
+    return MemoryRange(as_int64(best - ceiled(below)), as_int64(best), as_int64(best + ceiled(above)))
+
+
+def _square(values: Int64Array) -> NDArray[np.float64]:
+    width = as_float(values)
+    return width * width
 
 
 ROOMY_CARD_BYTES = 70 * 2**30
@@ -104,11 +100,11 @@ def vllm_default_limits(
     [1024, 8192]
     """
     roomy = as_int64(device_bytes) >= ROOMY_CARD_BYTES
-    sequences = np.where(roomy & (version >= (0, 9)), 1024, 256)
-    batched = np.where(roomy, 8192, 2048)
+    sequences = where(roomy & (version >= (0, 9)), 1024, 256)
+    batched = where(roomy, 8192, 2048)
     if version < (0, 8):
-        batched = np.maximum(batched, as_int64(context_tokens))
-    return np.asarray(sequences, dtype=np.int64), np.asarray(batched, dtype=np.int64)
+        batched = maximum(batched, as_int64(context_tokens))
+    return as_int64(sequences), as_int64(batched)
 
 
 def vllm_activation_peak(
@@ -144,13 +140,11 @@ def vllm_activation_peak(
     base_bytes
         Workspaces (calibrated).
     """
-    logits = as_int64(vocabulary) * as_int64(max_num_seqs) * np.asarray(sampler_bytes, dtype=np.float64)
-    widths = 2 * as_int64(feed_forward) / as_int64(tensor) + np.asarray(
-        forward_copies, dtype=np.float64
-    ) * as_int64(hidden)
+    logits = as_int64(vocabulary) * as_int64(max_num_seqs) * _factor(sampler_bytes)
+    widths = 2 * as_int64(feed_forward) / as_int64(tensor) + _factor(forward_copies) * as_int64(hidden)
     forward = as_int64(max_num_batched_tokens) * widths * 2.0
-    total = np.maximum(logits, forward) + np.asarray(base_bytes, dtype=np.float64)
-    return np.asarray(np.rint(total), dtype=np.int64)
+    total = maximum(logits, forward) + _factor(base_bytes)
+    return rounded(total)
 
 
 def vllm_kv_pool(
@@ -180,7 +174,7 @@ def vllm_kv_pool(
         + as_int64(non_torch_bytes)
         + as_int64(graph_bytes)
     )
-    return np.asarray(np.maximum(budget - taken, 0), dtype=np.int64)
+    return np.asarray(maximum(budget - taken, 0), dtype=np.int64)
 
 
 def vllm_kv_tokens(

@@ -8,18 +8,23 @@ of a grid, (machines, 1) or (1, loads), whose columns only grow to the whole gri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import as_float, ceiled, exists, floored, maximum, minimum, where
 from willitrun.kernels.splits import (
     LAYER_SPLIT,
     TENSOR_SPLIT,
     Split,
     all_devices,
     any_device,
+    by_device,
     ceil_div,
+    is_alone,
     share,
+    sum_devices,
 )
 
 __all__ = ["MINIMUM_HEADROOM_BYTES", "TIERS", "Demand", "Layout", "Room", "place"]
@@ -125,36 +130,36 @@ def place(demand: Demand, room: Room) -> Layout:
     """
     available = room.available
     present = available > 0
-    alone = available.shape[-1] == 1
+    alone = is_alone(available)
     # One device that every row has is the common case: nothing to mask, nothing to divide.
-    whole_room = alone and bool(present.all())
+    whole_room = alone and not exists(~present)
 
     def on_devices(values: IntArray) -> IntArray:
-        return values if whole_room else np.where(present, values, 0)
+        return values if whole_room else where(present, values, 0)
 
     activation, overhead = on_devices(demand.activation), on_devices(demand.overhead)
     fixed = activation + overhead
     left_over = available - fixed
-    embedding_on_device = np.where(room.unified, demand.embedding, 0)
+    embedding_on_device = where(room.unified, demand.embedding, 0)
     if alone:
-        kv, capacity, slack = demand.kv_cache, left_over[..., 0], _NONE
+        kv, capacity, slack = demand.kv_cache, sum_devices(left_over), _NONE
         whole = demand.repeating + demand.output + kv + demand.state + embedding_on_device
     else:
-        count = np.maximum(present.sum(axis=-1), 1)
+        count = maximum(present.sum(axis=-1), 1)
         tensor = room.strategy == TENSOR_SPLIT
         # KV heads cannot be cut: ranks beyond them hold copies.
-        copies = np.where(tensor, ceil_div(count, np.maximum(np.minimum(demand.kv_heads, count), 1)), 1)
+        copies = where(tensor, ceil_div(count, maximum(minimum(demand.kv_heads, count), 1)), 1)
         kv = demand.kv_cache * copies
         whole = demand.repeating + demand.output + kv + demand.state + embedding_on_device
-        capacity = np.where(
+        capacity = where(
             tensor,
-            np.where(present, left_over, np.iinfo(np.int64).max // 2**16).min(axis=-1) * count,
+            where(present, left_over, np.iinfo(np.int64).max // 2**16).min(axis=-1) * count,
             left_over.sum(axis=-1),
         )
         layer_bytes = ceil_div(demand.repeating + kv + demand.state, demand.n_layers)
         # Whole layers don't divide evenly: the slack of a split is up to one layer per further device.
-        slack = np.where(room.strategy == LAYER_SPLIT, (count - 1) * layer_bytes, 0)
-    host = _to_host(demand, room, kv, np.maximum(whole - capacity, 0), slack)
+        slack = where(room.strategy == LAYER_SPLIT, (count - 1) * layer_bytes, 0)
+    host = _to_host(demand, room, kv, maximum(whole - capacity, 0), slack)
 
     weights_device = demand.repeating + demand.output + embedding_on_device - host.weights
     split = Split(available, room.strategy, demand.n_layers - host.layers)
@@ -164,30 +169,28 @@ def place(demand: Demand, room: Room) -> Layout:
     cached = kv_split + state_split
     total = weights + cached + fixed
     low = (
-        np.floor(weights * demand.weights_low[..., None]).astype(np.int64)
+        floored(weights * by_device(demand.weights_low))
         + cached
         + on_devices(demand.activation_low + demand.overhead_low)
     )
     high = (
-        np.ceil(weights * demand.weights_high[..., None]).astype(np.int64)
+        ceiled(weights * by_device(demand.weights_high))
         + cached
         + on_devices(demand.activation_high + demand.overhead_high)
     )
 
     host_bytes = host.weights + host.kv + host.state + (demand.embedding - embedding_on_device)
     host_bytes = host_bytes + demand.host_buffer
-    host_high = host_bytes + np.ceil(host.weights * np.maximum(demand.weights_high - 1.0, 0.0)).astype(
-        np.int64
-    )
+    host_high = host_bytes + ceiled(host.weights * maximum(demand.weights_high - 1.0, 0.0))
 
     fits = all_devices((total <= available) | ~present) & any_device(present)
     roomy = all_devices((high <= _less_headroom(available)) | ~present)
     # Unified memory: what the host needs comes out of the same pool, and was counted on the device.
     host_fits = room.unified | (host_bytes <= room.host_available)
     host_roomy = room.unified | (host_high <= _less_headroom(room.host_available))
-    tier = np.where(
+    tier = where(
         fits & host_fits,
-        np.where(host.moved, OFFLOAD, np.where(roomy & host_roomy, COMFORTABLE, TIGHT)),
+        where(host.moved, OFFLOAD, where(roomy & host_roomy, COMFORTABLE, TIGHT)),
         WILL_NOT_RUN,
     )
     return Layout(
@@ -197,8 +200,8 @@ def place(demand: Demand, room: Room) -> Layout:
         activation=activation,
         overhead=overhead,
         total=total,
-        total_low=np.minimum(low, total),
-        total_high=np.maximum(high, total),
+        total_low=minimum(low, total),
+        total_high=maximum(high, total),
         host=host_bytes,
         host_high=host_high,
         host_layers=host.layers,
@@ -210,12 +213,12 @@ def place(demand: Demand, room: Room) -> Layout:
     )
 
 
-_NONE = np.zeros(1, dtype=np.int64)
+_NONE: IntArray = np.int64(0)  # type: ignore[assignment]
 
 
 def _less_headroom(available: IntArray) -> IntArray:
     """What may be used of some room and still be comfortable."""
-    result: IntArray = available - np.maximum(available // HEADROOM_DIVISOR, MINIMUM_HEADROOM_BYTES)
+    result: IntArray = available - maximum(available // HEADROOM_DIVISOR, MINIMUM_HEADROOM_BYTES)
     return result
 
 
@@ -233,36 +236,43 @@ class _HostPart:
     expert_fraction: FloatArray
 
 
+def _zeros(like: NDArray[Any]) -> IntArray:
+    """Zeros that broadcast against columns of rows: of their length, of length one per side of a grid, or the number."""
+    if type(like) is not np.ndarray:
+        return _NONE
+    return np.zeros(like.shape if like.ndim == 1 else (1,) * like.ndim, dtype=np.int64)
+
+
 def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: IntArray) -> _HostPart:
     """What has to move to the host, or was told to: experts first where the runtime can, then whole layers."""
     over = excess > 0
     given_moe, given_layers = room.cpu_moe_layers >= 0, room.gpu_layers >= 0
-    if not (over.any() or given_moe.any() or given_layers.any()):
-        # On a grid, what is zero everywhere need not grow to the whole of it.
-        shape = over.shape if over.ndim == 1 else (1,) * over.ndim
-        stays, none = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    if not (exists(over) or exists(given_moe) or exists(given_layers)):
+        # What is zero everywhere need not grow to the whole of a grid.
+        stays = _zeros(over)
+        none = as_float(stays)
         return _HostPart(stays, stays, over, _NONE, _NONE, _NONE, none, none)
-    excess = np.where(over, excess + slack, 0)
+    excess = where(over, excess + slack, 0)
     n_layers, experts = demand.n_layers, demand.experts
     # Dense models have no experts to move: their columns need not grow to the whole of a grid.
-    routed = bool(experts.any() or demand.n_moe_layers.any())
-    host_moe = expert_host = np.zeros(over.shape if over.ndim == 1 else (1,) * over.ndim, dtype=np.int64)
+    routed = exists(experts) or exists(demand.n_moe_layers)
+    host_moe = expert_host = _zeros(over)
     if routed:
         can_experts = (room.offload == OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
         expert_layer = ceil_div(experts, demand.n_moe_layers)
-        auto_moe = np.where(can_experts, np.minimum(ceil_div(excess, expert_layer), demand.n_moe_layers), 0)
-        host_moe = np.where(given_moe, np.minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
+        auto_moe = where(can_experts, minimum(ceil_div(excess, expert_layer), demand.n_moe_layers), 0)
+        host_moe = where(given_moe, minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
         expert_host = share(experts, host_moe, demand.n_moe_layers)
 
     rest = demand.repeating - expert_host
-    left = np.maximum(excess - expert_host, 0) if routed else excess
+    left = maximum(excess - expert_host, 0) if routed else excess
     rest_layer = ceil_div(rest + kv + demand.state, n_layers)
     can_layers = room.offload >= OFFLOAD_LAYERS
-    auto_layers = np.where(can_layers, np.minimum(ceil_div(left, rest_layer), n_layers), 0)
-    host_layers = np.where(given_layers, np.maximum(n_layers - room.gpu_layers, 0), auto_layers)
+    auto_layers = where(can_layers, minimum(ceil_div(left, rest_layer), n_layers), 0)
+    host_layers = where(given_layers, maximum(n_layers - room.gpu_layers, 0), auto_layers)
 
     # The output matrix follows the last layer; only a model entirely on the host leaves it there too.
-    output_host = np.where(host_layers >= n_layers, demand.output, 0)
+    output_host = where(host_layers >= n_layers, demand.output, 0)
     expert_layers_host = share(experts - expert_host, host_layers, n_layers) if routed else expert_host
     return _HostPart(
         layers=host_layers,
@@ -271,8 +281,6 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
         weights=expert_host + share(rest, host_layers, n_layers) + output_host,
         kv=share(kv, host_layers, n_layers),
         state=share(demand.state, host_layers, n_layers),
-        dense_fraction=host_layers / np.maximum(n_layers, 1),
-        expert_fraction=np.where(
-            experts > 0, (expert_host + expert_layers_host) / np.maximum(experts, 1), 0.0
-        ),
+        dense_fraction=host_layers / maximum(n_layers, 1),
+        expert_fraction=where(experts > 0, (expert_host + expert_layers_host) / maximum(experts, 1), 0.0),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum, where
 from willitrun.kernels.placement import COMFORTABLE, OFFLOAD, TIGHT, Layout
 from willitrun.kernels.splits import sum_devices
 
@@ -29,10 +30,10 @@ KV_SHARE = 0.4
 
 def fit_codes(layout: Layout, *, can_offload: bool, unified: BoolArray) -> IntArray:
     """Index into `FIT_REASONS` per row."""
-    codes = np.where(layout.tier >= OFFLOAD, layout.tier, 0)
+    codes = where(layout.tier >= OFFLOAD, layout.tier, 0)
     refused = (layout.tier < OFFLOAD) & ~layout.out_of_host
-    codes = np.where(layout.out_of_host, 4, codes)
-    result: IntArray = np.where(refused & (not can_offload) & ~unified, 5, codes).astype(np.int64)
+    codes = where(layout.out_of_host, 4, codes)
+    result: IntArray = where(refused & (not can_offload) & ~unified, 5, codes)
     return result
 
 
@@ -43,8 +44,6 @@ def dominance_codes(layout: Layout) -> IntArray:
     kv = sum_devices(layout.kv_cache)
     weights = sum_devices(layout.weights)
     short = layout.tier <= TIGHT
-    cache = (kv > KV_SHARE * np.maximum(total, 1)) & (short | (kv > weights))
-    result: IntArray = np.where(cache, 1, np.where(short & (layout.tier != COMFORTABLE), 2, 0)).astype(
-        np.int64
-    )
+    cache = (kv > KV_SHARE * maximum(total, 1)) & (short | (kv > weights))
+    result: IntArray = where(cache, 1, where(short & (layout.tier != COMFORTABLE), 2, 0))
     return result

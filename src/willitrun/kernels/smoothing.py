@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum, where
+
 FloatArray = NDArray[np.float64]
 
 #: Exponent of the smooth maximum. Four squares and square roots, no ``np.power``.
@@ -46,7 +48,7 @@ def share_factor(time_s: FloatArray, maximum_s: FloatArray) -> FloatArray:
     >>> bool(abs(parts[0] - t[0]) < 1e-12)
     True
     """
-    ratio = time_s / np.maximum(maximum_s, np.finfo(np.float64).tiny)
+    ratio = time_s / maximum(maximum_s, np.finfo(np.float64).tiny)
     result: FloatArray = ratio * ratio * ratio
     return result
 
@@ -58,4 +60,4 @@ def hard_maximum_shares(first_s: FloatArray, second_s: FloatArray) -> tuple[Floa
     [[0.0, 2.0], [3.0, 0.0]]
     """
     first_wins = first_s >= second_s
-    return np.where(first_wins, first_s, 0.0), np.where(first_wins, 0.0, second_s)
+    return where(first_wins, first_s, 0.0), where(first_wins, 0.0, second_s)

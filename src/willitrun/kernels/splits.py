@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.kernels.elementwise import maximum
+
 __all__ = [
     "LAYER_SPLIT",
     "TENSOR_SPLIT",
     "Split",
     "all_devices",
     "any_device",
+    "by_device",
     "ceil_div",
+    "count_devices",
+    "is_alone",
     "share",
     "sum_devices",
 ]
@@ -24,24 +29,48 @@ BoolArray = NDArray[np.bool_]
 LAYER_SPLIT, TENSOR_SPLIT = range(2)
 
 
+def by_device(values: NDArray[Any]) -> NDArray[Any]:
+    """Values of rows with a last axis for devices; a number, which stands for one device, has none."""
+    return values[..., None] if type(values) is np.ndarray else values
+
+
+def is_alone(available: NDArray[Any]) -> bool:
+    """Whether no row has a second device."""
+    return type(available) is not np.ndarray or available.shape[-1] == 1
+
+
+def count_devices(available: IntArray) -> IntArray:
+    """Devices that each row has; a row without one counts as one."""
+    if type(available) is not np.ndarray:
+        return np.int64(1)  # type: ignore[return-value]
+    counted: IntArray = np.maximum((available > 0).sum(axis=-1), 1)
+    return counted
+
+
 def sum_devices(values: NDArray[Any]) -> NDArray[Any]:
     """Sum over the last axis, which is the device: a view where there is one."""
+    if type(values) is not np.ndarray:
+        return values
     return values[..., 0] if values.shape[-1] == 1 else values.sum(axis=-1)
 
 
 def all_devices(values: BoolArray) -> BoolArray:
     """Whether it holds on every device."""
+    if type(values) is not np.ndarray:
+        return values
     return values[..., 0] if values.shape[-1] == 1 else np.asarray(values.all(axis=-1))
 
 
 def any_device(present: BoolArray) -> BoolArray:
     """Whether it holds on some device."""
+    if type(present) is not np.ndarray:
+        return present
     return present[..., 0] if present.shape[-1] == 1 else np.asarray(present.any(axis=-1))
 
 
 def ceil_div(numerator: IntArray, denominator: IntArray) -> IntArray:
     """``numerator / denominator`` rounded up; a denominator of 0 counts as 1."""
-    safe = np.maximum(denominator, 1)
+    safe = maximum(denominator, 1)
     result: IntArray = -(-numerator // safe)
     return result
 
@@ -58,7 +87,7 @@ def _prefix_layers(weights: IntArray, layers: IntArray) -> IntArray:
 
 def share(total: IntArray, count: IntArray, of: IntArray) -> IntArray:
     """``total * count / of`` without overflow or loss: whole parts first, then the remainder."""
-    safe = np.maximum(of, 1)
+    safe = maximum(of, 1)
     whole = total // safe
     rest = total - whole * safe
     result: IntArray = whole * count + (rest * count) // safe
@@ -70,14 +99,14 @@ class Split:
 
     def __init__(self, available: IntArray, strategy: IntArray, layers: IntArray) -> None:
         self.available, self.strategy = available, strategy
-        self.alone = available.shape[-1] == 1
+        self.alone = is_alone(available)
         if not self.alone:
             self.layers = np.maximum(layers, 1)
 
     def spread(self, amount: IntArray, output: IntArray | None) -> IntArray:
         """Divide an amount by strategy; the parts sum to it exactly. ``output`` of it lies on the last device."""
         if self.alone:
-            return amount[..., None]
+            return by_device(amount)
         available = self.available
         shape = np.broadcast_shapes(amount.shape, self.layers.shape, available.shape[:-1])
         devices = available.shape[-1]

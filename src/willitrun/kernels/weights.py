@@ -172,10 +172,11 @@ _FLAT = _column("flat")
 
 
 _INT64 = np.dtype(np.int64)
+_BEYOND = 2**63
 
 
 def as_int64(value: ArrayLike, name: str = "value") -> Int64Array:
-    """Return ``value`` as an int64 array, refusing what could have been rounded or wrapped.
+    """Return ``value`` as an int64 array or number, refusing what could have been rounded or wrapped.
 
     Raises
     ------
@@ -189,6 +190,10 @@ def as_int64(value: ArrayLike, name: str = "value") -> Int64Array:
     """
     if type(value) is np.ndarray and value.dtype is _INT64:
         return value
+    if type(value) is np.int64:
+        return value  # type: ignore[return-value]
+    if type(value) is int and -_BEYOND <= value < _BEYOND:
+        return np.int64(value)
     array = np.asarray(value)
     if array.dtype == np.int64:
         return array

@@ -1,0 +1,147 @@
+"""Elementwise functions of NumPy for columns, and for the numbers of a block that has one row on one device.
+
+A formula is written once. On columns it runs as calls of NumPy; a column of one row would run through the same
+calls, each of which takes longer to start than the arithmetic of the whole row. So a row that stands alone is a block
+of NumPy numbers (``np.float64``, ``np.int64``, ``np.bool_``: arrays without axes), on which operators are fast, and
+these functions are what operators are not. Results are those of NumPy, bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "as_bool",
+    "as_float",
+    "ceiled",
+    "exists",
+    "floored",
+    "maximum",
+    "minimum",
+    "numbers_of",
+    "rounded",
+    "where",
+]
+
+D = TypeVar("D")
+
+_ndarray = np.ndarray
+
+
+def maximum(first: Any, second: Any) -> NDArray[Any]:
+    """``np.maximum``.
+
+    >>> maximum(np.array([1, 5]), 3).tolist(), int(maximum(np.int64(1), 3))
+    ([3, 5], 3)
+    """
+    if type(first) is _ndarray or type(second) is _ndarray:
+        return np.maximum(first, second)  # type: ignore[no-any-return]
+    # NaN is unequal to itself, and wins.
+    return first if first >= second or first != first else second  # type: ignore[no-any-return]
+
+
+def minimum(first: Any, second: Any) -> NDArray[Any]:
+    """``np.minimum``.
+
+    >>> minimum(np.array([1, 5]), 3).tolist(), int(minimum(np.int64(1), 3))
+    ([1, 3], 1)
+    """
+    if type(first) is _ndarray or type(second) is _ndarray:
+        return np.minimum(first, second)  # type: ignore[no-any-return]
+    return first if first <= second or first != first else second  # type: ignore[no-any-return]
+
+
+def where(condition: Any, yes: Any, no: Any) -> NDArray[Any]:
+    """``np.where``.
+
+    >>> where(np.array([True, False]), 1, 0).tolist(), int(where(np.bool_(True), 1, 0))
+    ([1, 0], 1)
+    """
+    if type(condition) is _ndarray or type(yes) is _ndarray or type(no) is _ndarray:
+        return np.where(condition, yes, no)  # type: ignore[no-any-return]
+    return yes if condition else no  # type: ignore[no-any-return]
+
+
+def floored(values: Any) -> NDArray[np.int64]:
+    """Values rounded down to whole numbers, as int64.
+
+    >>> floored(np.array([1.5])).tolist(), int(floored(np.float64(1.5)))
+    ([1], 1)
+    """
+    if type(values) is _ndarray:
+        return np.floor(values).astype(np.int64)
+    return np.int64(math.floor(values))  # type: ignore[return-value]
+
+
+def ceiled(values: Any) -> NDArray[np.int64]:
+    """Values rounded up to whole numbers, as int64.
+
+    >>> ceiled(np.array([1.5])).tolist(), int(ceiled(np.float64(1.5)))
+    ([2], 2)
+    """
+    if type(values) is _ndarray:
+        return np.ceil(values).astype(np.int64)
+    return np.int64(math.ceil(values))  # type: ignore[return-value]
+
+
+def rounded(values: Any) -> NDArray[np.int64]:
+    """Values rounded to the nearest whole number, to the even one of two, as int64.
+
+    >>> rounded(np.array([1.5, 2.5])).tolist(), int(rounded(np.float64(2.5)))
+    ([2, 2], 2)
+    """
+    if type(values) is _ndarray:
+        return np.rint(values).astype(np.int64)
+    return np.int64(round(values))  # type: ignore[return-value]
+
+
+def as_bool(values: Any) -> NDArray[np.bool_]:
+    """Values as flags.
+
+    >>> as_bool([0, 1]).tolist(), bool(as_bool(True))
+    ([False, True], True)
+    """
+    if isinstance(values, bool | np.bool_):
+        return np.bool_(values)  # type: ignore[return-value]
+    return np.asarray(values, dtype=bool)
+
+
+def as_float(values: Any) -> NDArray[np.float64]:
+    """Values as float64.
+
+    >>> as_float(np.array([1])).tolist(), float(as_float(np.int64(1)))
+    ([1.0], 1.0)
+    """
+    return values.astype(np.float64) if type(values) is _ndarray else np.float64(values)  # type: ignore[return-value]
+
+
+def exists(flags: Any) -> bool:
+    """Whether any flag is set.
+
+    >>> exists(np.array([False, True])), exists(np.bool_(False))
+    (True, False)
+    """
+    return bool(flags.any() if type(flags) is _ndarray else flags)
+
+
+def numbers_of(record: D) -> D:
+    """A dataclass of columns of one row, its columns turned into numbers; other fields stay.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Rates:
+    ...     memory: object
+    >>> numbers_of(Rates(np.array([[1.5]]))).memory.shape
+    ()
+    """
+    changes = {}
+    for field in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, field.name)
+        if type(value) is _ndarray and value.size == 1:
+            changes[field.name] = value.reshape(())[()]
+    return replace(record, **changes)  # type: ignore[type-var]

@@ -15,6 +15,7 @@ copyright = "2026, the willitrun authors"
 release = __version__
 
 extensions = [
+    "figures",
     "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",

@@ -22,7 +22,7 @@ from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.units import format_count
 
-__all__ = ["evaluate_expression", "render_entry", "render_text"]
+__all__ = ["evaluate_expression", "render_entry", "render_text", "show_value"]
 
 LONGEST = 500
 """Characters of one expression: deeper trees than the interpreter walks need more."""
@@ -80,8 +80,10 @@ def _functions(catalog: Catalog) -> dict[str, Callable[..., Any]]:
     }
 
 
-def evaluate_expression(text: str, catalog: Catalog) -> tuple[Any, str]:
-    """Value of an expression, and the field name that tells its unit.
+def evaluate_expression(
+    text: str, catalog: Catalog, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> tuple[Any, str]:
+    """Value of an expression, and the field name that tells its unit; ``functions`` may be called beside the engine's.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def evaluate_expression(text: str, catalog: Catalog) -> tuple[Any, str]:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
         raise CatalogError(f"{text!r} is no expression: {error}.") from error
-    return _value(tree, _functions(catalog), text)
+    return _value(tree, {**_functions(catalog), **(functions or {})}, text)
 
 
 def _value(node: ast.expr, functions: Mapping[str, Callable[..., Any]], text: str) -> tuple[Any, str]:
@@ -157,22 +159,22 @@ def _number(value: Any, text: str) -> float:
     raise CatalogError(f"{text!r}: {value!r} is not a number.")
 
 
+def show_value(value: Any, field: str) -> str:
+    """Show a value in the unit that belongs to its field; of an interval the best estimate."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, Interval):
+        value = value.best
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if field in ("parameters", "active_parameters"):
+        return format_count(value)
+    return format_field(_UNITS.get(field, field), value)
+
+
 def render_text(text: str, catalog: Catalog) -> str:
     """Prose with every ``{{ expression }}`` replaced by its value in a readable unit."""
-
-    def shown(match: re.Match[str]) -> str:
-        value, field = evaluate_expression(match[1], catalog)
-        if value is None:
-            return "unknown"
-        if isinstance(value, Interval):
-            value = value.best
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return str(value)
-        if field in ("parameters", "active_parameters"):
-            return format_count(value)
-        return format_field(_UNITS.get(field, field), value)
-
-    return _EXPRESSION.sub(shown, text)
+    return _EXPRESSION.sub(lambda match: show_value(*evaluate_expression(match[1], catalog)), text)
 
 
 def render_entry(ref: str, catalog: Catalog) -> str:

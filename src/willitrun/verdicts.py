@@ -9,14 +9,13 @@ from willitrun._version import __version__
 from willitrun.catalog import Catalog
 from willitrun.errors import CatalogInvalidError
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
-from willitrun.estimators.remedies import find_remedies
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.topology import host_numbers
 from willitrun.links import verdict_links
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload, WorkloadProfile
-from willitrun.records.results import Inputs, Provenance, Reason, Verdict
+from willitrun.records.results import Inputs, Provenance, Reason, Remedy, Verdict
 
 __all__ = ["assess", "best_comfortable", "workload_profile"]
 
@@ -93,7 +92,7 @@ def judge(request: Request) -> Verdict:
     reasons += request.notes
     estimate = found.memory_estimate()
     speed = found.speed_estimate() if found.tier != "will-not-run" else None
-    remedies = find_remedies(found) if _wants_remedies(found, practical) else ()
+    remedies = _remedies(found) if _wants_remedies(found, practical) else ()
     see, links = verdict_links(request, found.tier, speed, reasons)
     # Every part is a record of this library already: validating them again would double the cost of a verdict.
     return Verdict.model_construct(
@@ -183,6 +182,13 @@ def workload_profile(request: Request) -> WorkloadProfile | None:
     }
     name = defaults.get(request.model.task, request.model.task)
     return workloads.get(name)
+
+
+def _remedies(found: Evaluated) -> tuple[Remedy, ...]:
+    # What fits needs none: the search for them is loaded when a verdict wants it.
+    from willitrun.estimators.remedies import find_remedies
+
+    return find_remedies(found)
 
 
 def _wants_remedies(found: Evaluated, practical: bool | None) -> bool:

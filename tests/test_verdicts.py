@@ -692,3 +692,13 @@ def test_placements_are_judged_and_travel(placement: Placement | str) -> None:
         assert all(reason.see for reason in verdict.reasons)
         assert verdict.memory is not None
         assert sum(term.value for term in verdict.memory.terms) == verdict.memory.total_bytes.best
+
+
+@pytest.mark.parametrize("runtime", ["llama.cpp", "vllm", "transformers"])
+def test_a_prompt_with_an_image_is_judged_alone(runtime: str) -> None:
+    with_image = assess("qwen2.5-vl-7b", "rtx-4090", Workload(images=1), runtime=runtime).memory
+    without = assess("qwen2.5-vl-7b", "rtx-4090", Workload(), runtime=runtime).memory
+    assert with_image is not None
+    assert without is not None
+    held, plain = with_image.activation_bytes.best, without.activation_bytes.best
+    assert held > plain if runtime == "llama.cpp" else held >= plain

@@ -11,7 +11,7 @@ import pytest
 from accuracy.memory.llamacpp_probe import MIB
 from accuracy.memory.truth import FIELDS, HELD_COMPUTE, ROUNDING, TOLERANCE, predict
 
-from willitrun import Placement, Runtime, Workload, estimate_memory
+from willitrun import Placement, Runtime, Workload, assess, estimate_memory
 
 FILE = Path(__file__).parents[1] / "vectors" / "llamacpp_loads.csv"
 
@@ -83,3 +83,31 @@ def test_weights_on_the_host_are_copied_to_the_card(
     )
     buffer = sum(device.activation_bytes for device in estimate.per_device)
     assert buffer / MIB == pytest.approx(compute_mib, rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu_layers", "host_cells", "told"),
+    [
+        # Load logs of builds 8133 and 8179 leave 1 of 40 layers' cache on the host for 40/41 and 2 of 36 for 35/37.
+        ("8133", 32, 1, 32),
+        ("8179", 31, 2, 31),
+        (None, 33, 0, 33),
+        ("6000", 32, 0, 32),
+        ("6000", 31, 1, 31),
+    ],
+)
+def test_ngl_means_what_the_build_means(
+    version: str | None, gpu_layers: int, host_cells: int, told: int
+) -> None:
+    verdict = assess(
+        "llama-3.1-8b",
+        "rtx-4090",
+        Workload(context_tokens=8192, prompt_tokens=1, output_tokens=1),
+        quantization="q8_0",
+        runtime=Runtime(name="llama.cpp", version=version),
+        placement=Placement(gpu_layers=gpu_layers),
+    )
+    layer = 8192 * 2 * 8 * 128 * 2
+    kept = sum(device.kv_cache_bytes for device in verdict.memory.per_device)
+    assert kept == (32 - host_cells) * layer
+    assert verdict.placement.gpu_layers == told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -170,10 +172,28 @@ def test_ranks_beyond_kv_heads_hold_copies() -> None:
 
 
 def test_given_layers_are_heeded() -> None:
-    found = place(demand(), room(24 * GIB, gpu_layers=16))
+    found = place(demand(), room(24 * GIB, gpu_layers=17))
     assert int(found.host_layers[0]) == 16
     assert tier(found) == "offload"
     assert float(found.host_dense_fraction[0]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("gpu_layers", "output_last", "host_layers", "output_moves"),
+    [
+        (33, False, 0, False), (32, False, 1, False), (1, False, 32, False), (0, False, 32, True), (99, False, 0, False),
+        (33, True, 0, False), (32, True, 0, True), (1, True, 31, True), (0, True, 32, True), (99, True, 0, False),
+    ],
+)  # fmt: skip
+def test_ngl_counts_the_output_matrix(
+    gpu_layers: int, output_last: bool, host_layers: int, output_moves: bool
+) -> None:
+    asked = demand(embedding=0)
+    found = place(asked, replace(room(24 * GIB, gpu_layers=gpu_layers), output_last=output_last))
+    assert int(found.host_layers[0]) == host_layers
+    layer = int(asked.repeating[0]) // 32 + int(asked.kv_cache[0]) // 32
+    assert int(found.host[0]) == host_layers * layer + (int(asked.output[0]) if output_moves else 0)
+    assert tier(found) == ("offload" if host_layers or output_moves else "comfortable")
 
 
 def test_rows_are_judged_like_single_ones() -> None:

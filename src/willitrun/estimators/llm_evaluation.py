@@ -320,12 +320,15 @@ class EvaluatedLlm:
             dp=data if data > 1 else given.dp,
         )
 
-    @staticmethod
-    def _gpu_layers(layers: int, host_layers: int, on_host: bool) -> int:
+    def _gpu_layers(self, layers: int, host_layers: int, on_host: bool) -> int:
         """llama.cpp counts the output matrix as one layer more."""
-        if on_host:
+        given = self.request.placement.gpu_layers
+        if on_host or (host_layers >= layers and given is None):
             return 0
-        return layers + 1 if host_layers == 0 else layers - host_layers
+        if given is not None:
+            return min(given, layers + 1)
+        last = self.prepared.policy.output_last and host_layers > 0
+        return layers - host_layers if last else layers + 1 - host_layers
 
     @cached_property
     def support(self) -> Support:

@@ -356,6 +356,7 @@ def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
     if code == "needs-offload":
         what = [f"the experts of {experts} of {row.n_moe_layers} layers"] if experts else []
         what += [f"{layers} of {row.n_layers} layers"] if layers else []
+        what = what or ["the output matrix"]
         numbers |= {"host_layers": layers, "host_moe_layers": experts, "host_bytes": host}
     if code == "fits-comfortably":
         message = f"{need} of {have}, with room to spare."

@@ -37,6 +37,9 @@ _MICROBATCH = {
     "tensorrt-llm": 8192,
     "exllama": 2048,
 }
+OUTPUT_FIRST = 8000
+"""First build of llama.cpp known, by load logs, to place the output before any layer (pull request 18148, opened on
+17 December 2025), so that ``-ngl 1`` holds it."""
 _ELEMENT_BYTES = {"fp8": 1, "int8": 1, "f32": 4}
 _OFFLOAD = {"none": 0, "layers": 1, "experts": 2, "components": 0}
 
@@ -93,6 +96,7 @@ def runtime_policy(request: Request) -> RuntimePolicy:
         interference=profile.kv_policy == "pages",
         static_cache=False,
         slots=slots,
+        output_last=build is not None and build < OUTPUT_FIRST,
         codes={
             axis: np.array([level_code(axis, name)])
             for axis, name in (

@@ -29,6 +29,7 @@ from willitrun.kernels.overheads import (
     vllm_activation_peak,
     vllm_default_limits,
 )
+from willitrun.kernels.placement import layers_on_host, output_on_host
 from willitrun.kernels.splits import by_device, count_devices, is_alone, sum_devices
 from willitrun.records.knowledge import Calibration
 
@@ -202,10 +203,6 @@ def block_buffers(
     )
 
 
-OUTPUT_FIRST = 8000
-"""First build of llama.cpp known to place the output before any layer, so that ``-ngl 1`` holds it: load logs."""
-
-
 def _build(request: Request) -> int | None:
     """llama.cpp's build number; None where the version is none or says something else."""
     text = (request.runtime.version or "").lstrip("b")
@@ -238,11 +235,9 @@ def _cells_buffer(
     told, told_moe = parallelism.gpu_layers, parallelism.cpu_moe_layers
     card = ~machines["unified"] & ~machines["on_host"]
     spills = where(told_moe < 0, spills, told_moe > 0)
-    spills = spills | ((told >= 0) & (told < models["n_layers"]) & card)
-    build = _build(request)
-    output_on_host = (
-        (told >= 0) & (told <= (models["n_layers"] if build and build < OUTPUT_FIRST else 0)) & card
-    )
+    left = layers_on_host(models["n_layers"], told, output_last=policy.output_last)
+    spills = spills | ((told >= 0) & (left > 0) & card)
+    output = output_on_host(models["n_layers"], told, output_last=policy.output_last) & (told >= 0) & card
     streamed = where(spills, models["largest_expert_bytes"], 0)
     full, narrow = cells
     best = device_buffer(
@@ -253,9 +248,9 @@ def _cells_buffer(
         flash_attention=request.runtime.flash_attention is not False,
         holds_output=holds_output,
         pipeline=pipeline,
-        streamed_bytes=by_device(where(output_on_host, models["output"], 0)),
+        streamed_bytes=by_device(where(output, models["output"], 0)),
         streamed_layer_bytes=by_device(streamed),
-        era=graph_era(build),
+        era=graph_era(_build(request)),
         single_buffer=by_device(machines["on_host"]),
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]

@@ -167,9 +167,10 @@ def image_encoder_peak(
     each, count = as_int64(patches), as_int64(images)
     width, size = as_int64(hidden), as_int64(element_bytes)
     rows = each * count
-    block = rows * np.maximum(as_int64(held_width) + 4 * width, as_int64(attention_copies) * width) * size
+    block = rows * maximum(as_int64(held_width) + 4 * width, as_int64(attention_copies) * width) * size
     scores = count * as_int64(heads) * each * each * (size + 4)
-    return np.asarray(block + np.where(np.asarray(fused_attention, dtype=bool), 0, scores), dtype=np.int64)
+    # A number stays a number: an array of length nothing would pass for a column of devices.
+    return as_int64(block + where(fused_attention, 0, scores))
 
 
 def vision_peak(

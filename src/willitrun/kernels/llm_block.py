@@ -62,7 +62,7 @@ class RuntimePolicy:
 
     ``cache`` is ``cells`` (llama.cpp), ``pages`` (vLLM), ``dynamic`` (transformers) or ``none``.
     ``element_bytes`` is that of the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell types.
-    ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
+    ``output_last`` is `Room.output_last`. ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
     """
 
     cache: str
@@ -80,6 +80,7 @@ class RuntimePolicy:
     interference: bool
     static_cache: bool
     slots: int
+    output_last: bool
     codes: dict[str, IntArray]
 
 
@@ -462,6 +463,7 @@ def assess_block(
         unified=unified,
         gpu_layers=parallelism.gpu_layers,
         cpu_moe_layers=parallelism.cpu_moe_layers,
+        output_last=ground.policy.output_last,
     )
     return LlmBlock(
         ground=ground,

@@ -27,7 +27,16 @@ from willitrun.kernels.splits import (
     sum_devices,
 )
 
-__all__ = ["MINIMUM_HEADROOM_BYTES", "TIERS", "Demand", "Layout", "Room", "place"]
+__all__ = [
+    "MINIMUM_HEADROOM_BYTES",
+    "TIERS",
+    "Demand",
+    "Layout",
+    "Room",
+    "layers_on_host",
+    "output_on_host",
+    "place",
+]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -86,9 +95,11 @@ class Room:
     unified: BoolArray
     """Host and device share one memory."""
     gpu_layers: IntArray
-    """Layers on the devices, or -1 where the engine decides."""
+    """llama.cpp's ``-ngl``: layers on the devices with the output matrix as one more; -1 where the engine decides."""
     cpu_moe_layers: IntArray
     """Layers with their experts on the host, or -1 where the engine decides."""
+    output_last: bool = False
+    """The engine moves the output matrix to a device after all layers (llama.cpp until the end of 2025), not before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -243,6 +254,35 @@ def _zeros(like: NDArray[Any]) -> IntArray:
     return np.zeros(like.shape if like.ndim == 1 else (1,) * like.ndim, dtype=np.int64)
 
 
+def layers_on_host(n_layers: IntArray, gpu_layers: IntArray, *, output_last: bool = False) -> IntArray:
+    """Layers that stay on the host for a given ``-ngl`` of llama.cpp.
+
+    ``-ngl`` counts the output matrix, which is the first to move since pull request 18148 and was the last before:
+    ``-ngl 32`` of a model of 32 layers leaves one layer, then the output. First layers stay.
+    Source: https://github.com/ggml-org/llama.cpp/pull/18148 and `i_gpu_start` in `src/llama-model.cpp`.
+
+    Examples
+    --------
+    >>> int(layers_on_host(np.int64(32), np.int64(32))), int(layers_on_host(np.int64(32), np.int64(32), output_last=True))
+    (1, 0)
+    """
+    counted = n_layers if output_last else n_layers + 1
+    result: IntArray = minimum(maximum(counted - gpu_layers, 0), n_layers)
+    return result
+
+
+def output_on_host(n_layers: IntArray, gpu_layers: IntArray, *, output_last: bool = False) -> BoolArray:
+    """Whether the output matrix stays on the host for a given ``-ngl``; see `layers_on_host`.
+
+    Examples
+    --------
+    >>> bool(output_on_host(np.int64(32), np.int64(1))), bool(output_on_host(np.int64(32), np.int64(32), output_last=True))
+    (False, True)
+    """
+    result: BoolArray = gpu_layers <= (n_layers if output_last else 0)
+    return result
+
+
 def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: IntArray) -> _HostPart:
     """What has to move to the host, or was told to: experts first where the runtime can, then whole layers."""
     over = excess > 0
@@ -269,15 +309,20 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
     rest_layer = ceil_div(rest + kv + demand.state, n_layers)
     can_layers = room.offload >= OFFLOAD_LAYERS
     auto_layers = where(can_layers, minimum(ceil_div(left, rest_layer), n_layers), 0)
-    host_layers = where(given_layers, maximum(n_layers - room.gpu_layers, 0), auto_layers)
-
-    # The output matrix follows the last layer; only a model entirely on the host leaves it there too.
-    output_host = where(host_layers >= n_layers, demand.output, 0)
+    host_layers = where(
+        given_layers, layers_on_host(n_layers, room.gpu_layers, output_last=room.output_last), auto_layers
+    )
+    on_host = where(
+        given_layers,
+        output_on_host(n_layers, room.gpu_layers, output_last=room.output_last),
+        host_layers >= n_layers,
+    )
+    output_host = where(on_host, demand.output, 0)
     expert_layers_host = share(experts - expert_host, host_layers, n_layers) if routed else expert_host
     return _HostPart(
         layers=host_layers,
         moe_layers=host_moe,
-        moved=(host_moe > 0) | (host_layers > 0),
+        moved=(host_moe > 0) | (host_layers > 0) | (output_host > 0),
         weights=expert_host + share(rest, host_layers, n_layers) + output_host,
         kv=share(kv, host_layers, n_layers),
         state=share(demand.state, host_layers, n_layers),

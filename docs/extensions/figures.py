@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING, Any
 
 from willitrun import describe_machine, load_catalog
 from willitrun.expressions import evaluate_expression, show_value
 from willitrun.kernels.scores import FIT_FACTORS
+
+if TYPE_CHECKING:  # the tests of the numbers run where the documentation's tools are not installed
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPRESSION = re.compile(r"\{\{\s*(.+?)(?:\s+:([,.\d]*[dfg%]))?\s*\}\}")

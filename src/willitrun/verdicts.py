@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from willitrun._version import __version__
 from willitrun.catalog import Catalog
 from willitrun.errors import CatalogInvalidError
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.topology import host_numbers
+from willitrun.kernels.placement import TIERS, best_format
 from willitrun.links import verdict_links
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
@@ -120,17 +123,17 @@ def best_comfortable(request: Request) -> Request:
     from willitrun.estimators.defaults import GGUF_LADDER
 
     candidates = [request.with_quantization(request.catalog.quantizations[name]) for name in GGUF_LADDER]
-    order = {
-        "comfortable": "the best that is comfortable",
-        "tight": "the best that fits",
-        "offload": "the best that runs, with part of it in host memory",
-    }
     found = evaluate(candidates)
-    for tier, why in order.items():
-        for candidate, result in zip(candidates, found, strict=True):
-            if result.tier == tier:
-                return _noting_format(candidate, why)
-    return _noting_format(candidates[-1], "the smallest of the ladder; none fits")
+    chosen = int(best_format(np.array([TIERS.index(result.tier) for result in found])))
+    return _noting_format(candidates[chosen], _WHY_THIS_FORMAT.get(found[chosen].tier, _NONE_FITS))
+
+
+_WHY_THIS_FORMAT = {
+    "comfortable": "the best that is comfortable",
+    "tight": "the best that fits",
+    "offload": "the best that runs, with part of it in host memory",
+}
+_NONE_FITS = "the smallest of the ladder; none fits"
 
 
 def _noting_format(request: Request, why: str) -> Request:

@@ -141,9 +141,58 @@ def test_progress_counts_every_row() -> None:
     assert sum(seen) == len(table) == 4
 
 
-def test_a_sweep_needs_a_format() -> None:
-    with pytest.raises(InvalidWorkloadError, match="quantizations="):
-        plan(models=["llama-3.1-8b"], machines=["rtx-4090"])
+def test_a_format_that_nobody_named_is_the_one_assess_takes() -> None:
+    models, machines = (
+        ["llama-3.1-8b", "llama-3.3-70b", "gpt-oss-20b"],
+        ["rtx-4090", "rtx-3050-8gb", "m3-max-40gpu"],
+    )
+    loads = [*Workload.grid(contexts=[4096, 131072]), Workload(mode="qlora", context_tokens=512)]
+    table = plan(models=models, machines=machines, workloads=loads, quantizations=[None, "q4_k_m"])
+    asked = [(m, q, c, load) for m in models for q in (None, "q4_k_m") for c in machines for load in loads]
+    assert len(table) == len(asked)
+    formats = set()
+    for number, (model, quantization, machine, load) in enumerate(asked):
+        verdict, row = assess(model, machine, load, quantization=quantization), table.row(number)
+        assert row["model"] == model
+        assert row["quantization"] == verdict.inputs.quantization
+        assert row["runtime"] == verdict.inputs.runtime["name"]
+        assert row["tier"] == verdict.tier
+        if verdict.memory is not None:
+            assert row["total_bytes"] == verdict.memory.total_bytes.best
+        formats.add(row["quantization"])
+    assert len(formats) > 4  # the rows do not all take one and the same
+
+
+def test_the_runtime_of_a_row_is_its_machines_own() -> None:
+    machines = ["rtx-4090", "h100-sxm", "m3-max-40gpu"]
+    table = plan(models=["gpt-oss-20b"], machines=machines)
+    assert table["runtime"].tolist() == [
+        assess("gpt-oss-20b", one).inputs.runtime["name"] for one in machines
+    ]
+    assert len(set(table["runtime"])) > 1
+
+
+def test_rows_that_share_little_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = ["rtx-4090", "rtx-3090", "rtx-3060-12gb", "rtx-4080", "rtx-4060-ti-16gb"]
+    machines = [*cards, *([card, card] for card in cards)]
+    rows = [
+        {"model": "llama-3.1-8b", "machine": machines[number % 10], "quantization": "q4_k_m", "context_tokens": 1024 + number}
+        for number in range(400)
+    ]  # fmt: skip
+    judged = 0
+
+    def counted(**asked: Any) -> PlanTable:
+        nonlocal judged
+        table = plan(**asked)
+        judged += len(table)
+        return table
+
+    monkeypatch.setattr("willitrun.planning.plans.plan", counted)
+    table = plan_rows(rows)
+    assert judged < 2 * len(rows)
+    assert table["context_tokens"].tolist() == [row["context_tokens"] for row in rows]
+    for number in range(0, 400, 39):
+        agrees(table.row(number), rows[number])
 
 
 # Rows

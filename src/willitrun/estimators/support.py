@@ -120,7 +120,9 @@ def _support_of(request: Request, device_ids: tuple[str, ...], calibration: str)
         level = "unseen-class"
     anchors = keys = None
     if len(set(device_ids)) == 1 and request.model.task in LLM_TASKS | ENCODER_TASKS | GRAPH_TASKS:
-        anchors = device_anchors(catalog, device_ids[0], len(device_ids), images=request.quantization is None)
+        anchors = device_anchors(
+            catalog, device_ids[0], len(device_ids), images=request.model.task in GRAPH_TASKS
+        )
     nearest = Nearest("none")
     if anchors is not None:
         keys = configuration_of(request, device_ids[0], len(device_ids))

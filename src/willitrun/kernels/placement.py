@@ -33,6 +33,7 @@ __all__ = [
     "Demand",
     "Layout",
     "Room",
+    "best_format",
     "layers_on_host",
     "output_on_host",
     "place",
@@ -329,3 +330,26 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
         dense_fraction=host_layers / maximum(n_layers, 1),
         expert_fraction=where(experts > 0, (expert_host + expert_layers_host) / maximum(experts, 1), 0.0),
     )
+
+
+def best_format(tiers: NDArray[np.integer[Any]]) -> IntArray:
+    """Which of some formats to take where nobody chose one: the best tier, and in it the best format.
+
+    Parameters
+    ----------
+    tiers
+        Tier codes, formats from best to smallest along the first axis.
+
+    Returns
+    -------
+    int64 array
+        Place of the format for each row; the smallest where none runs.
+
+    Examples
+    --------
+    >>> best_format(np.array([[OFFLOAD, WILL_NOT_RUN], [TIGHT, WILL_NOT_RUN], [TIGHT, UNKNOWN]])).tolist()
+    [1, 2]
+    """
+    ranks = np.where(tiers == UNKNOWN, WILL_NOT_RUN, tiers)
+    found = ranks.argmax(axis=0)
+    return np.where(ranks.max(axis=0) == WILL_NOT_RUN, len(tiers) - 1, found).astype(np.int64)

@@ -14,6 +14,7 @@ from willitrun.errors import (
     UnsupportedArchitectureError,
     UnsupportedFormatError,
 )
+from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.evaluation import from_error
 from willitrun.estimators.llm_evaluation import Prepared, prepare
 from willitrun.estimators.llm_machines import workload_row
@@ -74,7 +75,7 @@ class Unit:
     """Of a graph: a request per kind of machine and placement."""
     quantization: str | None = None
     runtime: str | Runtime | None = None
-    """Format and runtime as they were asked for: training takes another runtime where nobody says."""
+    """Format and runtime as they were asked for, or a format to choose from."""
 
     @property
     def request(self) -> Request:
@@ -88,6 +89,8 @@ class Axes:
 
     catalog: Catalog
     units: tuple[Unit, ...]
+    choices: tuple[int, ...]
+    """Units per model, format and runtime asked for: several where the format is open, from best to smallest."""
     machines: tuple[str, ...]
     described: tuple[Machine, ...]
     kinds: tuple[int, ...]
@@ -107,23 +110,25 @@ class Axes:
         return len(self.workloads)
 
     def requests_of(self, unit: Unit, line: int) -> list[Request]:
-        """The requests of one line of a unit, each completed for itself: what is judged alone may be anything."""
+        """The requests of one line of a unit, completed for its own machine."""
         machine, placement = divmod(line, self.n_placements)
-        completed: dict[str, Request] = {}
-        found = []
-        for load in unit.loads.workloads:
-            if load.mode not in completed:
-                completed[load.mode] = complete_request(
-                    unit.request.model,
-                    self.described[machine],
-                    load,
-                    quantization=unit.quantization,
-                    runtime=unit.runtime,
-                    placement=self.placements[placement],
-                    catalog=self.catalog,
-                )
-            found.append(replace(completed[load.mode], workload=load).rechecked())
-        return found
+        completed = complete_request(
+            unit.request.model,
+            self.described[machine],
+            unit.loads.workloads[0],
+            quantization=unit.quantization,
+            runtime=unit.runtime,
+            placement=self.placements[placement],
+            catalog=self.catalog,
+        )
+        return [replace(completed, workload=load).rechecked() for load in unit.loads.workloads]
+
+    def request_at(self, unit: Unit, line: int) -> Request:
+        """What a line of a unit was lowered from."""
+        machine, placement = divmod(line, self.n_placements)
+        if unit.slots:
+            return unit.slots[line].request
+        return unit.by_kind[self.kinds[machine] * self.n_placements + placement]
 
     @property
     def rows_per_unit(self) -> int:
@@ -144,39 +149,51 @@ def build_axes(
     placements: Sequence[str | Placement | None],
     catalog: Catalog,
 ) -> Axes:
-    """Describe and lower every distinct value of every axis."""
-    refuse_empty(models=models, machines=machines, workloads=workloads)
+    """Describe and lower every distinct value of every axis; the workloads share a mode."""
     described = [describe_machine(machine, catalog=catalog) for machine in machines]
     kinds = kinds_of(described)
     first_of_kind = [described[kinds.index(kind)] for kind in range(max(kinds, default=-1) + 1)]
     lowered: dict[Hashable, Loads] = {}
-    units = []
+    units: list[Unit] = []
+    choices = []
     for reference in models:
         model = describe_model(reference, catalog=catalog)
+        graph = model.task in GRAPH_TASKS
         for quantization in quantizations:
             for runtime in runtimes:
-                graph = model.task in GRAPH_TASKS
-                requests = tuple(
-                    complete_request(
-                        model,
-                        machine,
-                        workloads[0],
-                        quantization=quantization,
-                        runtime=runtime,
-                        placement=placement,
-                        catalog=catalog,
+                formats = _formats(model, described[0], workloads[0], quantization, runtime, catalog)
+                choices.append(len(formats))
+                for chosen in formats:
+                    requests = tuple(
+                        complete_request(
+                            model,
+                            machine,
+                            workloads[0],
+                            quantization=chosen,
+                            runtime=runtime,
+                            placement=placement,
+                            catalog=catalog,
+                        )
+                        for machine in (first_of_kind if graph else described)
+                        for placement in placements
                     )
-                    for machine in (first_of_kind if graph else described)
-                    for placement in placements
-                )
-                engine = requests[0].profile.id if requests[0].profile.id in ENGINES else ""
-                if (key := (_fills_alike(model, workloads), engine)) not in lowered:
-                    lowered[key] = _lower_loads(model, workloads, engine)
-                loads = lowered[key]
-                slots = () if graph else tuple(_slot(closed(request), loads) for request in requests)
-                units.append(Unit(slots, loads, requests if graph else (), quantization, runtime))
+                    engine = requests[0].profile.id if requests[0].profile.id in ENGINES else ""
+                    if (key := (_fills_alike(model, workloads), engine)) not in lowered:
+                        lowered[key] = _lower_loads(model, workloads, engine)
+                    loads = lowered[key]
+                    slots = () if graph else tuple(_slot(request, loads) for request in requests)
+                    units.append(Unit(slots, loads, requests if graph else (), chosen, runtime))
     names = tuple(machine.name for machine in described)
-    return Axes(catalog, tuple(units), names, tuple(described), kinds, tuple(workloads), tuple(placements))
+    return Axes(
+        catalog,
+        tuple(units),
+        tuple(choices),
+        names,
+        tuple(described),
+        kinds,
+        tuple(workloads),
+        tuple(placements),
+    )
 
 
 def kinds_of(machines: Sequence[Machine]) -> tuple[int, ...]:
@@ -225,20 +242,19 @@ def _lower_loads(model: Model, workloads: Sequence[Workload], runtime: str) -> L
     return Loads(filled, columns_of([workload_row(model, load) for load in filled]))
 
 
-def closed(request: Request) -> Request:
-    """A sweep compares formats: one has to be named where the model has none of its own.
-
-    Raises
-    ------
-    InvalidWorkloadError
-        Nobody named a format and the model has none of its own.
-    """
-    if request.quantization_open:
-        raise InvalidWorkloadError(
-            f"{request.model.name} has no weight format of its own.",
-            hint="Name formats: quantizations=['q4_k_m', 'q8_0'].",
-        )
-    return request
+def _formats(
+    model: Model,
+    machine: Machine,
+    workload: Workload,
+    quantization: str | None,
+    runtime: str | Runtime | None,
+    catalog: Catalog,
+) -> tuple[str | None, ...]:
+    """The format that was asked for, or those to choose from where nobody chose and the model has none of its own."""
+    if quantization is not None:
+        return (quantization,)
+    request = complete_request(model, machine, workload, runtime=runtime, catalog=catalog)
+    return GGUF_LADDER if request.quantization_open else (None,)
 
 
 def _slot(request: Request, loads: Loads) -> Slot:

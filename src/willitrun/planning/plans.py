@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
-from willitrun.planning.axes import build_axes
+from willitrun.kernels.placement import best_format
+from willitrun.planning.axes import build_axes, refuse_empty
 from willitrun.planning.sweeps import run_sweep
 from willitrun.planning.tables import PlanTable, concatenate
 from willitrun.records.recipes import Placement, Runtime, Workload
@@ -39,7 +40,8 @@ def plan(
     workloads
         One or several; `Workload.grid` builds axes.
     quantizations, runtimes, placements
-        None takes the defaults of `assess`.
+        None takes the defaults of `assess`: for a model without a format of its own each row gets the best
+        GGUF format that is comfortable there (eight formats are judged for it).
     progress
         Called with the number of rows after each block; ``tqdm(...).update`` fits.
     precision
@@ -61,19 +63,53 @@ def plan(
     catalog = catalog or load_catalog()
     if isinstance(workloads, Workload) or workloads is None:
         workloads = (workloads or Workload(),)
-    axes = build_axes(
-        models=models,
-        machines=machines,
-        workloads=workloads,
-        quantizations=quantizations or (None,),
-        runtimes=runtimes or (None,),
-        placements=placements or (None,),
-        catalog=catalog,
-    )
-    columns, categories = run_sweep(axes, progress=progress)
-    table = PlanTable(columns, categories)
+    refuse_empty(models=models, machines=machines, workloads=workloads)
+    modes: dict[str, list[int]] = {}
+    for number, workload in enumerate(workloads):
+        modes.setdefault(workload.mode, []).append(number)
+    parts = [
+        _plan_mode(
+            models=models,
+            machines=machines,
+            workloads=[workloads[number] for number in numbers],
+            quantizations=quantizations or (None,),
+            runtimes=runtimes or (None,),
+            placements=placements or (None,),
+            catalog=catalog,
+            progress=progress,
+        )
+        for numbers in modes.values()
+    ]
+    table = parts[0] if len(parts) == 1 else _interleave(parts, list(modes.values()))
     return table.as_float32() if precision == "float32" else table
 
+
+def _plan_mode(*, progress: Callable[[int], object] | None, **subjects: Any) -> PlanTable:
+    """Judge loads of one mode: training takes other formats and runtimes than inference where nobody says."""
+    axes = build_axes(**subjects)
+    table = PlanTable(*run_sweep(axes, progress=progress))
+    if all(count == 1 for count in axes.choices):
+        return table
+    rows = axes.rows_per_unit
+    tiers = table.codes("tier").reshape(len(axes.units), rows)
+    firsts = np.cumsum([0, *axes.choices[:-1]])
+    chosen = [
+        first + best_format(tiers[first : first + count])
+        for first, count in zip(firsts, axes.choices, strict=True)
+    ]
+    return table.take((np.stack(chosen) * rows + np.arange(rows)).reshape(-1))
+
+
+def _interleave(parts: Sequence[PlanTable], columns: Sequence[Sequence[int]]) -> PlanTable:
+    """One table of parts that hold some of the loads each, in the order in which the loads were asked for."""
+    width = sum(map(len, columns))
+    lines = len(parts[0]) // len(columns[0])
+    places = [np.arange(lines)[:, None] * width + np.array(numbers) for numbers in columns]
+    return concatenate(parts).take(np.argsort(np.concatenate([place.reshape(-1) for place in places])))
+
+
+_SPARSE = 8
+"""A product of machines and loads this many times the rows that were asked for is not worth judging."""
 
 ROW_FIELDS = ("model", "machine", "quantization", "runtime")
 
@@ -107,20 +143,21 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
     if not rows:
         raise InvalidWorkloadError("there are no rows to plan.")
     _refuse_foreign_columns(rows)
+    # Machines may be lists and mappings, which are told apart by how they are written. So are loads, which are
+    # built once each: comparing records costs more than judging them.
+    hosts = [repr(row["machine"]) for row in rows]
+    asked = [_asked(row) for row in rows]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, row in enumerate(rows):
         key = (repr(row["model"]), row.get("quantization"), repr(row.get("runtime")))
         groups.setdefault(key, []).append(number)
     parts: list[PlanTable] = []
     order: list[int] = []
-    for members in groups.values():
+    for members in _dense(groups.values(), hosts, asked):
         first = rows[members[0]]
-        # Machines may be lists and mappings, which are told apart by how they are written.
-        machines = {repr(rows[number]["machine"]): rows[number]["machine"] for number in members}
+        machines = {hosts[number]: rows[number]["machine"] for number in members}
+        loads = {asked[number]: _workload(rows[number]) for number in members}
         places = {text: place for place, text in enumerate(machines)}
-        # So are loads, which are built once each: comparing records costs more than judging them.
-        asked = [_asked(rows[number]) for number in members]
-        loads = {text: _workload(rows[number]) for text, number in zip(asked, members, strict=True)}
         columns = {text: place for place, text in enumerate(loads)}
         cube = plan(
             models=[first["model"]],
@@ -130,14 +167,24 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
             runtimes=[first.get("runtime")],
             catalog=catalog,
         )
-        index = [
-            places[repr(rows[number]["machine"])] * len(loads) + columns[text]
-            for text, number in zip(asked, members, strict=True)
-        ]
+        index = [places[hosts[number]] * len(loads) + columns[asked[number]] for number in members]
         parts.append(cube.take(np.array(index)))
         order += members
     joined = concatenate(parts)
     return joined.take(np.argsort(np.array(order), kind="stable"))
+
+
+def _dense(groups: Iterable[list[int]], hosts: Sequence[str], asked: Sequence[str]) -> Iterator[list[int]]:
+    """Groups whose machines and loads mostly meet: where few of them do, each machine gets a group of its own."""
+    for members in groups:
+        machines: dict[str, list[int]] = {}
+        for number in members:
+            machines.setdefault(hosts[number], []).append(number)
+        loads = len({asked[number] for number in members})
+        if len(machines) * loads > _SPARSE * len(members):
+            yield from machines.values()
+        else:
+            yield members
 
 
 def _refuse_foreign_columns(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -210,13 +211,17 @@ def _input_columns(axes: Axes) -> tuple[dict[str, NDArray[Any]], dict[str, tuple
     columns: dict[str, NDArray[Any]] = {}
     categories: dict[str, tuple[str, ...]] = {"machine": axes.machines}
     for name, labels in (
-        ("model", [unit.request.model.id for unit in axes.units]),
-        ("quantization", [_quantization(unit) for unit in axes.units]),
-        ("runtime", [unit.request.runtime.name for unit in axes.units]),
+        ("model", [(unit.request.model.id,) for unit in axes.units]),
+        ("quantization", [(_quantization(unit),) for unit in axes.units]),
+        ("runtime", [_runtimes(axes, unit) for unit in axes.units]),
     ):
-        codes = {label: code for code, label in enumerate(dict.fromkeys(labels))}
+        codes = {label: code for code, label in enumerate(dict.fromkeys(chain.from_iterable(labels)))}
         kind = np.int32 if name == "model" else np.int16
-        columns[name] = spread(np.array([codes[label] for label in labels], dtype=kind)[:, None, None])
+        columns[name] = spread(
+            np.stack([np.broadcast_to([codes[one] for one in line], shape[1]) for line in labels]).astype(
+                kind
+            )[..., None]
+        )
         categories[name] = tuple(codes)
     places = np.repeat(np.arange(len(axes.machines), dtype=np.int32), axes.n_placements)
     columns["machine"] = spread(places[None, :, None])
@@ -232,3 +237,12 @@ def _input_columns(axes: Axes) -> tuple[dict[str, NDArray[Any]], dict[str, tuple
 
 def _quantization(unit: Unit) -> str:
     return unit.request.quantization.id if unit.request.quantization is not None else ""
+
+
+def _runtimes(axes: Axes, unit: Unit) -> tuple[str, ...]:
+    """Runtime of each slot of a unit, or the one of all: what suits a format may differ between machines."""
+    requests = unit.by_kind or tuple(slot.request for slot in unit.slots)
+    if len({request.runtime.name for request in requests}) == 1:
+        return (unit.request.runtime.name,)
+    lines = range(len(axes.machines) * axes.n_placements)
+    return tuple(axes.request_at(unit, line).runtime.name for line in lines)

@@ -88,6 +88,12 @@ def test_the_fleet_command_says_what_assess_says(file: Path) -> None:
     text = CliRunner().invoke(app, ["fleet", str(file), "-m", "llama-3.1-8b"])
     assert "3 of 4 hosts" in text.output
     assert "fast enough on: emil" in text.output
+    page = file.parent / "fleet.html"
+    CliRunner().invoke(app, ["fleet", str(file), "-m", "llama-3.1-8b", "--most", "1", "--html", str(page)])
+    shown = page.read_text(encoding="utf-8")
+    assert "3 of 4 hosts" in shown
+    assert "fast enough on: emil" in shown
+    assert shown.count("<td>ben #2</td>") == 1  # a page shows every row, a terminal the first few
     none = CliRunner().invoke(app, ["fleet", str(file), "-m", "llama-3.3-70b", "--speed", "50"])
     assert none.exit_code == 1
     wrong = CliRunner().invoke(app, ["fleet", str(file), "-m", "llama-3.1-8b", "--tier", "splendid"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html import escape as escape_html
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +20,7 @@ import willitrun
 from willitrun.catalog import load_catalog
 from willitrun.cli import options as opt
 from willitrun.cli.errors import reporting_errors
+from willitrun.cli.planning_commands import write_page
 from willitrun.cli.rendering import console
 from willitrun.errors import UnknownIdError
 from willitrun.hardware.inventories import read_inventory
@@ -31,6 +35,7 @@ fleet_app = typer.Typer()
 
 _CHAT = "chat"
 _TIERS = ("comfortable", "tight", "offload")
+_HEAD = ("host", "model", "format", "context", "tier", "speed", "memory")
 _SHOWN = ("machine", "model", "quantization", "context_tokens", "tier", "decode_tokens_per_s", "total_bytes", "available_bytes")  # fmt: skip
 
 
@@ -59,6 +64,7 @@ def fleet(
     ] = None,
     most: Annotated[int, typer.Option("--most", "-n", help="How many rows to show.")] = 40,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON lines.")] = False,
+    html: opt.HtmlOption = None,
 ) -> None:
     """What runs where: of each host and model the largest weights that reach tier and speed. Exit code 1 if nothing does."""
     if tier not in _TIERS:
@@ -82,52 +88,86 @@ def fleet(
             ),
             tiers=lambda rows: counted(rows, ["tier"]),
         )
-    best = found["best"]
-    if len(best):
-        best = best.take(np.argsort(best.codes("machine"), kind="stable"))
-    able = set(best["machine"].tolist()) if len(best) else set()
-    idle = [machine.name for machine in machines if machine.name not in able]
+    report = _Report.of(found["best"], found["tiers"], [machine.name for machine in machines], tier, floor)
+    write_page(report, html)
     if as_json:
-        for number in range(len(best)):
-            row = best.row(number)
+        for number in range(len(report.best)):
+            row = report.best.row(number)
             typer.echo(json.dumps({name: row[name] for name in _SHOWN}))
-        raise typer.Exit(0 if able else 1)
+        raise typer.Exit(0 if len(report.best) else 1)
     out = console()
-    out.print(
-        f"{len(able)} of {len(machines)} hosts run one of these {tier} at {floor:g} tokens/s or more",
-        style="bold",
-    )
-    out.print(_table(best, most))
-    if len(best) > most:
-        out.print(f"and {len(best) - most} more (--json prints them)", style="dim")
-    if idle:
-        more = f", and {len(idle) - 20} more" if len(idle) > 20 else ""
-        out.print(escape(f"Nothing {tier} and fast enough on: {', '.join(idle[:20])}{more}"))
-    counts = found["tiers"]
-    said = ", ".join(f"{count:,} {name}" for name, count in zip(counts["tier"], counts["count"], strict=True))
-    out.print(escape(f"Scenarios: {said}"), style="dim")
-    raise typer.Exit(0 if able else 1)
+    out.print(escape(report.summary()), style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in _HEAD:
+        table.add_column(name)
+    for cells in report.lines(most):
+        table.add_row(*map(escape, cells))
+    out.print(table)
+    if len(report.best) > most:
+        out.print(f"and {len(report.best) - most} more (--json prints them)", style="dim")
+    for note in report.notes(20):
+        out.print(escape(note), style="dim")
+    raise typer.Exit(0 if len(report.best) else 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Report:
+    """What runs where, as a terminal and a page show it."""
+
+    best: PlanTable
+    tiers: PlanTable
+    hosts: list[str]
+    tier: str
+    floor: float
+
+    @classmethod
+    def of(cls, best: PlanTable, tiers: PlanTable, hosts: list[str], tier: str, floor: float) -> _Report:
+        if len(best):
+            best = best.take(np.argsort(best.codes("machine"), kind="stable"))
+        return cls(best, tiers, hosts, tier, floor)
+
+    def summary(self) -> str:
+        able = len(self.hosts) - len(self._idle())
+        return f"{able} of {len(self.hosts)} hosts run one of these {self.tier} at {self.floor:g} tokens/s or more"
+
+    def _idle(self) -> list[str]:
+        able = set(self.best["machine"].tolist()) if len(self.best) else set()
+        return [name for name in self.hosts if name not in able]
+
+    def lines(self, most: int) -> Iterator[tuple[str, ...]]:
+        """Cells of the first rows."""
+        for number in range(min(len(self.best), most)):
+            row = self.best.row(number)
+            rate = row["decode_tokens_per_s"]
+            yield (
+                str(row["machine"]),
+                str(row["model"]),
+                str(row["quantization"]),
+                f"{row['context_tokens']:,}",
+                str(row["tier"]),
+                "" if rate != rate else format_field("decode_tokens_per_s", rate),
+                f"{format_field('bytes', row['total_bytes'])} of {format_field('bytes', row['available_bytes'])}",
+            )
+
+    def notes(self, most: int) -> list[str]:
+        """What the rows don't say: hosts without one, and all scenarios by tier."""
+        idle, notes = self._idle(), []
+        if idle:
+            more = f", and {len(idle) - most} more" if len(idle) > most else ""
+            notes.append(f"Nothing {self.tier} and fast enough on: {', '.join(idle[:most])}{more}")
+        pairs = zip(self.tiers["tier"], self.tiers["count"], strict=True)
+        notes.append(f"Scenarios: {', '.join(f'{count:,} {name}' for name, count in pairs)}")
+        return notes
+
+    def _repr_html_(self) -> str:
+        def line(cells: Iterable[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape_html(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        rows = "".join(line(cells, "td") for cells in self.lines(len(self.best)))
+        notes = "".join(f"<p>{escape_html(note)}</p>" for note in self.notes(len(self.hosts)))
+        return f"<h1>{escape_html(self.summary())}</h1><table>{line(_HEAD, 'th')}{rows}</table>{notes}"
 
 
 def _fast(rows: PlanTable, floor: float) -> PlanTable:
     """Rows that are fast enough; an unknown speed is not."""
     return rows.take(np.nan_to_num(rows["decode_tokens_per_s"], nan=-1.0) >= floor)
-
-
-def _table(best: PlanTable, most: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("host", "model", "format", "context", "tier", "speed", "memory"):
-        table.add_column(name)
-    for number in range(min(len(best), most)):
-        row = best.row(number)
-        rate = row["decode_tokens_per_s"]
-        table.add_row(
-            escape(str(row["machine"])),
-            escape(str(row["model"])),
-            str(row["quantization"]),
-            f"{row['context_tokens']:,}",
-            str(row["tier"]),
-            "" if rate != rate else format_field("decode_tokens_per_s", rate),
-            f"{format_field('bytes', row['total_bytes'])} of {format_field('bytes', row['available_bytes'])}",
-        )
-    return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape as escape_html
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 from rich.markup import escape
@@ -50,7 +50,16 @@ def show(result: Presented, as_json: bool, html: Path | None = None) -> None:
     out.print(table)
 
 
-def write_page(result: Presented, html: Path | None) -> None:
+class Page(Protocol):
+    """What makes a page: a sentence and a body."""
+
+    def summary(self) -> str:
+        """One sentence, the title."""
+
+    def _repr_html_(self) -> str: ...
+
+
+def write_page(result: Page, html: Path | None) -> None:
     """What a notebook shows, as a page that stands alone."""
     if html is None:
         return

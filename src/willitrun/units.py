@@ -107,8 +107,16 @@ def _exact(number: object, unit: object, dimension: str) -> Fraction:
         raise UnitError(f"{number!r} is not a number.")
     if isinstance(number, float) and not math.isfinite(number):
         raise UnitError(f"{number!r} is not a finite number.")
+    factor = known[unit]
+    if type(number) is int and type(factor) is int and number >= 0:
+        return Fraction(number * factor)
+    return _product(str(number), unit, dimension)
+
+
+@lru_cache(1024)
+def _product(number: str, unit: str, dimension: str) -> Fraction:
     # Through str, so that 1.1 means 11/10 as written and not its binary neighbour.
-    exact = Fraction(str(number)) * Fraction(known[unit])
+    exact = Fraction(number) * Fraction(_UNITS[dimension][unit])
     if exact < 0:
         raise UnitError(f"{number} {unit} is negative.")
     return exact

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -20,6 +20,9 @@ from willitrun.records.bases import Record
 __all__ = ["Unreadable", "read_trusted"]
 
 Read = Callable[[Any], Any]
+
+MOST_SHARED = 8192
+"""Of each kind of part that records share."""
 
 
 class Unreadable(Exception):
@@ -53,9 +56,21 @@ def read_trusted(kind: type[Record], raw: Mapping[str, Any]) -> Record:
         values = {
             name: value if (read := readers[name]) is None else read(value) for name, value in raw.items()
         }
-        return kind.model_construct(**values)
+        return kind.model_construct(_names(*raw), **values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"{kind.__name__}: {error}") from error
+
+
+@lru_cache(MOST_SHARED)
+def _names(*names: str) -> set[str]:
+    """Names of the fields that are set, one set for all records that set the same: nobody changes a frozen record's."""
+    return set(names)
+
+
+@lru_cache(MOST_SHARED)
+def _shared_text(kind: type[Record], items: tuple[tuple[str, str], ...]) -> Record:
+    """One record for all that say the same: thousands of facts cite the same line of the same source."""
+    return read_trusted(kind, dict(items))
 
 
 @cache
@@ -128,8 +143,17 @@ def _reader(annotation: Any) -> Read | None:
     if origin is dict:
         return _table(_reader(arguments[1]))
     if isinstance(annotation, type) and issubclass(annotation, Record):
+        if all(
+            field.annotation is str or _is_choice(field.annotation)
+            for field in annotation.model_fields.values()
+        ):
+            return lambda value: _shared_text(annotation, tuple(value.items()))
         return lambda value: read_trusted(annotation, value)
     raise Unreadable(f"{annotation!r}")
+
+
+def _is_choice(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal and all(type(choice) is str for choice in get_args(annotation))
 
 
 def _union(members: tuple[Any, ...]) -> Read | None:

@@ -27,7 +27,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Input pipeline", "input-pipeline", ("input_pipeline",), ("input-pipeline",), False),
     ("Peaks, spread and image tokens", "llm-machines", ("llm_peaks", "llm_spread", "splits", "image_tokens"), (), False),
     ("Tiers, reasons and scores", "tiers", ("placement", "reason_codes", "scores"), (), False),
-    ("Costs", "costs", ("costs",), (), False),
+    ("Energy and costs", "costs", ("costs",), ("power",), False),
     ("Services under load", "services", ("queueing",), (), False),
     ("Own measurements", "anchors", ("anchors",), ("anchors",), False),
     ("Rooflines and smooth maxima", "rooflines", ("roofline", "smoothing"), (), False),

@@ -135,7 +135,7 @@ def cost(
     bought = bought_of(place, purchase_usd, catalog, day, notes)
     prices += bought or ()
     if power_w is None:
-        power_w, note = board_power(place)
+        power_w, note = board_power(place, catalog)
         notes.append(note)
     lines: list[CostLine] = []
     running = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError, MissingDataError, UnknownIdError
+from willitrun.estimators.energy import board_limit
 from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.inverse import TIER_ORDER
 from willitrun.estimators.remedies import find_remedies
@@ -301,18 +302,12 @@ def _misses(found: Evaluated, goal: _Goal, *, low: bool = False) -> tuple[str, .
     return tuple(missing)
 
 
-def _power(machine: Machine) -> float | None:
-    limits = [device.power_limit_w or device.accelerator.tdp for device in machine.accelerators]
-    known = [limit for limit in limits if limit is not None]
-    return sum(known) if known and len(known) == len(limits) else None
-
-
 def _option(found: Evaluated, way: str, goal: _Goal, quotes: tuple[Quote, ...], usd: float | None) -> Option:
     machine = found.request.machine
     assert machine is not None
     head = found.headline() if found.tier not in ("will-not-run", "unknown") else None
     speed = found.speed_estimate()
-    total, power = found.total(), _power(machine)
+    total, power = found.total(), board_limit(machine)
     misses = list(_misses(found, goal))
     sure = not misses and not _misses(found, goal, low=True)
     if goal.power_w is not None and way != "rent":

@@ -10,6 +10,7 @@ import numpy as np
 from willitrun._version import __version__
 from willitrun.catalog import Catalog
 from willitrun.errors import CatalogInvalidError
+from willitrun.estimators.energy import speed_with_energy
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.topology import host_numbers
@@ -94,7 +95,7 @@ def judge(request: Request) -> Verdict:
         reasons.append(floor_reason)
     reasons += request.notes
     estimate = found.memory_estimate()
-    speed = found.speed_estimate() if found.tier != "will-not-run" else None
+    speed = speed_with_energy(found) if found.tier != "will-not-run" else None
     remedies = _remedies(found) if _wants_remedies(found, practical) else ()
     see, links = verdict_links(request, found.tier, speed, reasons)
     # Every part is a record of this library already: validating them again would double the cost of a verdict.

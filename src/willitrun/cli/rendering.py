@@ -52,6 +52,7 @@ _LABELS = {
     "training_step_s": "training step",
     "samples_per_s": "samples",
     "load_s": "load time",
+    "energy_j_per_unit": "energy per token, image or second",
 }
 
 

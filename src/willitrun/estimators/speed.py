@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from willitrun.catalog import Catalog
+from willitrun.estimators.energy import speed_with_energy
 from willitrun.estimators.evaluation import evaluate_one
 from willitrun.estimators.requests import complete_request
 from willitrun.records.recipes import Placement, Runtime, Workload
@@ -52,7 +53,7 @@ def estimate_speed(
         catalog=catalog,
     )
     found = evaluate_one(request)
-    estimate = found.speed_estimate()
+    estimate = speed_with_energy(found)
     if estimate is None:
         return SpeedEstimate(notes=found.reasons)
     return estimate

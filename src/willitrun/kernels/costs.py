@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,12 +12,14 @@ __all__ = [
     "SECONDS_PER_HOUR",
     "break_even_hours",
     "cost_per_unit",
+    "energy_per_unit_j",
     "energy_per_unit_kwh",
     "energy_usd_per_s",
     "job_hours",
     "job_kwh",
     "owned_usd_per_s",
     "per_hour",
+    "quotient_spread",
     "rate_per_watt",
     "request_seconds",
     "token_usd",
@@ -111,12 +115,41 @@ def cost_per_unit(usd_per_s: ArrayLike, units_per_s: ArrayLike, units: float = 1
     return found
 
 
+def energy_per_unit_j(power_w: ArrayLike, units_per_s: ArrayLike) -> FloatArray:
+    """Energy of one unit of work: power over rate [J].
+
+    Examples
+    --------
+    >>> float(energy_per_unit_j(300.0, 120.0))
+    2.5
+    """
+    with np.errstate(divide="ignore"):
+        found: FloatArray = np.asarray(power_w, dtype=np.float64) / np.asarray(units_per_s)
+    return found
+
+
 def energy_per_unit_kwh(power_w: ArrayLike, units_per_s: ArrayLike) -> FloatArray:
     """Energy of one unit of work: power over rate [kWh]."""
-    with np.errstate(divide="ignore"):
-        joules = np.asarray(power_w, dtype=np.float64) / np.asarray(units_per_s)
-    found: FloatArray = joules / JOULES_PER_KWH
+    found: FloatArray = energy_per_unit_j(power_w, units_per_s) / JOULES_PER_KWH
     return found
+
+
+def quotient_spread(
+    above: tuple[float, float, float], below: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Factors from the best estimate of a quotient to its low and high end, from (low, best, high) of both parts.
+
+    The parts err on their own, so their logarithmic distances add in squares: ``exp(-+sqrt(ln^2 + ln^2))``.
+
+    Examples
+    --------
+    >>> low, high = quotient_spread((200.0, 300.0, 400.0), (100.0, 100.0, 100.0))
+    >>> round(low, 3), round(high, 3)
+    (0.667, 1.333)
+    """
+    low = math.hypot(math.log(above[0] / above[1]), math.log(below[2] / below[1]))
+    high = math.hypot(math.log(above[2] / above[1]), math.log(below[0] / below[1]))
+    return math.exp(-low), math.exp(high)
 
 
 def token_usd(

@@ -206,7 +206,7 @@ def _option(
     if deadline_hours is not None:
         count, least, most = (math.ceil(end / deadline_hours) for end in (alone.best, alone.low, alone.high))
     hours = alone.scale(1.0 / count)
-    power = power_w if power_w is not None else board_power(machine)[0]
+    power = power_w if power_w is not None else board_power(machine, catalog)[0]
     energy = None if power is None else _each(hours, lambda h: float(job_kwh(power, h, count)))
     rents = rents_of(machine, None, quotes, catalog, day, ("on-demand",))
     cards = max(1, len(machine.accelerators)) * count

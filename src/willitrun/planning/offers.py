@@ -7,6 +7,7 @@ from datetime import date
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
+from willitrun.estimators.energy import board_limit
 from willitrun.planning.prices import given, quote_machine, quote_rentals, quote_tokens
 from willitrun.records.machines import Machine
 from willitrun.records.prices import Quote
@@ -27,13 +28,15 @@ def bought_of(
         return None
 
 
-def board_power(machine: Machine) -> tuple[float | None, str]:
-    """Sum of the board limits [W], and what that means; None where a card has none."""
-    limits = [device.power_limit_w or device.accelerator.tdp for device in machine.accelerators]
-    known = [limit for limit in limits if limit is not None]
-    if not known or len(known) < len(limits):
+def board_power(machine: Machine, catalog: Catalog) -> tuple[float | None, str]:
+    """What the boards draw while they work [W], and what that means; None where a card has no limit."""
+    limit = board_limit(machine)
+    if limit is None:
         return None, "No source says what this machine draws; pass power_w."
-    return sum(known), "Power is the board limit of the cards, an upper bound; the host is not counted."
+    share = catalog.calibrations["power"].coefficients["share"]
+    return limit * share, (
+        f"Power is {share:.0%} of the {limit:g} W that the boards may draw, as published runs do; the host is not counted."
+    )
 
 
 def rents_of(

@@ -401,7 +401,7 @@ def _priced(
         return option
     bought = bought_of(machine, None, catalog, today, [])
     rents = rents_of(machine, None, quotes, catalog, today, ("on-demand",))
-    power, _ = board_power(machine)
+    power, _ = board_power(machine, catalog)
     cards = max(1, len(machine.accelerators))
     rent = rents[0].usd * cards * option.replicas if rents else None
     per_million = None

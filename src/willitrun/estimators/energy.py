@@ -1,0 +1,62 @@
+"""Energy of a unit of work, from the power limits of the boards that do it."""
+
+from __future__ import annotations
+
+from willitrun.estimators.evaluation import Evaluated
+from willitrun.intervals import Interval
+from willitrun.kernels.costs import energy_per_unit_j, quotient_spread
+from willitrun.records.machines import Machine
+from willitrun.records.results import SpeedEstimate
+
+__all__ = ["board_limit", "speed_with_energy"]
+
+
+def board_limit(machine: Machine) -> float | None:
+    """Sum of the power limits of a machine's boards [W]: what is set, else the maker's; None where one is unknown."""
+    limits = [device.power_limit_w or device.accelerator.tdp for device in machine.accelerators]
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if known and len(known) == len(limits) else None
+
+
+def speed_with_energy(found: Evaluated) -> SpeedEstimate | None:
+    """The speed of an evaluated request with the energy of a unit of its work, where that is known.
+
+    ``limit x share / rate``: boards draw a share of their limit while they work (calibration ``power``). It is
+    unknown for processors, for boards without a published limit, and where boards wait for each other.
+    """
+    speed = found.speed_estimate()
+    if speed is None:
+        return None
+    rate, machine = _units_per_s(speed), found.request.machine
+    if rate is None or machine is None or rate.low <= 0.0 or not _all_work(found, machine):
+        return speed
+    limit = board_limit(machine)
+    if limit is None:
+        return speed
+    shares = found.request.catalog.calibrations["power"].coefficients
+    share = shares["share_low"], shares["share"], shares["share_high"]
+    best = float(energy_per_unit_j(limit * share[1], rate.best))
+    low, high = quotient_spread(share, (rate.low, rate.best, rate.high))
+    energy = Interval(best * low, best, best * high, rate.level)
+    return speed.model_copy(update={"energy_j_per_unit": energy})
+
+
+def _all_work(found: Evaluated, machine: Machine) -> bool:
+    """Whether every board works all the time: one board, or a tensor-parallel group of all of them."""
+    count = len(machine.accelerators)
+    if found.request.runtime.backend == "cpu" or found.tier in ("offload", "will-not-run"):
+        return False
+    return count == 1 or (count > 1 and found.placement.tp == count)
+
+
+def _units_per_s(speed: SpeedEstimate) -> Interval | None:
+    """Output tokens, images, texts or seconds of audio per second."""
+    for rate in (
+        speed.throughput_tokens_per_s,
+        speed.images_per_s,
+        speed.samples_per_s,
+        speed.real_time_factor,
+    ):
+        if rate is not None:
+            return rate
+    return None

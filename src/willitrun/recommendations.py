@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.inverse import TIER_ORDER
 from willitrun.estimators.remedies import find_remedies
 from willitrun.estimators.requests import Request, complete_request
+from willitrun.frozen import frozen
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.intervals import Interval
 from willitrun.kernels.costs import rate_per_watt
@@ -158,7 +159,7 @@ def recommend(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Goal:
     targets: dict[str, float]
     tier: Tier

@@ -147,7 +147,12 @@ def imported(source: str) -> set[str]:
 
 def foreign(names: set[str]) -> set[str]:
     allowed = {*sys.stdlib_module_names, "numpy"}
-    own = {name for name in names if name == "willitrun.kernels" or name.startswith("willitrun.kernels.")}
+    # How a value class is made is no fact about the world: `willitrun.frozen` stands for `dataclasses`.
+    own = {
+        name
+        for name in names
+        if name in ("willitrun.kernels", "willitrun.frozen") or name.startswith("willitrun.kernels.")
+    }
     return {name for name in names - own if name.partition(".")[0] not in allowed}
 
 

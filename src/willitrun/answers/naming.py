@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from willitrun.catalog import Catalog
+from willitrun.frozen import frozen
 from willitrun.records.answers import Choice
 
 __all__ = ["NamedMachine", "find_machines", "find_model"]
@@ -59,7 +59,7 @@ _ENGLISH = {"all", "open", "seed", "foundation", "tiny", "wide", "test", "legacy
 _MOST_OTHERS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NamedMachine:
     """An accelerator that was named: its id, how many, the memory said with it [GiB]."""
 

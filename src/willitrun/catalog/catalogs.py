@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,7 @@ from willitrun.catalog.names import name_and_size, names_without_format, normali
 from willitrun.catalog.record_tables import Table
 from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
+from willitrun.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ SIZE_TOLERANCE = 0.12
 MOST_KEPT = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """One hit of `Catalog.find`."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+from willitrun.frozen import frozen
 from willitrun.records.bases import Record
 
 __all__ = ["KINDS", "Kind", "record_class"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """One kind of record.
 

@@ -14,6 +14,7 @@ from willitrun.checkpoints.buffered import HeaderReader
 from willitrun.checkpoints.ggml_types import GGML_TYPES
 from willitrun.checkpoints.json_reading import shown
 from willitrun.errors import CorruptCheckpointError, UnsupportedFormatError
+from willitrun.frozen import frozen
 
 __all__ = ["GgufHeader", "GgufTensor", "LongArray", "MetadataValue", "read_gguf"]
 
@@ -56,7 +57,7 @@ _FOREIGN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LongArray:
     """An array that was passed over: only its item type and length are known."""
 
@@ -75,7 +76,7 @@ class _Budget:
     items: int = MAX_KEPT_ITEMS_IN_ALL
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GgufTensor:
     """One entry of the tensor directory; ``shape`` starts with the row width."""
 
@@ -87,7 +88,7 @@ class GgufTensor:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GgufHeader:
     """What the header says.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import BinaryIO
 
 from willitrun.checkpoints.json_reading import parse_object, shown
 from willitrun.errors import CorruptCheckpointError, UnsupportedFormatError
+from willitrun.frozen import frozen
 
 __all__ = ["DTYPE_BITS", "SafetensorsHeader", "StoredTensor", "read_safetensors"]
 
@@ -46,7 +46,7 @@ DTYPE_BITS: dict[str, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredTensor:
     """One tensor of the directory."""
 
@@ -57,7 +57,7 @@ class StoredTensor:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SafetensorsHeader:
     """Tensors of one file, and the file's size [bytes]."""
 

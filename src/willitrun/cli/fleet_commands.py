@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from html import escape as escape_html
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from willitrun.cli.errors import reporting_errors
 from willitrun.cli.planning_commands import write_page
 from willitrun.cli.rendering import console
 from willitrun.errors import UnknownIdError
+from willitrun.frozen import frozen
 from willitrun.hardware.inventories import read_inventory
 from willitrun.planning.fleets import count_scenarios, plan_blocks
 from willitrun.planning.reductions import counted, reduce_together
@@ -110,7 +110,7 @@ def fleet(
     raise typer.Exit(0 if len(report.best) else 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Report:
     """What runs where, as a terminal and a page show it."""
 

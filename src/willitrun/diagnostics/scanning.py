@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from willitrun.diagnostics.signatures import SignatureIndex
+from willitrun.frozen import frozen
 
 __all__ = ["Hit", "Sighting", "Text", "scan"]
 
@@ -20,7 +21,7 @@ _MOST_HITS = 8
 _MOST_TRIES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hit:
     """One match: line number from 1, matched text, captured groups."""
 

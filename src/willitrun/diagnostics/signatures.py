@@ -16,6 +16,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
+
 __all__ = ["GRAM_BYTES", "Signature", "SignatureIndex", "compile_signatures", "required_literals"]
 
 GRAM_BYTES = 8
@@ -29,7 +31,7 @@ _COMMON = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """One regular expression of one entry, and the window that a line must hold to be worth trying."""
 

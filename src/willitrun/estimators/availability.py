@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
+from willitrun.frozen import frozen
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.results import Reason
 from willitrun.units import format_bytes
@@ -13,7 +12,7 @@ from willitrun.units import format_bytes
 __all__ = ["Availability", "Deduction", "available_memory"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deduction:
     """Bytes of a device, or of the host, that no model gets, and why."""
 
@@ -22,7 +21,7 @@ class Deduction:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Availability:
     """Bytes that a model may use, by device, and what limits them.
 

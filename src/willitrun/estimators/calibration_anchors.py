@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.calibration_rows import METRICS, AnchorKeys, Comparison, compare
+from willitrun.frozen import frozen
 from willitrun.kernels.anchors import condition, narrowing
 from willitrun.records.knowledge import Calibration
 from willitrun.records.results import Term
@@ -39,7 +40,7 @@ LEVELS = ("device", "box", "runtime", "family", "configuration", "run")
 _KEYS = tuple(field.name for field in fields(AnchorKeys))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shift:
     """What measurements near by make of a prediction.
 
@@ -69,7 +70,7 @@ class Shift:
 NO_SHIFT = Shift()
 
 
-@dataclass(frozen=True)
+@frozen
 class DeviceAnchors:
     """Measurements on one device (or several alike) that may carry a verdict, ready to condition on."""
 

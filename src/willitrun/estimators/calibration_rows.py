@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from willitrun.catalog import Catalog
 from willitrun.errors import WillItRunError
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
+from willitrun.frozen import frozen
 from willitrun.kernels.anchors import LLM_METRICS, SLACK, llm_limits, llm_rate
 from willitrun.records.knowledge import Measurement
 from willitrun.records.recipes import Runtime, Workload
@@ -33,7 +33,7 @@ _AMPLE = 1 << 39
 _GGML = ("llama.cpp", "ollama", "lm-studio")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnchorKeys:
     """What two tuples may share: device, box (whose device it is), runtime, model family, configuration."""
 
@@ -44,7 +44,7 @@ class AnchorKeys:
     configuration: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """One measurement and its prediction. ``refused`` says why it may not carry a verdict."""
 

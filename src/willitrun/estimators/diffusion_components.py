@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError, UnsupportedFormatError
 from willitrun.estimators.graph_rates import trace_work
 from willitrun.estimators.requests import Request
+from willitrun.frozen import frozen
 from willitrun.kernels.diffusion_memory import component_bytes, largest_layer_range, live_bytes_per_pixel
 from willitrun.kernels.operator_work import MATMUL_KINDS, OperatorWork
 from willitrun.records.models import DiffusionComponent, DiffusionConfig
@@ -20,7 +19,7 @@ _ROLES = ("text-encoder", "denoiser", "vae")
 _HALF = ("f16", "bf16")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredComponent:
     """One network and the bytes that it takes in memory."""
 
@@ -31,7 +30,7 @@ class StoredComponent:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pipeline:
     """What the memory of a pipeline is made of [bytes]."""
 
@@ -49,7 +48,7 @@ class Pipeline:
         return sum(part.bytes for part in self.components if part.role == role)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stages:
     """Work of one pass of each stage."""
 

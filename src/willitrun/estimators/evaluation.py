@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
@@ -15,6 +14,7 @@ from willitrun.estimators.workloads import (
     GRAPH_TASKS,
     LLM_TASKS,
 )
+from willitrun.frozen import frozen
 from willitrun.records.recipes import Placement
 from willitrun.records.results import Reason, Tier
 
@@ -65,7 +65,7 @@ class Evaluated(Protocol):
         """The speed estimate, None where it is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unknown:
     """A request that can't be computed, and why. Nothing is guessed."""
 

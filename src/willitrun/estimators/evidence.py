@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from willitrun.catalog import Catalog
+from willitrun.frozen import frozen
 from willitrun.records.knowledge import Measurement
 
 __all__ = ["Nearest", "is_measured", "nearest_measurement"]
@@ -15,7 +15,7 @@ __all__ = ["Nearest", "is_measured", "nearest_measurement"]
 Nearness = Literal["exact", "device-and-model", "model-family", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Nearest:
     """The nearest measurement of a quantity, and how near it is."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +32,7 @@ from willitrun.estimators.graph_totals import TOTALS
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, Support, support_of
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import columns_of
 from willitrun.kernels.graph_block import GraphBlock
@@ -49,7 +49,7 @@ __all__ = ["EvaluatedGraph", "PreparedGraph", "evaluate_graphs", "prepare_graph"
 CALIBRATION = "vision-speed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PreparedGraph:
     """A request lowered to rows."""
 
@@ -126,7 +126,7 @@ def evaluate_graphs(requests: Sequence[Request]) -> list[Evaluated]:
     return [result for result in results if result is not None]
 
 
-@dataclass(frozen=True)
+@frozen
 class EvaluatedGraph:
     """One row of an evaluated block."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +15,7 @@ from willitrun.estimators.graph_totals import TOTALS, totals_trace
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.rates import device_rates
 from willitrun.estimators.requests import Request
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_levels import classify_generation
 from willitrun.kernels.operator_inputs import (
     PROFILES,
@@ -82,7 +82,7 @@ PRECISION_BYTES = {
 _ENGINES = {"tensorrt", "onnxruntime", "openvino", "coreml"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scales:
     """Factors on what a device sustains, from a calibration [1]."""
 

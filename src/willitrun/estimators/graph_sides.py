@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from willitrun.estimators.graph_totals import TOTALS, totals_peak
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.requests import Request
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.graph_block import GraphBlock, GraphMemory, assess_graphs, graph_load
 from willitrun.kernels.operator_inputs import PROFILES, DeviceRates
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkRow:
     """A network at one image size, as a runtime keeps it in memory."""
 
@@ -47,7 +48,7 @@ class NetworkRow:
     from_totals: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceRow:
     """The device that a request runs on: room, what the runtime itself takes, and how fast images come."""
 
@@ -60,7 +61,7 @@ class DeviceRow:
     decode_images_per_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PassRow:
     """One pass: how many images in which precision, executed how."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
+from willitrun.frozen import frozen
 from willitrun.kernels.image_tokens import (
     anyres_tokens,
     pooled_side,
@@ -38,7 +38,7 @@ _GEMMA4_TOKENS, _GEMMA4_POOL = 280, 3
 _INTERNVL_TILES, _INTERNVL_MARKS = 12, 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageInput:
     """One picture: ``tokens`` in the prompt; ``tiles`` of ``patches`` each through the image encoder."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ import numpy as np
 from willitrun.errors import UnsupportedFormatError
 from willitrun.estimators.inventory import is_tied, tensor_inventory
 from willitrun.estimators.inventory_traits import traits_of
+from willitrun.frozen import frozen
 from willitrun.kernels.gguf_mixes import (
     ERAS,
     IMATRIX_DEFAULT,
@@ -34,7 +35,7 @@ _VERY_LOW = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m"})
 _SEVENTY_B_TYPES = frozenset({"llama", "qwen2"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightGroups:
     """Bytes and parameters of a model's weights, by part.
 

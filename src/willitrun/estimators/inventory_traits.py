@@ -6,10 +6,11 @@ parameter counts (see ``accuracy/memory``). A ``model_type`` without a row is re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
+from willitrun.frozen import frozen
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["TRAITS", "Traits", "checked_traits", "traits_of"]
@@ -20,7 +21,7 @@ Recurrence = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Traits:
     """How a block of one architecture differs from Llama's (the defaults).
 

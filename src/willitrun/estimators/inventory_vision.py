@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from willitrun.frozen import frozen
 from willitrun.records.models import VisionTower
 
 __all__ = ["tower_copies", "tower_width", "vision_parameters"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Tower:
     """How an image encoder differs from a plain ViT.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -25,6 +24,7 @@ from willitrun.estimators.llm_policies import container_of, runtime_policy
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, support_of
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import Columns, at, columns_of, devices_at, numbers_of_row
 from willitrun.kernels.elementwise import numbers_of
@@ -47,7 +47,7 @@ from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tie
 __all__ = ["EvaluatedLlm", "Lowered", "Prepared", "evaluate_llm", "parallelism_of", "prepare"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Lowered:
     """What a request comes to whatever its load: the runtime's policy, the model's row, the machine as it is used."""
 
@@ -61,7 +61,7 @@ class Lowered:
     key: BlockKey
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Prepared:
     """A request lowered to rows."""
 
@@ -150,7 +150,7 @@ def speed_tables(catalog: Catalog) -> LevelTables:
     return lay_out(calibration.coefficients, calibration.levels)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Stage:
     """A block without its loads, ready for any: ground, room, ranks, and what the runtime itself takes."""
 
@@ -263,7 +263,7 @@ def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:
     return [result for result in results if result is not None]
 
 
-@dataclass(frozen=True)
+@frozen
 class EvaluatedLlm:
     """One row of an evaluated block."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
@@ -13,6 +13,7 @@ from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
 from willitrun.estimators.topology import GroupLink, group_link, host_numbers
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_levels import level_code
 from willitrun.records.machines import Host, InstalledAccelerator, Machine
 from willitrun.records.models import Model
@@ -24,7 +25,7 @@ __all__ = ["MachineRow", "WorkloadRow", "machine_row", "select_devices", "worklo
 UNLIMITED = math.inf
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class MachineRow:
     """Rates of a machine as one device group [bytes/s, FLOP/s, s] and level codes; NaN: no such path."""
 
@@ -52,7 +53,7 @@ class MachineRow:
     total_memory: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class WorkloadRow:
     """One LLM workload."""
 
@@ -68,7 +69,7 @@ class WorkloadRow:
     image_patches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MachineView:
     """A machine as one request uses it: its row, room by device, names and remarks."""
 

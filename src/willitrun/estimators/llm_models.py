@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from willitrun.estimators.inventory_cache import (
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.inventory_vision import tower_copies, tower_width
+from willitrun.frozen import frozen
 from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig
@@ -26,7 +27,7 @@ from willitrun.records.recipes import Quantization
 __all__ = ["ModelRow", "model_row"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class ModelRow:
     """One model at one format. Bytes are integers; widths and counts are elements summed over layers."""
 
@@ -101,7 +102,7 @@ class ModelRow:
     element_bytes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class _Weights:
     embedding: int
     output_matrix: int

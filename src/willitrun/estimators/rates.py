@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.topology import DIRECT_HOP_S, PCIE_HOP_S, cable_bytes_per_s
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_levels import classify_generation, classify_memory
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import InstalledAccelerator, Machine
@@ -26,7 +26,7 @@ DEFAULT_PCIE = (4, 16)
 POWER_EXPONENT = 0.5
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class DeviceRates:
     """Rates of one device, NaN where it has no such path [bytes/s, FLOP/s, s], and its level names."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.requests import Request
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.overheads import MemoryRange
 from willitrun.kernels.placement import TIERS, Demand, Room, place
@@ -23,7 +23,7 @@ ZERO = Interval.exact(0)
 _FIELDS = ("weights", "kv_cache", "state", "activation", "gradient", "optimizer", "overhead")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One addend of the memory on a device: which field it counts for, its name, range and equation [bytes]."""
 
@@ -59,7 +59,7 @@ class Part:
         return cls(field, name, min(low, best), best, max(high, best), equation, inputs, "calibrated", cites)
 
 
-@dataclass(frozen=True)
+@frozen
 class Ready:
     """An evaluated request."""
 

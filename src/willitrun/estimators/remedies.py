@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
@@ -27,6 +27,7 @@ from willitrun.estimators.requests import (
     Request,
 )
 from willitrun.estimators.workloads import LLM_TASKS, context_reason
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.placement import TIERS
 from willitrun.records.presentation import format_field
@@ -66,7 +67,7 @@ def find_remedies(found: Evaluated) -> tuple[Remedy, ...]:
     return tuple(kept[:MOST_REMEDIES])
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """What a candidate comes to: its tier at once, everything else when somebody looks."""
 
@@ -96,7 +97,7 @@ def _same(result: Evaluated) -> Evaluated:
     return result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Row:
     """A candidate as a row of a block. ``blocked`` says that something stands in its way whatever memory says."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from willitrun.estimators.requests import (
     with_runtime_fields,
 )
 from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
+from willitrun.frozen import frozen
 from willitrun.records.machines import Host
 from willitrun.records.results import RemedyKind
 
@@ -25,7 +26,7 @@ __all__ = ["Candidate", "lasting_llm_changes", "llm_load_changes", "other_change
 SHORTEST_CONTEXT = 2048
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """A changed request, the kind of change, and how to say it."""
 

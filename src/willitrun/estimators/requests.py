@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from willitrun.catalog import Catalog, load_catalog
@@ -11,6 +11,7 @@ from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.defaults import default_backend, default_quantization, default_runtime
 from willitrun.estimators.obstacles import find_obstacles
 from willitrun.estimators.workloads import GRAPH_TASKS, complete_workload, image_size_reason
+from willitrun.frozen import frozen
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
@@ -33,7 +34,7 @@ MemoryMode = Literal["free", "idle", "nameplate"]
 _LEFT_OPEN = Placement.model_construct(strategy=None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A complete fit tuple.
 
@@ -129,7 +130,7 @@ def complete_request(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Setting:
     """What a request takes beside model, machine and workload, with what was assumed."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.requests import Request
+from willitrun.frozen import frozen
 from willitrun.kernels.speech_speed import count_windows
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Workload
@@ -21,7 +22,7 @@ _BEAMS = {"faster-whisper": 5, "whisper.cpp": 5}
 https://github.com/SYSTRAN/faster-whisper (transcribe), https://github.com/ggml-org/whisper.cpp (examples/cli)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpeechLoad:
     """What is asked, in windows."""
 

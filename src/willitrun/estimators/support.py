@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from willitrun.estimators.calibration_rows import AnchorKeys, configuration_of, 
 from willitrun.estimators.evidence import Nearest, nearest_measurement
 from willitrun.estimators.requests import Request
 from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.llm_levels import AXES
 from willitrun.records.knowledge import Calibration
@@ -37,7 +38,7 @@ WIDEST = "wide"
 LEVELS = ("near", "unseen-model", "unseen-device", "unseen-class")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Support:
     """Support level, what it makes of the evidence, and the measurements near by."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from willitrun.frozen import frozen
 from willitrun.records.machines import InstalledAccelerator, Link, Machine
 from willitrun.records.results import Reason
 from willitrun.units import format_rate
@@ -28,7 +28,7 @@ DIRECT_HOP_S, PCIE_HOP_S = 4e-6, 20e-6
 RPC_HOP_S = 5e-3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GroupLink:
     """What devices that work together have between them: one direction [bytes/s], latency of a hop [s]."""
 

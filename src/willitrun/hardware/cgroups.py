@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from willitrun.frozen import frozen
 from willitrun.hardware.surroundings import Surroundings, read_number
 
 __all__ = ["ControlGroups", "in_container", "read_control_groups"]
@@ -13,7 +12,7 @@ _MOUNT = "/sys/fs/cgroup"
 _NO_LIMIT = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ControlGroups:
     """The tightest limits. None: there is no limit, or none that can be read."""
 

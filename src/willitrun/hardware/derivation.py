@@ -7,9 +7,9 @@ and what one multiprocessor of that compute capability finishes per clock. Every
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
+from willitrun.frozen import frozen
 from willitrun.hardware.findings import Sighting
 from willitrun.records.accelerators import Accelerator, Form, Peaks
 from willitrun.records.bases import Citation
@@ -21,7 +21,7 @@ PROGRAMMING_GUIDE = "nvidia-cuda-programming-guide"
 MIG_GUIDE = "nvidia-mig-user-guide"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Rates:
     """Dense results per multiprocessor and clock [FLOP]; a fused multiply-add counts two.
 

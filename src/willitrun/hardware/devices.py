@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from willitrun.errors import AmbiguousNameError, UnitError, UnknownIdError, WillItRunError
+from willitrun.frozen import frozen
 from willitrun.hardware.identity import identify_accelerator
 from willitrun.records.accelerators import Accelerator, Peaks
 from willitrun.records.bases import Citation
@@ -53,7 +54,7 @@ _GIVEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceWish:
     """One accelerator as described: a name to look up, or a product given in full, and what differs on this copy."""
 

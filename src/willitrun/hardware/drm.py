@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from willitrun.frozen import frozen
 from willitrun.hardware.surroundings import Surroundings
 
 __all__ = ["Card", "list_cards"]
@@ -13,7 +13,7 @@ _CARD = re.compile(r"card\d+\Z")
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Card:
     """One card: its folder below /sys/class/drm, its PCI identity and its render node."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from willitrun.catalog.names import normalise_name
+from willitrun.frozen import frozen
 from willitrun.records.accelerators import Accelerator
 from willitrun.units import format_bytes
 
@@ -50,7 +50,7 @@ _QUALIFIERS = {
 _LAPTOPS = ("laptop", "laptop-workstation")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceReading:
     """What the system says about one device; everything may be missing.
 
@@ -68,7 +68,7 @@ class DeviceReading:
     form_hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """The record of a device, or the reason why none is claimed.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from willitrun.frozen import frozen
 from willitrun.hardware.surroundings import Surroundings, read_number
 
 __all__ = ["PcieLink", "read_link"]
@@ -15,7 +15,7 @@ _GENERATION = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6, 128.0: 7}
 _WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PcieLink:
     """Generation and lanes that can be used now, and the device's own maximum."""
 

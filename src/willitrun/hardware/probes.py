@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from willitrun.errors import UnknownIdError
+from willitrun.frozen import frozen
 from willitrun.hardware.amd import probe_amd
 from willitrun.hardware.apple import probe_apple
 from willitrun.hardware.cpu import probe_cpu
@@ -25,7 +25,7 @@ from willitrun.records.machines import ProbeReport
 __all__ = ["Probe", "choose_probes", "run_probes", "standard_probes"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """One way to look at a machine. It may raise and it may hang; `run_probes` bears both."""
 

@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any
 
 from pydantic import ValidationError
 
 from willitrun.errors import WillItRunError
+from willitrun.frozen import frozen
 from willitrun.records.knowledge import Measurement
 
 __all__ = ["MOST_CHARACTERS", "MOST_ROWS", "Subject", "fail", "parse_json", "record"]
@@ -22,7 +23,7 @@ MOST_ROWS = 10_000
 _DEEPEST = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """What the caller knows and a benchmark's output may not say; each wins over what the output says."""
 
@@ -38,7 +39,7 @@ class Subject:
 
     def over(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The fields found in the output, with the caller's on top."""
-        own = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        own = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
         return {name: value for name, value in found.items() if value not in (None, "")} | own
 
 

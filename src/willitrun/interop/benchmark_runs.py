@@ -13,13 +13,13 @@ import csv
 import ipaddress
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from willitrun.frozen import frozen
 from willitrun.interop.benchmark_rows import Subject, fail, parse_json, record
 from willitrun.records.knowledge import Measurement
 
@@ -36,7 +36,7 @@ MOST_BYTES = 4 << 20
 LEAST_PROMPT = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerRun:
     """What to ask a server.
 

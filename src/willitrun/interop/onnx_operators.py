@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from willitrun.frozen import frozen
 
 __all__ = ["FREE", "KINDS", "Node", "fuse_attention", "work_of_node"]
 
@@ -38,7 +40,7 @@ FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dro
 _SCALING = frozenset({"Mul", "Div", "Add", "Sub", "Cast", "Where"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """One operator: its type, names of what it reads and writes, attributes.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import MissingExtraError
+from willitrun.frozen import frozen
 from willitrun.interop.tracing_ledger import ALLOCATORS, KINDS, SINGLE_OPS, SOURCES, Ledger
 from willitrun.kernels.operator_work import OperatorWork
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["OperatorTrace", "trace_module"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OperatorTrace:
     """Summary of one forward pass at batch 1.
 

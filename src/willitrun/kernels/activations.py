@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import as_bool, maximum, where
 from willitrun.kernels.weights import as_int64
 
@@ -230,7 +230,7 @@ def kept_elements(classes: Mapping[str, Mapping[str, float]], shares: Mapping[st
     return total
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiffusionPeaks:
     """Peak of a pipeline on the accelerator by stage, and what host memory holds [bytes]."""
 

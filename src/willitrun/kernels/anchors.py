@@ -17,11 +17,12 @@ alone, then with arithmetic alone: a true measurement is not faster than either,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 
@@ -46,7 +47,7 @@ _READS = ("weights", "experts", "kv")
 _COMPUTES = ("linear", "attention", "prefill_linear", "prefill_attention")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Posterior:
     """Mean and variance of a target's log ratio, shape (m,), and the variance without measurements."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import where
 
 __all__ = ["Columns", "at", "columns_of", "devices_at", "numbers_of_row", "pick", "side", "sides", "take"]
@@ -32,7 +33,7 @@ def _fields_by_type(kind: Hashable) -> tuple[tuple[Any, tuple[str, ...]], ...]:
     return tuple((_DTYPES[code], tuple(found)) for code, found in names.items())
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class Columns:
     """Columns of one kind of row by field name; every array has shape (n,)."""
 

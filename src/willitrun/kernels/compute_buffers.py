@@ -8,12 +8,12 @@ changing one width at a time (``python -m accuracy.memory.truth``), for the grap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import pick
 from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
 from willitrun.kernels.weights import as_int64
@@ -33,7 +33,7 @@ FLOAT_BYTES = 4
 HALF_BYTES = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class BufferShape:
     """Widths of a model's graph per token [elements]; int64 scalars or arrays of one shape.
 
@@ -89,7 +89,7 @@ class BufferShape:
     windowed: ArrayLike = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GraphEra:
     """How one era of llama.cpp builds its graphs.
 
@@ -224,7 +224,7 @@ def device_buffer(
     return as_int64(stage)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class _Widths:
     """Sums of widths per token by stage, counted in float16 so that masks stay integers; flags as bool."""
 

@@ -11,11 +11,11 @@ the denoiser at the batch times the passes of classifier-free guidance; ``transf
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.operators import TERMS, ImageSpeed
 
 __all__ = ["PIPELINE_TERMS", "PipelineSpeed", "offload_traffic", "time_pipeline"]
@@ -30,7 +30,7 @@ PIPELINE_TERMS = ("text encoding", *_DENOISER_TERMS, "image decoding", "weight t
 _BOUND_OF_TERM = ("compute", "memory-bandwidth", "launch", "launch")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PipelineSpeed:
     """Speed of one batch of images; arrays of shape (rows,), terms (rows, ``len(PIPELINE_TERMS)``).
 

@@ -12,9 +12,9 @@ https://github.com/ggml-org/llama.cpp/blob/059325d9b4bf046fc38278c4157d879133312
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from willitrun.frozen import frozen
 from willitrun.kernels.weights import BLOCK_LAYOUTS, TensorGroup
 
 __all__ = [
@@ -135,7 +135,7 @@ _FUSED_QKV_BEFORE_2026 = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MixContext:
     """What the quantiser looks at beside the tensor itself.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.operators import (
     DeviceRates,
@@ -23,7 +22,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class GraphMemory:
     """What a graph keeps in memory; int64 columns of shape (n,), or sides of a grid of any shape.
 
@@ -48,7 +47,7 @@ class GraphMemory:
     """How much more than the live peak an allocator and workspaces may take [1]."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class GraphBlock:
     """Results of a block; what depends on one side of a grid only has that side's shape."""
 

@@ -7,11 +7,11 @@ code serves one scenario and a million.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import pick
 from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
 from willitrun.kernels.weights import as_int64
@@ -54,7 +54,7 @@ KV_FORMATS: dict[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KvLayout:
     """What one token leaves in the cache, summed over layers; all fields int64 scalars or arrays of one shape.
 
@@ -112,7 +112,7 @@ class KvLayout:
     expanded_v: ArrayLike = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CellsPolicy:
     """How one era of llama.cpp lays the cache out.
 

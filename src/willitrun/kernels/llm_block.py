@@ -8,12 +8,13 @@ do not change (work, rates, coefficients) is the block's ground: it is laid once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.elementwise import as_float, maximum, minimum, numbers_of, where
@@ -56,7 +57,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimePolicy:
     """How the block's runtime spends memory and time; one value for all rows.
 
@@ -84,7 +85,7 @@ class RuntimePolicy:
     codes: dict[str, IntArray]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen(eq=False)
 class Parallelism:
     """Ranks, stages, data groups and expert shards as int64 columns, and the split of memory."""
 
@@ -108,7 +109,7 @@ class Parallelism:
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class Buffers:
     """Activations (compute buffers) and runtime overhead, int64 of shape (n, devices) or (n, 1) [bytes].
 
@@ -124,7 +125,7 @@ class Buffers:
     host: IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class CacheKinds:
     """Types of keys and values: one for the block, or a column each where rows differ in them and in nothing else.
 
@@ -146,7 +147,7 @@ class CacheKinds:
         )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmGround:
     """What a block's loads do not change: the runtime, models and machines as columns, and what follows from them."""
 
@@ -209,7 +210,7 @@ class LlmGround:
         }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmBlock:
     """Results of a block: memory and placement; speed and reason codes when somebody looks."""
 

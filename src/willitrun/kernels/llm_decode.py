@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import maximum, minimum, where
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
@@ -21,7 +21,7 @@ Terms = tuple[tuple[str, FloatArray], ...]
 BOUNDS = ("memory-bandwidth", "compute", "launch", "interconnect", "host-memory")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DecodeStep:
     """One decode step: its time, what it is made of (when somebody asks), what decides the bound, work per rank."""
 

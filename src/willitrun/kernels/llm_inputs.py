@@ -6,15 +6,15 @@ a block of one row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+
+from willitrun.frozen import frozen
 
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmWork:
     """What a model at a quantization costs. Per model, not per token and not per device.
 
@@ -71,7 +71,7 @@ class LlmWork:
     hidden_size: FloatArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmRates:
     """What one accelerator and its links can do.
 
@@ -109,7 +109,7 @@ class LlmRates:
     pcie_bytes_per_s: FloatArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmLoad:
     """What is asked: sequences, tokens, micro-batches, parallelism and offload.
 
@@ -161,7 +161,7 @@ class LlmLoad:
     kv_pool_bytes: FloatArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmCoefficients:
     """The calibrated numbers, resolved to columns (see `llm_levels.resolve`).
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_inputs import LlmCoefficients
 
 IntArray = NDArray[np.int64]
@@ -231,7 +232,7 @@ def classify_era(text: str) -> str | None:
 _NAMES: Final = tuple(field.name for field in fields(LlmCoefficients))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LevelTables:
     """A calibration laid out for look-up: factors, not logarithms.
 

@@ -14,11 +14,11 @@ coefficient k comes from `LlmCoefficients`; nothing here is fitted. Blocks of ro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import maximum, minimum, where
 from willitrun.kernels.llm_decode import BOUNDS, Terms, time_decode_step
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
@@ -30,7 +30,7 @@ IntArray = NDArray[np.int64]
 __all__ = ["BOUNDS", "LlmSpeed", "predict"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class LlmSpeed:
     """Predicted speed as columns.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
 
 __all__ = ["PROFILES", "DeviceRates", "ImageLoad", "OperatorCoefficients", "resolve_coefficients"]
@@ -22,7 +22,7 @@ PROFILES = (
 """How a graph is executed; ``engine`` is an ahead-of-time compiler (TensorRT, AITemplate, MIGraphX)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class DeviceRates:
     """What one device can do in the chosen precision; arrays of shape (rows,).
 
@@ -63,7 +63,7 @@ class DeviceRates:
     link_bytes_per_s: Array
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class ImageLoad:
     """What is asked of the device; arrays of shape (rows,).
 
@@ -99,7 +99,7 @@ class ImageLoad:
     log_residual: Array
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class OperatorCoefficients:
     """Fitted efficiencies, by profile (rows) and operator class (columns) or by profile alone.
 

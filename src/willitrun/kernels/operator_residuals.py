@@ -8,12 +8,13 @@ devices, and once more for what a generation of devices adds. It has no paramete
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork
 
 __all__ = [
@@ -73,7 +74,7 @@ def work_features(work: OperatorWork) -> Array:
     return np.concatenate([shares, scale], axis=1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResidualTable:
     """Residuals by execution, and by execution on a generation of devices.
 

@@ -6,11 +6,12 @@ on the network and the request, or on the device alone, keeps its own shape unti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.operator_inputs import DeviceRates, ImageLoad, OperatorCoefficients
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork
 
@@ -35,7 +36,7 @@ _CAST = OPERATOR_CLASSES.index("cast")
 _STREAM = OPERATOR_CLASSES.index("elementwise")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class ActiveWork:
     """Work of the classes that some network has: few have half of them, and the rest would cost as much."""
 

@@ -7,10 +7,11 @@ bytes follow when a precision is chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from willitrun.frozen import frozen
 
 __all__ = [
     "MATMUL_KINDS",
@@ -83,7 +84,7 @@ def class_name(kind: str, flops: float, act_elements: float) -> str:
     return f"{kind}.{'lo' if intensity < low else 'mid' if intensity < high else 'hi'}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class OperatorWork:
     """Work of one forward pass, per image, rows x classes.
 

@@ -14,12 +14,13 @@ The same code serves one row and a sweep.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.operator_inputs import (
     PROFILES,
     DeviceRates,
@@ -55,7 +56,7 @@ _BLOCK = 1024  # rows of a line; the arrays of a block stay in the second-level 
 _TINY = 1e-30
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class ImageSpeed:
     """Speed of a batch; arrays of one shape, that of the rows or of the grid.
 

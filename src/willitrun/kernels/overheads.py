@@ -5,11 +5,10 @@ Every calibrated number is an argument; they live in ``catalogs/calibrations/mem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import as_float, ceiled, floored, maximum, rounded, where
 from willitrun.kernels.weights import as_int64
 
@@ -26,7 +25,7 @@ __all__ = [
 Int64Array = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class MemoryRange:
     """Low, best and high estimate of a number of bytes, as int64 arrays of one shape."""
 

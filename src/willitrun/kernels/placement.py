@@ -7,12 +7,12 @@ of a grid, (machines, 1) or (1, loads), whose columns only grow to the whole gri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import as_float, ceiled, exists, floored, maximum, minimum, where
 from willitrun.kernels.splits import (
     LAYER_SPLIT,
@@ -54,7 +54,7 @@ MINIMUM_HEADROOM_BYTES = 256 * 2**20
 OFFLOAD_NONE, OFFLOAD_LAYERS, OFFLOAD_EXPERTS = range(3)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class Demand:
     """What the model needs, all int64 [bytes] of shape (n,), or sides of a grid, unless stated.
 
@@ -85,7 +85,7 @@ class Demand:
     kv_heads: IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class Room:
     """What the machine offers. ``available`` is int64 of shape (n, devices), 0 where there is no device."""
 
@@ -103,7 +103,7 @@ class Room:
     """The engine moves the output matrix to a device after all layers (llama.cpp until the end of 2025), not before."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class Layout:
     """Bytes by device, shape (n, devices) unless stated, and the tier, shape (n,)."""
 
@@ -234,7 +234,7 @@ def _less_headroom(available: IntArray) -> IntArray:
     return result
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class _HostPart:
     """What lies on the host: layers, layers with their experts, and bytes."""
 

@@ -12,17 +12,17 @@ of a group. What a loop over windows adds to that is one calibrated factor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from willitrun.frozen import frozen
 
 __all__ = ["Transcription", "count_windows", "time_transcription"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transcription:
     """Time of a transcription.
 

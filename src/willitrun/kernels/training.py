@@ -8,11 +8,10 @@ https://arxiv.org/abs/2205.05198; QLoRA, https://arxiv.org/abs/2305.14314.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -42,7 +41,7 @@ OPTIMIZER_BYTES: dict[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrainingStates:
     """States of one rank [bytes]."""
 
@@ -148,7 +147,7 @@ def lora_parameters(
     return np.asarray(total, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrainingBlock:
     """Widths of one transformer block [elements]; int64 scalars or arrays of one shape.
 

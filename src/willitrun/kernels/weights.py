@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from willitrun.frozen import frozen
 
 __all__ = [
     "BLOCK_LAYOUTS",
@@ -36,7 +37,7 @@ Part = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorGroup:
     """Equal tensors of a model: one per layer in ``layers``, or one for the model where that is empty.
 
@@ -80,7 +81,7 @@ class TensorGroup:
         return self.elements_each * self.count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlockLayout:
     """How a format stores a matrix.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.estimators.calibration_rows import phase_of
 from willitrun.estimators.support import Support, support_of
+from willitrun.frozen import frozen
 from willitrun.planning.axes import Slot, Unit
 from willitrun.records.recipes import Workload
 
@@ -19,7 +20,7 @@ EVIDENCE = ("estimated", "calibrated", "measured-near", "measured")
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnchorColumns:
     """Columns of shape (lines, loads) or (lines, 1); narrowing has a trailing axis for low and high."""
 

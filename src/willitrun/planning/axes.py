@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from willitrun.catalog import Catalog
@@ -28,6 +28,7 @@ from willitrun.estimators.workloads import (
     complete_workload,
     trained_context,
 )
+from willitrun.frozen import frozen
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of
 from willitrun.records.machines import Machine
@@ -38,7 +39,7 @@ from willitrun.records.results import Reason
 __all__ = ["Axes", "Loads", "Slot", "Unit", "build_axes", "kinds_of", "refuse_empty"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """One machine with one placement, as one unit uses it."""
 
@@ -53,7 +54,7 @@ class Slot:
     """Whether measurements on these very devices have a say."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Loads:
     """The workloads of a sweep as a model fills them, and as columns; models that fill them alike share one."""
 
@@ -62,7 +63,7 @@ class Loads:
     """None where the task has no rows of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unit:
     """One model at one format on one runtime: a slot per machine and placement, and the loads.
 
@@ -83,7 +84,7 @@ class Unit:
         return self.slots[0].request if self.slots else self.by_kind[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axes:
     """A lowered sweep. Rows are ordered unit by unit, then machine, placement, workload."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import model_family
 from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns, columns_of
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
@@ -35,7 +35,7 @@ DECK_LADDER = GGUF_LADDER[: GGUF_LADDER.index("iq4_xs") + 1]
 _GAPS = (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Cards that share a runtime policy: one array call evaluates them all."""
 
@@ -50,7 +50,7 @@ class Group:
     """Reason code per row of what stands in the way whatever memory says; empty if nothing does."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deck:
     """Models with the formats to choose from; ``alone`` are judged one by one."""
 

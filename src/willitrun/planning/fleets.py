@@ -8,7 +8,7 @@ a runtime makes of a model), machines once per runtime, and tiles of models x ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from willitrun.estimators.llm_machines import MachineView, machine_row, parallel
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, classed_factors, device_classes, support_code
+from willitrun.frozen import frozen
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of, side, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
@@ -99,7 +100,7 @@ def plan_blocks(
                     yield table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sweep:
     """The axes, and labels that all blocks share."""
 
@@ -262,7 +263,7 @@ def _format(request: Request) -> str:
     return request.quantization.id if request.quantization is not None else ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Grid:
     """Some machines as the columns of a grid; the lines are rows of a group."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from willitrun.estimators.evidence import is_measured
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, model_family, support_of
+from willitrun.frozen import frozen
 from willitrun.planning.anchors import EVIDENCE
 from willitrun.records.recipes import Workload
 
@@ -25,7 +26,7 @@ _UNSEEN = LEVELS.index("unseen-class")
 _ESTIMATED, _CALIBRATED = EVIDENCE.index("estimated"), EVIDENCE.index("calibrated")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class GraphAnchors:
     """Arrays of shape (networks, devices); evidence (networks, devices, batches), or one for all batches."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.graph_intervals import narrowed
+from willitrun.frozen import frozen
 from willitrun.kernels.graph_block import GraphBlock
 from willitrun.kernels.operators import BOUNDS
 from willitrun.kernels.placement import WILL_NOT_RUN
@@ -27,7 +27,7 @@ _DISK = np.int8(ALL_BOUNDS.index("disk"))
 _ESTIMATED = np.int8(EVIDENCE.index("estimated"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GraphTile:
     """A box of the sheet: some units, lines of each, and loads."""
 
@@ -70,7 +70,7 @@ def _span(values: NDArray[np.int64]) -> NDArray[np.int64] | slice:
     return slice(int(values[0]), int(values[-1]) + 1, step) if even else values
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class GraphSpread:
     """Factors of intervals, shape (networks, devices, 2, 2): by whether the host bounds the speed, low and high.
 

@@ -7,7 +7,7 @@ dataset) makes a grid of its own, and so does what a device executes (a host ano
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -39,6 +39,7 @@ from willitrun.estimators.graph_sides import (
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import device_classes, model_family, support_code
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns, columns_of
 from willitrun.kernels.operator_inputs import DeviceRates
 from willitrun.kernels.operator_work import OperatorWork
@@ -90,7 +91,7 @@ def _used_alike(unit: Unit) -> tuple[object, ...]:
     return heads, *((id(one.runtime), one.profile.id, id(one.placement)) for one in unit.by_kind)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Network:
     """A network at the image size of a setting."""
 
@@ -102,7 +103,7 @@ class _Network:
     work: OperatorWork
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Device:
     """A machine with a placement, as the networks of a group use it."""
 
@@ -114,7 +115,7 @@ class _Device:
     view: MachineView
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Used:
     """A device under a setting."""
 
@@ -201,7 +202,7 @@ def _tiles(*shape: int) -> Iterator[tuple[slice, slice, slice]]:
                 )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class _Grid:
     """Networks down, devices across, batches in depth: the sides, and what pairs of the first two add."""
 

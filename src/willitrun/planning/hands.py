@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from willitrun.estimators.support import (
     support_code,
     support_of,
 )
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import columns_of, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
@@ -40,7 +41,7 @@ _ORDER = np.array([TIER_ORDER[name] for name in TIERS])
 """Rank of each tier code: unknown comes below everything."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hand:
     """What some cards come to on one machine, each at the format chosen for it, as columns."""
 
@@ -56,7 +57,7 @@ class Hand:
     evidence: tuple[Evidence, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Rows:
     """One group on one machine, as columns."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.errors import InvalidWorkloadError
+from willitrun.frozen import frozen
 
 __all__ = ["Lengths", "read_lengths"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Lengths:
     """Token counts, rising, with the share of requests that has each."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from willitrun.estimators.evaluation import Evaluated
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.costs import SECONDS_PER_HOUR, request_seconds
 
 __all__ = ["Work", "ends", "inverse", "work_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Work:
     """What is produced: the unit, units per second, and for tokens what a request is."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from math import ceil
 from typing import Any
@@ -15,6 +15,7 @@ from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.requests import Request, complete_request
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.costs import SECONDS_PER_HOUR, cost_per_unit
 from willitrun.kernels.queueing import (
@@ -240,7 +241,7 @@ def _checked(
     return dict(targets)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Curve:
     """Speed of a replica at rising numbers in flight; the last axis is slow, best, fast."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.frozen import frozen
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
@@ -29,7 +29,7 @@ LANGUAGE_RATES = RATES[:4]
 GRAPH_RATES = ("images_per_s",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tile:
     """A rectangle of the sheet: some pairs of a model and a machine, and a stretch of the loads."""
 

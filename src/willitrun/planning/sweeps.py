@@ -7,7 +7,7 @@ depends on one side only is computed once for that side, and columns grow to a t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, classed_factors
+from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns, columns_of, side, sides, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
 from willitrun.planning.anchors import anchor_columns
@@ -85,7 +86,7 @@ def _store_alone(axes: Axes, unit: Unit, members: list[int], first: int, sheet: 
     store_alone(requests, places, sheet)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pair:
     """A line of the grid: where it lies, its unit's number, and what it was lowered to."""
 
@@ -103,7 +104,7 @@ def _tiles(lines: int, loads: int) -> Iterator[tuple[slice, slice]]:
             yield slice(first, min(first + together, lines)), slice(start, min(start + BLOCK_ROWS, loads))
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class _Group:
     """Lines that share a runtime and a system: what tiles take stretches of, lowered once."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.errors import InvalidWorkloadError, UnknownIdError
+from willitrun.frozen import frozen
 from willitrun.planning.fronts import pareto_front
 from willitrun.records.presentation import format_field
 
@@ -30,7 +30,7 @@ def unit_of(column: str) -> str:
     return next((unit for ending, unit in _UNITS if name.endswith(ending)), "")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class PlanTable:
     """Scenarios and their results as columns.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 
 from pydantic import Field
 
+from willitrun.frozen import frozen
 from willitrun.records.bases import IntervalField, Record
 from willitrun.records.presentation import Presented, format_field, format_interval
 from willitrun.records.results import Evidence, Reason, Tier
@@ -59,7 +59,7 @@ class ScoreCard(Presented):
         return f"{value}: {self.tier}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RankedModel:
     """One model at the format that a scan chose for it. A dataclass: a scan makes hundreds of them at a time."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ class Sized:
     file: bool
     stored_twice: bool = False
     """Its repository stores a tied head twice, as its other files show."""
+    publisher: str = ""
+    experts_kept: bool = False
+    """Experts published in MXFP4 beside other types: the quantiser refuses to convert those, types were chosen."""
+    variant: bool = False
+    """Standard name, but its publisher chose types for this model: see `score`."""
 
     @property
     def ratio(self) -> float:
@@ -144,8 +149,12 @@ def _groups(
     # The repacked layouts of 2024 were ftypes of their own, which the rule for Q4_0 does not name.
     repacked = re.search(r"q4_0_[48]_[48]", words) is not None
     kept = "bf16" if "bf16" in str(row.model).lower() else native
-    # TheBloke stopped before the Q2_K of today; few files say when they were made.
-    eras: tuple[Era, ...] = ("2024", "2023") if quantization.id == "q2_k" else ("2024",)
+    # TheBloke stopped before the Q2_K of today, and MLA was stored whole; few files say when they were made.
+    eras: list[Era] = ["2025"]
+    if quantization.id == "q2_k":
+        eras.append("2023")
+    if config.kv_lora_rank:
+        eras.append("2024")
     return [
         weight_groups(config, quantization, container="gguf", imatrix=imatrix, native=kept, era=era)
         for imatrix in ((False,) if repacked else (True,) if known else (False, True))
@@ -223,7 +232,34 @@ def score(sizes: Path, facts: Path) -> Iterator[Sized]:
 
     A model with tied embeddings whose repository stores the head a second time is scored so where the
     repository's *other* files say so: the architecture alone cannot tell.
+
+    A publisher's files of a model are marked as its own variants, all of them, where the publisher demonstrably chose
+    tensor types: one of them differs from the rule that another publisher's file of the same model and mix
+    follows (bartowski's and lmstudio-community's mixtures of experts of 2025, see llama.cpp pull request
+    12727; Unsloth's Gemma 3n and files of quantization-aware training), or experts stay in MXFP4 beside
+    K-quants, which the quantiser does not do (``requantizing from type mxfp4 is disabled``).
     """
+    rows = list(_voted(sizes, facts))
+    followed: dict[tuple[str, str], set[str]] = {}
+    for sized in rows:
+        if sized.standard and sized.agrees:
+            followed.setdefault((sized.matched, sized.quantization), set()).add(sized.publisher)
+    own = {
+        (sized.publisher, sized.model)
+        for sized in rows
+        if sized.publisher
+        and sized.standard
+        and not sized.agrees
+        and (
+            sized.experts_kept or followed.get((sized.matched, sized.quantization), set()) - {sized.publisher}
+        )
+    }
+    for sized in rows:
+        yield replace(sized, variant=sized.standard and (sized.publisher, sized.model) in own)
+
+
+def _voted(sizes: Path, facts: Path) -> Iterator[Sized]:
+    """Every row, with a tied head as its repository stores it."""
     found = list(_pairs(sizes, facts))
     votes: dict[str, list[tuple[str, bool]]] = {}
     for once, twice in found:
@@ -257,6 +293,12 @@ def _pairs(sizes: Path, facts: Path) -> Iterator[tuple[Sized, Sized | None]]:
         yield once, twice
 
 
+def _publisher(row: Any) -> str:
+    """Who made the file, where the row says."""
+    found = re.search(r"huggingface\.co/([^/]+)/", str(row.note))
+    return found.group(1) if found else ""
+
+
 def _sized(
     row: Any,
     entry: _Candidate,
@@ -266,7 +308,7 @@ def _sized(
     rounding: float,
 ) -> Sized | None:
     try:
-        by_rule = [groups.total_bytes for groups in _groups(config, quantization, row, entry.native)]
+        by_rule = [groups.file_bytes for groups in _groups(config, quantization, row, entry.native)]
     except WillItRunError:
         return None
     words = f"{row.model} {row.filename}".lower()
@@ -285,6 +327,8 @@ def _sized(
             quantization.exact and raised is None,
             row.kind in ("catalog_rounded", "file_bytes_exact", "model_card_table"),
             config is not entry.config,
+            _publisher(row),
+            entry.native == "mxfp4" and quantization.id not in ("f16", "bf16", "q8_0", "mxfp4", "mxfp4_moe"),
         )
         for size in by_rule
     ]

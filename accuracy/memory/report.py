@@ -74,12 +74,15 @@ def _parameters(data: Path) -> list[Row]:
 def _sizes(data: Path) -> list[Row]:
     scored = list(gguf.score(data / "mem_gguf_sizes.csv", data / "models.jsonl"))
     rows = []
+    own = [sized for sized in scored if sized.variant]
     for kind in sorted({sized.kind for sized in scored}):
-        some = [sized for sized in scored if sized.kind == kind and sized.standard]
+        some = [sized for sized in scored if sized.kind == kind and sized.standard and not sized.variant]
         agree = (
             f"{_share(sized.agrees for sized in some)} to print precision; {_errors([s.ratio for s in some])}"
         )
         rows.append((f"GGUF standard mixes, {kind}", len(some), agree, "exact"))
+    agree = f"{_share(sized.agrees for sized in own)} to print precision; {_errors([s.ratio for s in own])}"
+    rows.append(("GGUF standard names, types chosen by the publisher", len(own), agree, "reported"))
     mixes = publisher_mixes(data)
     centred, inside = [], []
     for family in {sized.family for sized in mixes}:

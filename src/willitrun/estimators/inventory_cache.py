@@ -72,6 +72,7 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
     traits = checked_traits(config)
     if traits.encoder or config.is_encoder_only:
         return KvLayout(0, 0)
+    latent = traits.attention == "latent" and not traits.whole_latent
     sums = _Sums()
     keeping = config.num_hidden_layers - config.num_kv_shared_layers
     for layer in range(config.num_hidden_layers):
@@ -106,9 +107,9 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
         latent_v=sums.latent_v,
         expanded_k=sums.expanded_k,
         expanded_v=sums.expanded_v,
-        latent=int(traits.attention == "latent"),
-        transposed_v=0 if traits.attention == "latent" else sums.transposed[0],
-        transposed_windowed_v=0 if traits.attention == "latent" else sums.transposed[1],
+        latent=int(latent),
+        transposed_v=0 if latent else sums.transposed[0],
+        transposed_windowed_v=0 if latent else sums.transposed[1],
     )
 
 
@@ -128,6 +129,12 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
     if traits.attention == "latent":
         heads = required(config, "num_attention_heads")
         rope = required(config, "qk_rope_head_dim")
+        if traits.whole_latent:
+            sums.full_k += heads * (required(config, "qk_nope_head_dim") + rope)
+            sums.full_v += heads * required(config, "v_head_dim")
+            sums.widest_v = heads * required(config, "v_head_dim")
+            sums.kv_heads = heads
+            return
         sums.full_k += required(config, "kv_lora_rank") + rope
         sums.latent_v += required(config, "kv_lora_rank")
         sums.expanded_k += heads * (required(config, "qk_nope_head_dim") + rope)

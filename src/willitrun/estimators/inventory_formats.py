@@ -10,7 +10,7 @@ import numpy as np
 
 from willitrun.errors import UnsupportedFormatError
 from willitrun.estimators.inventory import is_tied, tensor_inventory
-from willitrun.estimators.inventory_traits import traits_of
+from willitrun.estimators.inventory_gguf import VALUE_ROLES, mix_context, moved_tensors, stored_tensors
 from willitrun.frozen import frozen
 from willitrun.kernels.gguf_mixes import (
     ERAS,
@@ -20,7 +20,6 @@ from willitrun.kernels.gguf_mixes import (
     RAISED_PER_LAYER,
     STANDARD_MIXES,
     Era,
-    MixContext,
     tensor_format,
 )
 from willitrun.kernels.weights import BLOCK_LAYOUTS, FORMAT_CODES, Part, TensorGroup, bytes_of
@@ -30,9 +29,7 @@ from willitrun.records.recipes import Quantization
 __all__ = ["WeightGroups", "era_of", "quantiser_spread", "weight_groups"]
 
 _BLOCKS: frozenset[str] = frozenset({"attention", "dense_ffn", "experts", "shared_experts", "recurrent"})
-_VALUE_ROLES = frozenset({"attn_v", "attn_qkv", "attn_kv_b"})
 _VERY_LOW = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m"})
-_SEVENTY_B_TYPES = frozenset({"llama", "qwen2"})
 
 
 @frozen
@@ -82,6 +79,11 @@ class WeightGroups:
         return sum(value for part, value in self.bytes_by_part.items() if part not in apart)
 
     @property
+    def file_bytes(self) -> int:
+        """`total_bytes`, and the prediction layers that the file holds and loaders skip."""
+        return self.total_bytes + self.bytes_of_part("prediction")
+
+    @property
     def output_matrix_bytes(self) -> int:
         """The matrix that turns hidden states to logits, tied or not."""
         return self.bytes_of_part("output") or (self.token_embd_bytes if self.tied else 0)
@@ -99,7 +101,7 @@ def weight_groups(
     *,
     container: str | None = None,
     imatrix: bool | None = None,
-    era: Era = "2024",
+    era: Era = "2025",
     native: str | None = None,
 ) -> WeightGroups:
     """Bytes by part of a model in a quantization.
@@ -156,8 +158,8 @@ def _raised(quantization: Quantization) -> frozenset[str]:
 
 
 def era_of(released: date | None) -> Era:
-    """Rules by which most files of a model were made: those of the time of its release, today's of Q2_K."""
-    return "2026" if released is not None and released >= date(*ERAS["2026"]) else "2024"
+    """Rules by which a file of a model made now, or at its release where that was later, was made."""
+    return "2026" if released is not None and released >= date(*ERAS["2026"]) else "2025"
 
 
 def quantiser_spread(
@@ -177,7 +179,9 @@ def quantiser_spread(
     eras: list[Era] = [usual]
     if mix == "q2_k" and released is not None and released < date(*ERAS["2024"]):
         eras.append("2023")
-    if usual == "2024" and _has_moved(config):
+    if released is not None and released < date(*ERAS["2025"]) and moved_tensors(config, "2025"):
+        eras.append("2024")
+    if usual == "2025" and moved_tensors(config, "2026"):
         eras.append("2026")
     given = (False, True) if imatrix is None and mix in IMATRIX_MIXES else (imatrix,)
     sizes = [
@@ -190,13 +194,6 @@ def quantiser_spread(
     return min(sizes), max(sizes)
 
 
-@lru_cache(maxsize=512)
-def _has_moved(config: TransformerConfig) -> bool:
-    """Whether the model has tensors whose rule changed in 2026."""
-    moved = {"attn_qkv", "attn_kv_b", "per_layer_token_embd"}
-    return any(group.role in moved for group in tensor_inventory(config))
-
-
 @lru_cache(maxsize=1024)
 def _gguf_groups(
     config: TransformerConfig,
@@ -207,25 +204,11 @@ def _gguf_groups(
     native_experts: str | None,
     raised: frozenset[str],
 ) -> WeightGroups:
-    groups = tensor_inventory(config)
-    heads = config.num_attention_heads or 1
-    kv_heads = config.num_key_value_heads or heads
-    context = MixContext(
-        n_layers=config.num_hidden_layers,
-        gqa=heads // kv_heads,
-        n_experts=config.num_experts or 1,
-        tied=is_tied(config) or not traits_of(config.model_type).head,
-        falcon=config.model_type == "falcon",
-        seventy_b=config.model_type in _SEVENTY_B_TYPES
-        and config.num_hidden_layers == 80
-        and heads != kv_heads,
-        imatrix=imatrix,
-        era=era,
-        raised=raised,
-        native_experts=native_experts,
-        n_value_tensors=sum(group.count for group in groups if group.role in _VALUE_ROLES),
+    groups = stored_tensors(config, era)
+    context = mix_context(
+        config, groups, era=era, imatrix=imatrix, raised=raised, native_experts=native_experts
     )
-    value_roles = _VALUE_ROLES if era == "2026" else {"attn_v"}
+    value_roles = VALUE_ROLES if era == "2026" else {"attn_v"}
     values = _ordinals(groups, lambda role: role in value_roles)
     by_count = mix in _VERY_LOW or context.n_experts == 1
     downs = _ordinals(groups, lambda role: role.startswith("ffn_down")) if by_count else {}

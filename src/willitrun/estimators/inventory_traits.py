@@ -119,6 +119,8 @@ class Traits:
     relative_bias: bool = False
     """T5: buckets of learnt relative positions in the first layer of each stack."""
     encoder: bool = False
+    whole_latent: bool = False
+    """Latent attention that every runtime expands: keys and values of each head are cached (MiniCPM3)."""
 
 
 LLAMA = Traits()
@@ -208,7 +210,8 @@ TRAITS: dict[str, Traits] = {
         DEEPSEEK,
     ),
     "deepseek_v2": replace(DEEPSEEK, score_bias=False),
-    **dict.fromkeys(("minicpm3", "mistral4"), replace(DEEPSEEK, score_bias=False)),
+    "mistral4": replace(DEEPSEEK, score_bias=False),
+    "minicpm3": replace(DEEPSEEK, score_bias=False, whole_latent=True),
     "minimax": replace(LLAMA, recurrence="lightning"),
     **dict.fromkeys(
         ("gemma3n", "gemma3n_text"),

@@ -1,8 +1,9 @@
 """Which type the standard llama.cpp quantiser gives each tensor of a model.
 
-The rules were read in ``llama-quant.cpp``; the words and tables here are ours. Three eras differ. Since March
+The rules were read in ``llama-quant.cpp``; the words and tables here are ours. Four eras differ. Since March
 2026 fused QKV and MLA's ``attn_kv_b`` count as value projections and the embeddings per layer as a tied matrix;
-before that they had rules of their own. Until January 2024 Q2_K kept most matrices at Q3_K.
+before that they had rules of their own. Since April 2025 MLA's up-projection is stored per head. Until January
+2024 Q2_K kept most matrices at Q3_K.
 
 References
 ----------
@@ -30,11 +31,16 @@ __all__ = [
     "tensor_format",
 ]
 
-Era = Literal["2023", "2024", "2026"]
+Era = Literal["2023", "2024", "2025", "2026"]
 """Year from which on a build of the quantiser follows a set of rules."""
 
-ERAS: dict[Era, tuple[int, int, int]] = {"2023": (2023, 8, 21), "2024": (2024, 1, 11), "2026": (2026, 3, 1)}
-"""First day of each era: the GGUF format, the Q2_K of today, tensor categories."""
+ERAS: dict[Era, tuple[int, int, int]] = {
+    "2023": (2023, 8, 21),
+    "2024": (2024, 1, 11),
+    "2025": (2025, 4, 15),
+    "2026": (2026, 3, 1),
+}
+"""First day of each era: the GGUF format, the Q2_K of today, MLA per head, tensor categories."""
 
 STANDARD_MIXES: dict[str, str] = {
     "f32": "f32",
@@ -142,9 +148,10 @@ class MixContext:
     Attributes
     ----------
     n_layers
-        Blocks of the model.
+        Blocks of the file: prediction layers count where the file holds them.
     gqa
-        Query heads per KV head of the first layer.
+        Query heads per KV head of the first layer; 0 where that layer does not attend and the file counts heads by
+        layer.
     n_experts
         Routed experts; 1 for a dense model.
     tied
@@ -165,7 +172,7 @@ class MixContext:
     falcon: bool = False
     seventy_b: bool = False
     imatrix: bool = False
-    era: Era = "2024"
+    era: Era = "2025"
     raised: frozenset[str] = frozenset()
     """Roles that the publisher stores in Q8_0 whatever the mix: both embeddings and the output (bartowski's _L
     and _XL), the embeddings per layer (Unsloth's dynamic ones)."""
@@ -252,7 +259,7 @@ def _chosen(group: TensorGroup, ordinal: int, mix: str, base: str, context: MixC
         return _value(ordinal, mix, base, context)
     if role == "attn_qkv":
         return base if mix in _VERY_LOW else _FUSED_QKV_BEFORE_2026.get(mix, base)
-    if role == "attn_k":
+    if role in ("attn_k", "indexer_k"):  # the indexer's tensor is named indexer.attn_k.weight
         return _key(mix, base, context)
     if role == "attn_q":
         return {"iq3_xs": "iq3_xxs", "iq3_xxs": "iq2_s"}.get(mix, base)

@@ -23,7 +23,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Images per second", "images", ("operators", "operator_seconds", "operator_inputs", "operator_residuals"), ("vision-speed", "vision-totals"), True),
     ("Diffusion", "diffusion", ("diffusion_memory", "diffusion_speed"), ("diffusion-speed",), True),
     ("Speech", "speech", ("speech_speed",), ("speech-speed",), False),
-    ("Training", "training", ("training", "activations"), ("vision-training",), False),
+    ("Training", "training", ("training", "activations", "training_speed"), ("vision-training", "llm-training"), False),
     ("Input pipeline", "input-pipeline", ("input_pipeline",), ("input-pipeline",), False),
     ("Peaks, spread and image tokens", "llm-machines", ("llm_peaks", "llm_spread", "splits", "image_tokens"), (), False),
     ("Tiers, reasons and scores", "tiers", ("placement", "reason_codes", "scores"), (), False),

@@ -15,6 +15,7 @@ from willitrun.estimators.llm_models import model_row
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.ready import Part, Ready, judge_parts
 from willitrun.estimators.requests import Request
+from willitrun.estimators.training_speed import SPEED, training_speed
 from willitrun.kernels.overheads import MemoryRange, scale_range
 from willitrun.kernels.training import (
     TrainingBlock,
@@ -26,7 +27,6 @@ from willitrun.kernels.training import (
 )
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Placement
-from willitrun.records.results import Reason, SpeedEstimate
 
 __all__ = ["evaluate_training"]
 
@@ -35,7 +35,7 @@ ADAPTED_PARTS = ("attention", "dense_ffn", "shared_experts")
 
 
 def evaluate_training(request: Request) -> Evaluated:
-    """Memory of a training step; the speed of image models only, the others say so."""
+    """Memory and time of a training step."""
     if request.model.vision is not None:
         from willitrun.estimators.graph_training import evaluate_graph_training
 
@@ -168,14 +168,14 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
     tier, memory, reason = judge_parts(
         request, view, parts, host_bytes=int(states.host), disk_bytes=row.total_bytes
     )
-    note = Reason(code="speed-not-modelled", message="The time of a fine-tuning step is not calibrated yet.")
+    speed, note = training_speed(request, config, row, view, states, trained)
     return Ready(
         request=request,
         tier=tier,
         placement=Placement(strategy="data" if ranks > 1 else "single", dp=ranks if ranks > 1 else None),
         reasons=(reason, *view.reasons, note),
         cites=(),
-        calibrations=("memory", "system-reserve"),
+        calibrations=("memory", "system-reserve", SPEED),
         memory=memory,
-        speed=SpeedEstimate(notes=(note,)),
+        speed=speed,
     )

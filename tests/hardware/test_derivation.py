@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from willitrun import load_catalog
+from willitrun import describe_machine, load_catalog
+from willitrun.hardware.assembly import with_host_bandwidth
 from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
 from willitrun.hardware.findings import Sighting
 from willitrun.hardware.nvidia import LANES_PER_SM
 from willitrun.records.accelerators import Accelerator
+from willitrun.records.machines import Host
 
 CATALOG = load_catalog()
 NVIDIA = [
@@ -113,3 +115,16 @@ def test_every_capability_with_lanes_is_known_to_the_records() -> None:
     known = {record.compute_capability for record in NVIDIA if record.compute_capability}
     newest = {capability for capability in known if float(capability) >= 6.0}
     assert newest <= set(LANES_PER_SM)
+
+
+def test_few_cores_may_not_draw_the_bandwidth_of_their_platform() -> None:
+    """No source tells what one core draws: it is said, where the platform is assumed and the cores are few."""
+
+    def notes(cores: float) -> str:
+        host = Host(cpu="AMD EPYC", cores=8, usable_cores=cores, ram_total_bytes=24 << 30)
+        machine = describe_machine("rtx-4090").model_copy(update={"host": host, "assumptions": ()})
+        return " ".join(with_host_bandwidth(machine, CATALOG, None).assumptions)
+
+    assert "2 cores can draw is unknown" in notes(2.0)
+    assert "taken for" in notes(8.0)
+    assert "unknown" not in notes(8.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.defaults import BACKENDS
-from willitrun.estimators.workloads import context_reason
+from willitrun.estimators.workloads import GRAPH_TASKS, PRECISION_OF_FORMAT, context_reason
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Quantization, Runtime, RuntimeProfile, Workload
@@ -54,6 +54,17 @@ def _lasting(
             Reason(
                 code="format-not-supported-by-runtime",
                 message=f"{profile.name} does not load {quantization.name}; it reads {', '.join(profile.containers)}.",
+                numbers={"runtime": profile.id, "quantization": quantization.id},
+            )
+        )
+    elif (
+        quantization is not None and model.task in GRAPH_TASKS and quantization.id not in PRECISION_OF_FORMAT
+    ):
+        found.append(
+            Reason(
+                code="format-not-supported-by-runtime",
+                message=f"{quantization.name} is a format of language models' matrices; a network of operators is computed in "
+                f"{', '.join(PRECISION_OF_FORMAT)}.",
                 numbers={"runtime": profile.id, "quantization": quantization.id},
             )
         )

@@ -10,7 +10,13 @@ from willitrun.checkpoints.descriptions import describe_model
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.defaults import default_backend, default_quantization, default_runtime
 from willitrun.estimators.obstacles import find_obstacles
-from willitrun.estimators.workloads import GRAPH_TASKS, complete_workload, image_size_reason
+from willitrun.estimators.workloads import (
+    GRAPH_TASKS,
+    complete_workload,
+    format_of_precision,
+    image_size_reason,
+    in_format,
+)
 from willitrun.frozen import frozen
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
@@ -103,12 +109,16 @@ def complete_request(
     place = _machine(machine, catalog, without_machine)
     # All but the workload follows from names and records: it is settled once for them.
     mode = "inference" if workload is None else workload.mode
+    quantization = quantization or format_of_precision(described, workload)
     setting = catalog.memo("settings").get(
         (described, place),
         (quantization, runtime, placement, mode),
         lambda: _settle(described, place, quantization, runtime, placement, mode, catalog),
     )
-    task_workload, filled = complete_workload(described, workload, setting.profile.id)
+    named = None if quantization is None or setting.quantization is None else setting.quantization.id
+    task_workload, filled = complete_workload(
+        described, in_format(described, workload, named), setting.profile.id
+    )
     _refuse_foreign_dataset(described, task_workload, catalog)
     assumed = image_size_reason(task_workload, filled)
     return Request(

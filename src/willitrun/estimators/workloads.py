@@ -18,8 +18,11 @@ __all__ = [
     "ENGINES",
     "GRAPH_TASKS",
     "LLM_TASKS",
+    "PRECISION_OF_FORMAT",
     "complete_workload",
+    "format_of_precision",
     "image_size_reason",
+    "in_format",
     "trained_context",
 ]
 
@@ -43,6 +46,15 @@ BACKBONE_TASKS = frozenset({"image-classification", "image-feature-extraction"})
 
 ENGINES = frozenset({"tensorrt", "onnxruntime", "openvino"})
 """Runtimes that are a way of execution themselves, of the same name."""
+
+PRECISION_OF_FORMAT = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "int8": "int8", "fp8": "fp8"}
+"""Weight formats that a graph of operators computes in, and the precision that each stands for."""
+
+_FORMAT_OF_PRECISION = {
+    **{precision: name for name, precision in PRECISION_OF_FORMAT.items()},
+    # These name how products are computed: weights stay in single precision.
+    **dict.fromkeys(("fp32-strict", "tf32", "amp-fp16", "amp-bf16"), "f32"),
+}
 
 _COMMON = {"task", "mode", "use", "precision", "execution", "dataset", "split"}
 _TRAINING = {"optimizer", "gradient_checkpointing", "lora_rank", "zero_stage", "batch_size"}
@@ -85,6 +97,27 @@ def trained_context(model: Model) -> int | None:
 
 
 _PLAIN = Workload.model_construct()
+
+
+def format_of_precision(model: Model, workload: Workload | None) -> str | None:
+    """Weight format that a workload's precision means for a model that is judged by its weights; else None.
+
+    A graph of operators and a diffusion pipeline have a precision of their own beside the format, and training says
+    how weights are kept by its mode.
+    """
+    if workload is None or workload.precision is None or workload.mode != "inference":
+        return None
+    by_weights = model.task in LLM_TASKS | ENCODER_TASKS | ASR_TASKS
+    return _FORMAT_OF_PRECISION[workload.precision] if by_weights else None
+
+
+def in_format(model: Model, workload: Workload | None, quantization: str | None) -> Workload | None:
+    """The workload as a graph of operators computes it whose format is named and whose precision is not."""
+    precision = PRECISION_OF_FORMAT.get(quantization or "")
+    if precision is None or model.task not in GRAPH_TASKS:
+        return workload
+    given = workload or _PLAIN
+    return given if given.precision is not None else given.model_copy(update={"precision": precision})
 
 
 def complete_workload(

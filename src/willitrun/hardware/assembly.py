@@ -16,7 +16,7 @@ from willitrun.units import format_rate
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "with_host_bandwidth"]
 
 _TOLERANCE = 0.15
 
@@ -194,10 +194,15 @@ def _with_processor(machine: Machine, catalog: Catalog) -> Machine:
     if peak is not None and host.fp32_flop_per_s is None:
         peak *= host.sockets or 1
         machine = machine.model_copy(update={"host": host.model_copy(update={"fp32_flop_per_s": peak})})
-    return _with_host_bandwidth(machine, catalog, record)
+    return with_host_bandwidth(machine, catalog, record)
 
 
-def _with_host_bandwidth(machine: Machine, catalog: Catalog, record: HostPlatform | None) -> Machine:
+FEW_CORES = 4
+"""Cores below which a processor may be unable to draw the bandwidth of its memory: a core keeps a limited number of
+cache lines in flight. No source in the catalog tells the limit of a core, so it is said and not guessed."""
+
+
+def with_host_bandwidth(machine: Machine, catalog: Catalog, record: HostPlatform | None) -> Machine:
     """The bandwidth of the host's memory: of the memory it shares, else of its record, else of its platform."""
     host = machine.host
     if host.memory_bandwidth_bytes_per_s is not None or host.ram_total_bytes is None:
@@ -229,6 +234,8 @@ def _with_host_bandwidth(machine: Machine, catalog: Catalog, record: HostPlatfor
         rate = format_rate(record.memory_bandwidth or 0.0, "B/s")
         why = f"the platform of {host.cpu} with all channels filled" if known else "no system tells it"
         note = f"host memory is taken for {record.name} ({rate}): {why}"
+        if host.usable_cores is not None and host.usable_cores < FEW_CORES:
+            note += f"; how much of it {host.usable_cores:g} cores can draw is unknown, and may be far less"
     return machine.model_copy(
         update={"host": host.model_copy(update=changes), "assumptions": (*machine.assumptions, note)}
     )

@@ -26,6 +26,8 @@ from willitrun.estimators.workloads import (
     GRAPH_TASKS,
     LLM_TASKS,
     complete_workload,
+    format_of_precision,
+    in_format,
     trained_context,
 )
 from willitrun.frozen import frozen
@@ -160,6 +162,7 @@ def build_axes(
     for reference in models:
         model = describe_model(reference, catalog=catalog)
         graph = model.task in GRAPH_TASKS
+        _refuse_mixed_formats(model, workloads, quantizations)
         for quantization in quantizations:
             for runtime in runtimes:
                 formats = _formats(model, described[0], workloads[0], quantization, runtime, catalog)
@@ -179,8 +182,10 @@ def build_axes(
                         for placement in placements
                     )
                     engine = requests[0].profile.id if requests[0].profile.id in ENGINES else ""
-                    if (key := (_fills_alike(model, workloads), engine)) not in lowered:
-                        lowered[key] = _lower_loads(model, workloads, engine)
+                    record = requests[0].quantization
+                    named = record.id if graph and quantization is not None and record is not None else None
+                    if (key := (_fills_alike(model, workloads), engine, named)) not in lowered:
+                        lowered[key] = _lower_loads(model, workloads, engine, named)
                     loads = lowered[key]
                     slots = () if graph else tuple(_slot(request, loads) for request in requests)
                     units.append(Unit(slots, loads, requests if graph else (), chosen, runtime))
@@ -223,6 +228,17 @@ def refuse_empty(**axes: Sequence[Any]) -> None:
             raise InvalidWorkloadError(f"{name} is a list with something in it, got {values!r}.")
 
 
+def _refuse_mixed_formats(
+    model: Model, workloads: Sequence[Workload], quantizations: Sequence[str | None]
+) -> None:
+    """Formats are an axis of their own: precisions that mean several weight formats would hide another."""
+    if None in quantizations and len({format_of_precision(model, load) for load in workloads}) > 1:
+        raise InvalidWorkloadError(
+            f"The workloads' precisions mean several weight formats of {model.name}.",
+            hint="Leave precision out and name formats: quantizations=['f16', 'f32'].",
+        )
+
+
 def _fills_alike(model: Model, workloads: Sequence[Workload]) -> Hashable:
     """What decides how a model fills a workload: models that agree on it share their loads."""
     transformer = model.transformer
@@ -235,8 +251,13 @@ def _fills_alike(model: Model, workloads: Sequence[Workload]) -> Hashable:
     return model.task, trained_context(model) if left_open else None, transformer.vision
 
 
-def _lower_loads(model: Model, workloads: Sequence[Workload], runtime: str) -> Loads:
-    filled = tuple(complete_workload(model, workload, runtime)[0] for workload in workloads)
+def _lower_loads(
+    model: Model, workloads: Sequence[Workload], runtime: str, quantization: str | None
+) -> Loads:
+    filled = tuple(
+        complete_workload(model, in_format(model, workload, quantization), runtime)[0]
+        for workload in workloads
+    )
     language = model.task in LLM_TASKS or model.task in ENCODER_TASKS
     if not language or any(load.mode != "inference" for load in filled):
         return Loads(filled, None)

@@ -245,6 +245,13 @@ def _rpc_flag(request: Request) -> str:
     return f"--rpc {','.join(f'HOST{number}:50052' for number in others)}" if others else ""
 
 
+class _Ranks(int):
+    """A count whose option is written where there are several: ``{pp:--pipeline-parallel-size}``."""
+
+    def __format__(self, option: str) -> str:
+        return f"{option} {int(self)}" if self > 1 else ""
+
+
 def _commands(found: Evaluated) -> tuple[str, ...]:
     """Command lines that reproduce the verdict, from the runtime's template."""
     request = found.request
@@ -266,6 +273,8 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
         "kv_k": runtime.kv_dtype_k or "f16",
         "kv_v": runtime.kv_dtype_v or "f16",
         "tp": placement.tp or 1,
+        "pp": _Ranks(placement.pp or 1),
+        "dp": _Ranks(placement.dp or 1),
         "utilization": runtime.gpu_memory_utilization
         or request.profile.default_gpu_memory_utilization
         or 0.9,

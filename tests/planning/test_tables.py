@@ -250,6 +250,26 @@ def test_rows_of_several_cards() -> None:
         agrees(table.row(number), row)
 
 
+def test_rows_carry_placements() -> None:
+    cards = ["h100-sxm5-80gb", "h100-sxm5-80gb"]
+    rows: list[dict[str, Any]] = [
+        {
+            "model": "llama-3.1-8b",
+            "machine": cards,
+            "quantization": "bf16",
+            "runtime": "vllm",
+            "placement": placement,
+        }
+        for placement in ("tensor", "data", "tensor")
+    ]
+    table = plan_rows(rows)
+    for number, row in enumerate(rows):
+        verdict = assess(row["model"], cards, quantization="bf16", runtime="vllm", placement=row["placement"])
+        assert verdict.memory is not None
+        assert table["total_bytes"][number] == verdict.memory.total_bytes.best
+    assert table["total_bytes"][0] == table["total_bytes"][2] != table["total_bytes"][1]
+
+
 def test_rows_with_different_keys() -> None:
     rows = [
         {"model": "llama-3.1-8b", "machine": "rtx-4090", "quantization": "q4_k_m"},

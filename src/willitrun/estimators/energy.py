@@ -42,11 +42,12 @@ def speed_with_energy(found: Evaluated) -> SpeedEstimate | None:
 
 
 def _all_work(found: Evaluated, machine: Machine) -> bool:
-    """Whether every board works all the time: one board, or a tensor-parallel group of all of them."""
+    """Whether every board works all the time: one board, tensor ranks, or replicas."""
     count = len(machine.accelerators)
     if found.request.runtime.backend == "cpu" or found.tier in ("offload", "will-not-run"):
         return False
-    return count == 1 or (count > 1 and found.placement.tp == count)
+    placement = found.placement
+    return count == 1 or (count > 1 and (placement.tp or 1) * (placement.dp or 1) == count)
 
 
 def _units_per_s(speed: SpeedEstimate) -> Interval | None:

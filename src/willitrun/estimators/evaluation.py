@@ -125,9 +125,7 @@ def evaluate(requests: Sequence[Request]) -> list[Evaluated]:
 
         return evaluate_speech(requests)
     if task in LLM_TASKS or task in ENCODER_TASKS:
-        from willitrun.estimators.llm_evaluation import evaluate_llm
-
-        return evaluate_llm(requests)
+        return _evaluate_language(requests)
     if task in GRAPH_TASKS:
         from willitrun.estimators.graph_evaluation import evaluate_graphs
 
@@ -155,3 +153,25 @@ def from_error(
 ) -> Unknown:
     """A gap in the facts is an unknown verdict that says which field of which record is missing."""
     return Unknown(request, Reason(code="memory-not-modelled", message=str(error), see=error.see))
+
+
+def _evaluate_language(requests: Sequence[Request]) -> list[Evaluated]:
+    from willitrun.estimators.llm_evaluation import evaluate_llm
+
+    several = [
+        number
+        for number, request in enumerate(requests)
+        if request.placement.strategy == "data" or request.placement.dp is not None
+    ]
+    if not several:
+        return evaluate_llm(requests)
+    from willitrun.estimators.replicas import evaluate_replicas, replicas_asked
+
+    found: dict[int, Evaluated] = {
+        number: evaluate_replicas(requests[number])
+        for number in several
+        if replicas_asked(requests[number]) > 1
+    }
+    alone = [number for number in range(len(requests)) if number not in found]
+    found.update(zip(alone, evaluate_llm([requests[number] for number in alone]), strict=True))
+    return [found[number] for number in range(len(requests))]

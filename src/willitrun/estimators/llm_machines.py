@@ -140,7 +140,7 @@ def select_devices(request: Request) -> tuple[int, ...]:
     asked = (placement.tp or 1) * (placement.pp or 1) * (placement.dp or 1)
     if placement.tp or placement.pp or placement.dp:
         return tuple(i for i, _ in usable[:asked])
-    if "layer" in modes and placement.strategy != "tensor":
+    if by_stages(request):
         # llama.cpp's split and accelerate's device_map="auto" take whatever there is.
         return tuple(i for i, _ in usable)
     if "tensor" in modes:
@@ -373,6 +373,14 @@ def _device_row(
     )
 
 
+def by_stages(request: Request) -> bool:
+    """Whether layers, and not matrices, are divided over the devices: as asked, else as the runtime does by itself."""
+    modes, strategy = request.profile.multi_gpu, request.placement.strategy
+    if strategy in ("layer", "pipeline"):
+        return "layer" in modes or "pipeline" in modes
+    return "layer" in modes and strategy != "tensor"
+
+
 def parallel(request: Request, devices: int) -> tuple[int, int, int, int]:
     """Tensor ranks, pipeline stages, data groups and expert shards for the devices in use."""
     placement = request.placement
@@ -381,7 +389,7 @@ def parallel(request: Request, devices: int) -> tuple[int, int, int, int]:
         return tensor, placement.pp or 1, placement.dp or 1, placement.ep or tensor
     if devices == 1:
         return 1, 1, 1, 1
-    if "layer" in request.profile.multi_gpu and request.placement.strategy != "tensor":
+    if by_stages(request):
         return 1, devices, 1, 1
     return devices, 1, 1, devices
 

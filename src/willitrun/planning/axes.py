@@ -18,6 +18,7 @@ from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.evaluation import from_error
 from willitrun.estimators.llm_evaluation import Prepared, prepare
 from willitrun.estimators.llm_machines import workload_row
+from willitrun.estimators.replicas import replicas_asked
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import support_of
 from willitrun.estimators.workloads import (
@@ -280,7 +281,7 @@ def _formats(
 
 
 def _slot(request: Request, loads: Loads) -> Slot:
-    if loads.columns is None:
+    if loads.columns is None or replicas_asked(request) > 1:
         return Slot(request, None, None, "", "", "")
     transformer = request.model.transformer
     heads = transformer.num_attention_heads if transformer is not None else None

@@ -111,7 +111,7 @@ def _interleave(parts: Sequence[PlanTable], columns: Sequence[Sequence[int]]) ->
 _SPARSE = 8
 """A product of machines and loads this many times the rows that were asked for is not worth judging."""
 
-ROW_FIELDS = ("model", "machine", "quantization", "runtime")
+ROW_FIELDS = ("model", "machine", "quantization", "runtime", "placement")
 
 
 def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
@@ -121,7 +121,7 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
     ----------
     table
         A mapping of columns (or a data frame, or a sequence of mappings) with ``model``, ``machine``,
-        optionally ``quantization``, ``runtime`` and any `Workload` field.
+        optionally ``quantization``, ``runtime``, ``placement`` and any `Workload` field.
 
     Returns
     -------
@@ -149,7 +149,12 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
     asked = [_asked(row) for row in rows]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, row in enumerate(rows):
-        key = (repr(row["model"]), row.get("quantization"), repr(row.get("runtime")))
+        key = (
+            repr(row["model"]),
+            row.get("quantization"),
+            repr(row.get("runtime")),
+            repr(row.get("placement")),
+        )
         groups.setdefault(key, []).append(number)
     parts: list[PlanTable] = []
     order: list[int] = []
@@ -165,6 +170,7 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
             workloads=list(loads.values()),
             quantizations=[first.get("quantization")],
             runtimes=[first.get("runtime")],
+            placements=[first.get("placement")],
             catalog=catalog,
         )
         index = [places[hosts[number]] * len(loads) + columns[asked[number]] for number in members]

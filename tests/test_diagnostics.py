@@ -48,7 +48,12 @@ def expressions(catalog: Catalog) -> list[tuple[str, str]]:
     return [
         (entry.id, text)
         for entry in catalog.troubleshooting.values()
-        for text in (*entry.signatures, *entry.general_signatures)
+        for text in (
+            *entry.signatures,
+            *entry.general_signatures,
+            *entry.uncited_signatures,
+            *entry.uncited_general_signatures,
+        )
     ]
 
 
@@ -307,6 +312,7 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mended-fourth", 0.95),
         ("mended-fifth", 0.85),
         ("mended-sixth", 0.9),
+        ("mended-seventh", 0.9),
         ("held-out", 0.65),
     ],
 )
@@ -319,6 +325,50 @@ def test_messages_that_no_signature_was_written_for(part: str, least: float, cat
         found = diagnose(row["text"], catalog=catalog)
         right += bool(found) and found[0].entry == row["entry"]
     assert right / len(rows) >= least
+
+
+def test_every_pattern_is_cited_or_says_that_it_is_not(catalog: Catalog) -> None:
+    """A signature matches a message of a public thread; one that matches none stands in an ``uncited`` field."""
+    texts = [row["text"] for row in (*MESSAGES, *FIRST_CONTACT)]
+    for entry in catalog.troubleshooting.values():
+        for field, cited in (
+            ("signatures", True),
+            ("general_signatures", True),
+            ("uncited_signatures", False),
+            ("uncited_general_signatures", False),
+        ):
+            for expression in getattr(entry, field):
+                pattern = re.compile(expression, re.IGNORECASE)
+                found = any(pattern.search(text) for text in texts)
+                assert found is cited, f"{entry.id}.{field}: {expression!r} belongs into the other field"
+
+
+def test_threads_of_an_entry_hold_its_messages(catalog: Catalog) -> None:
+    messages = {(row["entry"], row["url"]) for row in (*MESSAGES, *FIRST_CONTACT)}
+    for entry in catalog.troubleshooting.values():
+        assert {(entry.id, url) for url in entry.threads} <= messages, entry.id
+
+
+def test_a_diagnosis_says_when_its_pattern_is_not_cited(catalog: Catalog) -> None:
+    (known,) = diagnose(MEMORY_ERROR, catalog=catalog)
+    assert known.cited
+    assert "cited" not in known.summary()
+    entry = catalog.troubleshooting["cuda-out-of-memory"]
+    unproven = catalog.with_records(
+        {
+            "troubleshooting": {
+                entry.id: {
+                    **entry.model_dump(mode="json"),
+                    "signatures": [],
+                    "general_signatures": [],
+                    "uncited_signatures": ["Tried to allocate (?P<tried>[0-9.]+ GiB)"],
+                }
+            }
+        }
+    )
+    (found,) = [row for row in diagnose(MEMORY_ERROR, catalog=unproven) if row.entry == entry.id]
+    assert not found.cited
+    assert "without a cited message" in found.summary()
 
 
 def test_case_does_not_matter(catalog: Catalog) -> None:

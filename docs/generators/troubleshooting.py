@@ -88,7 +88,19 @@ def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
     if entry.related:
         links = (f"[{link_text(catalog.troubleshooting[name].name)}]({name}.md)" for name in entry.related)
         lines += ["## Related", "", ", ".join(links), ""]
-    return [*lines, "## Sources", "", source_links(entry, catalog)]
+    lines += ["## Sources", "", source_links(entry, catalog), ""]
+    if entry.threads:
+        threads = ", ".join(f"[{url.removeprefix('https://github.com/')}]({url})" for url in entry.threads)
+        lines += [f"Threads with such messages: {threads}", ""]
+    uncited = len(entry.uncited_signatures) + len(entry.uncited_general_signatures)
+    cited = len(entry.signatures) + len(entry.general_signatures)
+    if uncited:
+        lines += [
+            f"Of {cited + uncited} patterns that lead here, {uncited} were written from what the programs are known to print; "
+            "no public message is cited for them yet, and a diagnosis by one of them says so.",
+            "",
+        ]
+    return lines
 
 
 def _fix(fix: Fix, catalog: Catalog) -> list[str]:

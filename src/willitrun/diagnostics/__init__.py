@@ -55,7 +55,19 @@ def diagnose(
     here = _machine(machine, catalog)
     entries = dict(catalog.troubleshooting)
     index = compile_signatures(
-        tuple((entry.id, entry.signatures, entry.general_signatures) for entry in entries.values())
+        tuple(
+            (
+                entry.id,
+                entry.signatures + entry.uncited_signatures,
+                entry.general_signatures + entry.uncited_general_signatures,
+            )
+            for entry in entries.values()
+        ),
+        frozenset(
+            expression
+            for entry in entries.values()
+            for expression in entry.uncited_signatures + entry.uncited_general_signatures
+        ),
     )
     seen = scan(text, index)
     ranked = sorted(seen, key=lambda identifier: _rank(entries[identifier], seen[identifier]))
@@ -105,6 +117,7 @@ def _diagnosis(entry: TroubleshootingEntry, sighting: Sighting, machine: Machine
         spans=tuple(Span(line=hit.line, text=hit.text[:_LONGEST_EXCERPT]) for hit in sighting.hits),
         occurrences=sighting.occurrences,
         general=sighting.general,
+        cited=any(hit.cited for hit in sighting.hits),
         numbers=numbers,
         details=details,
         finding=finding(numbers, details),

@@ -47,6 +47,8 @@ class Diagnosis(Presented):
     """Lines that showed it, as far as they were counted."""
     general: bool = False
     """The lines tell the kind of failure, and no known message: read what stands around them."""
+    cited: bool = True
+    """A public message of this form is cited; else the pattern rests on what the program is known to print."""
     numbers: dict[str, int] = Field(default_factory=dict)
     """Captured amounts [bytes]: ``tried``, ``free``, ``total``, ``reserved``, ``allocated``, ..."""
     details: dict[str, str] = Field(default_factory=dict)
@@ -68,6 +70,7 @@ class Diagnosis(Presented):
         if self.occurrences > 1:
             where += f", {self.occurrences} times"
         where += ", by its kind" if self.general else ""
+        where += "" if self.cited else ", pattern without a cited message"
         return f"{self.name} ({self.severity}, {where})" + (f". {self.finding}" if self.finding else "")
 
     def rows(self) -> tuple[tuple[str, str], ...]:

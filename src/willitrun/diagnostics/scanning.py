@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
@@ -28,6 +29,8 @@ class Hit:
     line: int
     text: str
     groups: dict[str, str]
+    cited: bool = True
+    """A public message is cited for the signature that matched."""
 
 
 @dataclass(slots=True)
@@ -95,7 +98,7 @@ def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, bool], Sigh
                 line = line or buffer[start:finish].decode("utf-8", "replace").rstrip("\r")
                 match = signature.pattern.search(line)
                 if match is not None:
-                    _note(sighting, newlines + 1, match.group(0), match.groupdict())
+                    _note(sighting, newlines + 1, match, signature.cited)
         lines_before += buffer.count(b"\n", 0, owned)
         worn_out = {key for key, sighting in seen.items() if sighting.tries > _MOST_TRIES}
         if worn_out and any(signature.key in worn_out for signature in active.signatures):
@@ -103,18 +106,19 @@ def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, bool], Sigh
     return {key: sighting for key, sighting in seen.items() if sighting.hits}
 
 
-def _note(sighting: Sighting, line: int, text: str, groups: dict[str, str | None]) -> None:
-    captured = {name: value for name, value in groups.items() if value is not None}
+def _note(sighting: Sighting, line: int, match: re.Match[str], cited: bool) -> None:
+    captured = {name: value for name, value in match.groupdict().items() if value is not None}
+    hit = Hit(line, match.group(0), captured, cited)
     if sighting.last_line != line:
         sighting.occurrences += 1
         sighting.last_line = line
     elif sighting.hits and sighting.hits[-1].line == line:
         last = sighting.hits[-1]
-        if (len(captured), len(text)) > (len(last.groups), len(last.text)):
-            sighting.hits[-1] = Hit(line, text, captured)
+        if (len(captured), len(hit.text)) > (len(last.groups), len(last.text)):
+            sighting.hits[-1] = hit
         return
     if len(sighting.hits) < _MOST_HITS:
-        sighting.hits.append(Hit(line, text, captured))
+        sighting.hits.append(hit)
 
 
 def _buffers(text: Text) -> Iterator[tuple[bytes, int]]:

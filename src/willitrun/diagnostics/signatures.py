@@ -40,6 +40,8 @@ class Signature:
     gram: bytes
     general: bool = False
     """Tells the kind of failure only; see `TroubleshootingEntry.general_signatures`."""
+    cited: bool = True
+    """A public message is cited for it; see `TroubleshootingEntry.uncited_signatures`."""
 
     @property
     def key(self) -> tuple[str, bool]:
@@ -165,8 +167,11 @@ def _hashed(words: NDArray[np.uint64]) -> NDArray[np.intp]:
 @lru_cache(maxsize=8)
 def compile_signatures(
     entries: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...],
+    uncited: frozenset[str] = frozenset(),
 ) -> SignatureIndex:
     """Compile the signatures of entries, given as ``(entry id, expressions, general expressions)``.
+
+    ``uncited`` holds those expressions for which no public message is cited.
 
     Raises
     ------
@@ -185,5 +190,5 @@ def compile_signatures(
                 raise ValueError(
                     f"{entry}: {expression!r} requires no run of {GRAM_BYTES} characters to look for"
                 )
-            compiled.append(Signature(entry, pattern, gram, general))
+            compiled.append(Signature(entry, pattern, gram, general, expression not in uncited))
     return SignatureIndex(tuple(compiled))

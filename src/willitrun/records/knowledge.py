@@ -122,6 +122,12 @@ class TroubleshootingEntry(CitedRecord):
     """Regular expressions; named groups ``tried``, ``free``, ``total``, ``reserved`` capture numbers."""
     general_signatures: tuple[str, ...] = ()
     """Expressions that tell the kind of a failure and not which: they count on lines where no signature holds."""
+    uncited_signatures: tuple[str, ...] = ()
+    """Like ``signatures``, but written from what the program is known to print: no public message is cited for them yet."""
+    uncited_general_signatures: tuple[str, ...] = ()
+    """Like ``general_signatures``, without a cited message."""
+    threads: tuple[str, ...] = ()
+    """Public threads that hold messages of this failure, which the signatures were taken from or checked with."""
     causes: tuple[Cause, ...] = ()
     fixes: tuple[Fix, ...] = ()
     dead_ends: tuple[str, ...] = ()
@@ -141,6 +147,9 @@ class TroubleshootingEntry(CitedRecord):
             "tasks",
             "signatures",
             "general_signatures",
+            "uncited_signatures",
+            "uncited_general_signatures",
+            "threads",
             "related",
             "reasons",
         }

@@ -262,6 +262,8 @@ def emitted_codes() -> set[str]:
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if name == "model_construct" and isinstance(node.func, ast.Attribute):
+                name = getattr(node.func.value, "id", "")
             if name == "Reason":
                 values = [word.value for word in node.keywords if word.arg == "code"]
             elif name == "not_modelled":

@@ -79,8 +79,10 @@ def _initializer(own: tuple[Any, ...], finish: Callable[[Any], None] | None) -> 
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
         state = self.__dict__
-        if len(values) == count and not named:
-            state.update(zip(names, values, strict=True))
+        if not named and len(values) == count:
+            # Faster than an update for the few fields that most classes have; lengths are equal.
+            for name, value in zip(names, values):  # noqa: B905
+                state[name] = value
         else:
             # In the order of the fields, whatever the order of the call.
             state.update(template)

@@ -141,7 +141,7 @@ def _noting_format(request: Request, why: str) -> Request:
     from dataclasses import replace
 
     assert request.quantization is not None
-    note = Reason(
+    note = Reason.model_construct(
         code="assumed-quantization",
         message=f"Nobody named a weight format; {request.quantization.name} is {why}.",
         numbers={"quantization": request.quantization.id},
@@ -163,7 +163,7 @@ def _practical(found: Evaluated) -> tuple[bool | None, Reason | None]:
         if value is None:
             return None, None
         if value.best < floor:
-            return False, Reason(
+            return False, Reason.model_construct(
                 code="below-practical-floor",
                 message=f"{format_field(name, value.best)} is below the {format_field(name, floor)} "
                 f"that {profile.name} needs to be practical.",

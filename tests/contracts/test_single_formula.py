@@ -43,6 +43,9 @@ def carrier(node: ast.expr) -> str:
     """The name that a value goes by: ``row.total_bytes.best[0]`` is ``total_bytes``."""
     while True:
         match node:
+            case ast.Call(func=ast.Name(id="at" | "devices_at"), args=[inner, *_]):
+                # The value of a row in a column.
+                node = inner
             case ast.Subscript(value=inner) | ast.Call(func=inner) | ast.UnaryOp(operand=inner):
                 node = inner
             case ast.Attribute(value=inner, attr=name) if name in TRANSPARENT:

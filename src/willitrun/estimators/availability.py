@@ -94,7 +94,7 @@ def _host(
     limit = host.memory_limit_bytes
     if limit is not None and limit < total:
         reasons.append(
-            Reason(
+            Reason.model_construct(
                 code="cgroup-limit",
                 message=f"A container limit of {format_bytes(limit)} stands below the machine's {format_bytes(total)} of RAM.",
                 numbers={"memory_limit_bytes": limit, "ram_total_bytes": total},
@@ -131,7 +131,7 @@ def _device(
         if held > total // 20:
             holders = ", ".join(process.name for process in device.processes[:3])
             reasons.append(
-                Reason(
+                Reason.model_construct(
                     code="memory-held-by-others",
                     message=f"{format_bytes(held)} of {name} is held{f' by {holders}' if holders else ' by other processes'}.",
                     numbers={"held_bytes": held, "free_bytes": device.memory_free_bytes},
@@ -169,7 +169,7 @@ def _unified(
         budget = total if memory == "nameplate" else host
     if budget < total:
         reasons.append(
-            Reason(
+            Reason.model_construct(
                 code="unified-memory-budget",
                 message=f"{device.accelerator.name} may use {format_bytes(budget)} of the {format_bytes(total)} it shares with the host.",
                 numbers={"budget_bytes": budget, "ram_total_bytes": total},

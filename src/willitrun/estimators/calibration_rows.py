@@ -14,6 +14,7 @@ from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.frozen import frozen
 from willitrun.kernels.anchors import LLM_METRICS, SLACK, llm_limits, llm_rate
+from willitrun.kernels.columns import at
 from willitrun.records.knowledge import Measurement
 from willitrun.records.recipes import Runtime, Workload
 from willitrun.units import format_bytes
@@ -268,7 +269,7 @@ def _compare_graphs(members: list[tuple[int, Measurement, Request]]) -> list[tup
         return results
     block = run_graphs([row for _, _, row in rows])
     for place, (number, measurement, row) in enumerate(rows):
-        weights, room = int(block.weights[place]), row.view.row.total_memory
+        weights, room = int(at(block.weights, place)), row.view.row.total_memory
         refused = _overweight(weights, room) or _implausible(
             2.0 * row.trace.macs * measurement.value, row.fastest_peak, "arithmetic peak"
         )
@@ -276,6 +277,6 @@ def _compare_graphs(members: list[tuple[int, Measurement, Request]]) -> list[tup
             results.append((number, _refuse(measurement, refused)))
             continue
         keys = _keys(row.request, measurement)
-        ratio = float(np.log(measurement.value / block.speed.images_per_s[place]))
+        ratio = float(np.log(measurement.value / at(block.speed.images_per_s, place)))
         results.append((number, Comparison(measurement, keys, "images", ratio)))
     return results

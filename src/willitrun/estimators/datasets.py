@@ -62,7 +62,7 @@ def input_reasons(request: Request, device_rate: float) -> tuple[Reason, ...]:
     }
     if read < decoded:
         text = f"The disk delivers {read:,.0f} images/s and the device would take {device_rate:,.0f}: it waits for the disk."
-        return (Reason(code="disk-bound", message=text, numbers=numbers),)
+        return (Reason.model_construct(code="disk-bound", message=text, numbers=numbers),)
     machine = request.machine
     assert machine is not None
     cores = machine.host.usable_cores or machine.host.cores
@@ -70,7 +70,7 @@ def input_reasons(request: Request, device_rate: float) -> tuple[Reason, ...]:
         f"{cores:g} cores decode about {decoded:,.0f} images/s and the device would take {device_rate:,.0f}: "
         "it waits for the data loader."
     )
-    return (Reason(code="input-bound", message=text, numbers=numbers),)
+    return (Reason.model_construct(code="input-bound", message=text, numbers=numbers),)
 
 
 def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> tuple[Reason, ...]:
@@ -99,7 +99,7 @@ def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> 
     if headline is not None and count:
         _, rate = headline
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="dataset-pass",
                 message=f"{'An epoch of ' if training else ''}{count:,} images of {dataset.name} {split} {'takes' if training else 'take'} {format_duration(count / rate.best)} "
                 f"({format_duration(count / rate.high)} to {format_duration(count / rate.low)}).",
@@ -116,7 +116,7 @@ def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> 
     ):
         right = round(vision.top1 * count)
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="dataset-accuracy",
                 message=f"Top-1 of {vision.top1:.1%} means about {right:,} of {count:,} images right.",
                 numbers={"top1": vision.top1, "images_right": right},
@@ -126,7 +126,7 @@ def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> 
     if dataset.disk is not None and free is not None:
         fits = free >= dataset.disk
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="dataset-disk" if fits else "disk-too-small",
                 message=f"{dataset.name} needs {format_bytes(dataset.disk)} on disk and {format_bytes(free)} are free.",
                 numbers={"disk_bytes": dataset.disk, "disk_free_bytes": free},

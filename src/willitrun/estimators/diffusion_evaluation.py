@@ -94,7 +94,7 @@ def _evaluate(request: Request) -> Ready:
 
 
 def _no_trace(request: Request) -> Reason:
-    return Reason(
+    return Reason.model_construct(
         code="speed-not-modelled",
         message=f"The catalog has no operator trace of every component of {request.model.name}.",
         numbers={"task": request.model.task},

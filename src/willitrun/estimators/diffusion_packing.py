@@ -58,7 +58,7 @@ def offloaded_tier(tier: Tier, resident: Tier) -> Tier:
 def offload_reason(mode: str, memory: MemoryEstimate, resident: MemoryEstimate) -> Reason:
     """What lies in host memory, and what the device would need without."""
     host = memory.host_bytes.best
-    return Reason(
+    return Reason.model_construct(
         code="needs-offload",
         message=f"It runs with {_OFFLOAD_TEXT[mode]} ({format_bytes(host)} there); "
         f"without it would need {format_bytes(resident.total_bytes.best)} on the device.",
@@ -189,7 +189,7 @@ def speed_reasons(speed: SpeedEstimate, stages: Stages) -> list[Reason]:
     if parts["weight transfer"] > 0:
         text += f", moving weights {format_duration(parts['weight transfer'])}"
     found = [
-        Reason(
+        Reason.model_construct(
             code=f"{speed.bound}-bound",
             message=f"{text}.",
             numbers={"seconds_per_batch": sum(parts.values()), "steps": stages.steps},
@@ -197,7 +197,7 @@ def speed_reasons(speed: SpeedEstimate, stages: Stages) -> list[Reason]:
     ]
     if stages.scaled_from is not None:
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="speed-not-modelled",
                 message=f"No trace at this size: the denoiser's work was scaled by area from {stages.scaled_from} "
                 "pixels, which underestimates attention.",

@@ -145,14 +145,18 @@ def evaluate(requests: Sequence[Request]) -> list[Evaluated]:
 
 def not_modelled(request: Request, code: str, message: str) -> Unknown:
     """An unknown with a reason of its own."""
-    return Unknown(request, Reason(code=code, message=message, numbers={"task": request.model.task}))
+    return Unknown(
+        request, Reason.model_construct(code=code, message=message, numbers={"task": request.model.task})
+    )
 
 
 def from_error(
     request: Request, error: MissingDataError | UnsupportedArchitectureError | UnsupportedFormatError
 ) -> Unknown:
     """A gap in the facts is an unknown verdict that says which field of which record is missing."""
-    return Unknown(request, Reason(code="memory-not-modelled", message=str(error), see=error.see))
+    return Unknown(
+        request, Reason.model_construct(code="memory-not-modelled", message=str(error), see=error.see)
+    )
 
 
 def _evaluate_language(requests: Sequence[Request]) -> list[Evaluated]:

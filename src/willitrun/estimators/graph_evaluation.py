@@ -34,7 +34,8 @@ from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, Support, support_of
 from willitrun.frozen import frozen
 from willitrun.intervals import Interval
-from willitrun.kernels.columns import columns_of
+from willitrun.kernels.columns import at, columns_of, devices_at, numbers_of_row
+from willitrun.kernels.elementwise import numbers_of
 from willitrun.kernels.graph_block import GraphBlock
 from willitrun.kernels.operator_inputs import DeviceRates
 from willitrun.kernels.operator_work import OperatorWork
@@ -93,7 +94,9 @@ def prepare_graph(request: Request) -> PreparedGraph:
 
 
 def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
-    """One array call."""
+    """One array call; one row by itself as numbers, through the same formulas."""
+    if len(rows) == 1:
+        return _run_alone(rows[0])
     return meet(
         columns_of([row.network for row in rows]),
         OperatorWork.stack([work_of(row.request, row.trace) for row in rows]),
@@ -102,6 +105,22 @@ def run_graphs(rows: Sequence[PreparedGraph]) -> GraphBlock:
         columns_of([pass_row(row.request.workload, row.profile) for row in rows]),
         np.array([residual_of(row.request, row.view, row.trace, row.profile) for row in rows]),
         rows[0].request.catalog,
+    )
+
+
+def _run_alone(row: PreparedGraph) -> GraphBlock:
+    catalog = row.request.catalog
+    rates = catalog.memo("graph-rates-of-one", most=1024).get(
+        (row.rates,), None, lambda: numbers_of(row.rates)
+    )
+    return meet(
+        numbers_of_row(row.network),
+        work_of(row.request, row.trace).of_one_row(),
+        numbers_of_row(row.device),
+        rates,
+        numbers_of_row(pass_row(row.request.workload, row.profile)),
+        np.float64(residual_of(row.request, row.view, row.trace, row.profile)),  # type: ignore[arg-type]
+        catalog,
     )
 
 
@@ -144,7 +163,7 @@ class EvaluatedGraph:
         """Tier by memory; whatever stands in the way makes it `will-not-run`."""
         if self.request.blockers:
             return "will-not-run"
-        return TIERS[int(self.block.layout.tier[self.place])]  # type: ignore[return-value]
+        return TIERS[int(at(self.block.layout.tier, self.place))]  # type: ignore[return-value]
 
     @property
     def placement(self) -> Placement:
@@ -186,17 +205,17 @@ class EvaluatedGraph:
         """Live activations, their holes included [bytes]."""
         block, place = self.block, self.place
         ends = (block.activation_low, block.activation, block.activation_high)
-        return Interval(*(float(end[place]) for end in ends))
+        return Interval(*(float(at(end, place)) for end in ends))
 
     def total(self) -> Interval:
         """Memory on the device [bytes]."""
         layout, place = self.block.layout, self.place
         ends = (layout.total_low, layout.total, layout.total_high)
-        return Interval(*(float(end[place].sum()) for end in ends))
+        return Interval(*(float(sum(devices_at(end, place))) for end in ends))
 
     @property
     def _launch(self) -> bool:
-        return BOUNDS[int(self.block.speed.bound[self.place])] == "launch"
+        return BOUNDS[int(at(self.block.speed.bound, self.place))] == "launch"
 
     @cached_property
     def _kind(self) -> str:
@@ -224,7 +243,7 @@ class EvaluatedGraph:
         """Images per second; None where nothing of the kind was measured."""
         if not self.is_calibrated:
             return None
-        best = float(self.block.speed.images_per_s[self.place]) * self.support.shift("images").factor
+        best = float(at(self.block.speed.images_per_s, self.place)) * self.support.shift("images").factor
         low, high = self._factors.tolist()
         return "images_per_s", Interval(best * low, best, best * high)
 

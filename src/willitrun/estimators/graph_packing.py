@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.datasets import input_rates, input_reasons
 from willitrun.intervals import Interval
+from willitrun.kernels.columns import at
 from willitrun.kernels.operators import BOUNDS, TERMS
 from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
 from willitrun.units import format_bytes, format_duration
@@ -40,8 +41,8 @@ _AFTER_THE_NETWORK = {
 def pack_graph_memory(found: EvaluatedGraph) -> MemoryEstimate:
     """The memory estimate of one row."""
     place, row = found.place, found.prepared
-    weights = int(found.block.weights[place])
-    activation = int(found.block.activation[place])
+    weights = int(at(found.block.weights, place))
+    activation = int(at(found.block.activation, place))
     device = row.device
     low, best, high = device.overhead_low, device.overhead, device.overhead_high
     total = found.total()
@@ -128,7 +129,7 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
         tuple(
             Term.model_construct(
                 name=name,
-                value=float(speed.shares[i][place]),
+                value=float(at(speed.shares[i], place)),
                 unit="s",
                 equation=_EQUATIONS[name],
                 inputs=inputs if i == 0 else {},
@@ -152,7 +153,7 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
 
 def graph_bound(found: EvaluatedGraph) -> Bound:
     """What binds the speed; an input pipeline that waits for its disk is bound by the disk."""
-    bound: Bound = BOUNDS[int(found.block.speed.bound[found.place])]  # type: ignore[assignment]
+    bound: Bound = BOUNDS[int(at(found.block.speed.bound, found.place))]  # type: ignore[assignment]
     decoded, read = input_rates(found.request)
     return "disk" if bound == "input" and read < decoded else bound
 
@@ -174,7 +175,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     room = max(row.view.available)
     need, have = format_bytes(total.best), format_bytes(room)
     numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
-    tier = int(layout.tier[place])
+    tier = int(at(layout.tier, place))
     if tier == 3:
         fit = Reason.model_construct(
             code="fits-comfortably", message=f"{need} of {have}, with room to spare.", numbers=numbers
@@ -193,7 +194,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     if not found.is_calibrated:
         return [*reasons, _not_measured(found)]
     bound = graph_bound(found)
-    step = float(found.block.speed.seconds[place]) / found.support.shift("images").factor
+    step = float(at(found.block.speed.seconds, place)) / found.support.shift("images").factor
     batch = found.request.workload.batch_size or 1
     if bound in ("input", "disk"):
         reasons += input_reasons(found.request, batch / step)
@@ -208,7 +209,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
         reasons.append(Reason.model_construct(code=f"{bound}-bound", message=text, numbers=numbers))
     if found.from_totals:
         reasons.append(
-            Reason(
+            Reason.model_construct(
                 code="speed-not-modelled",
                 message=f"Nobody has traced {found.request.model.name}: its work is spread from published MACs and parameters "
                 "by the law of traced convolutional networks, and the intervals are as wide as that is with whole families "

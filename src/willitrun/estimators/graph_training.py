@@ -142,7 +142,7 @@ def _speed(
     catalog = request.catalog
     calibration = catalog.calibrations[SPEED]
     if view.row.on_host:
-        note = Reason(
+        note = Reason.model_construct(
             code="speed-not-modelled", message="The time of a training step on a CPU is not calibrated."
         )
         return SpeedEstimate(notes=(note,)), note, ()
@@ -192,7 +192,7 @@ def _speed(
         ),
         notes=(),
     )
-    reason = Reason(
+    reason = Reason.model_construct(
         code=f"{bound}-bound",
         message=f"A step over {load.batch_size or 1} images takes {format_duration(step.best)}: "
         f"{_BOUND_TEXT[bound]}.",

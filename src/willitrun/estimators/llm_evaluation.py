@@ -203,12 +203,13 @@ def parallelism_of(rows: Sequence[Lowered]) -> Parallelism:
 
 def run_block(rows: Sequence[Prepared], tables: LevelTables | None = None) -> LlmBlock:
     """One array call for rows that share a policy; without ``tables``, with the catalog's calibration."""
-    return run_rows([row.lowered for row in rows], [row.load for row in rows], rows[0].request, tables)
+    loads = columns_of([row.load for row in rows])
+    return run_rows([row.lowered for row in rows], loads, rows[0].request, tables)
 
 
 def run_rows(
     lowered: Sequence[Lowered],
-    loads_of: Sequence[WorkloadRow],
+    loads: Columns,
     request: Request,
     tables: LevelTables | None = None,
 ) -> LlmBlock:
@@ -219,7 +220,7 @@ def run_rows(
         stage = request.catalog.memo("stages", most=256).get(
             tuple(lowered), None, lambda: _set_stage(lowered, request, speed_tables(request.catalog))
         )
-    return _run(stage, columns_of(loads_of), request)
+    return _run(stage, loads, request)
 
 
 def _run(stage: Stage, loads: Columns, request: Request) -> LlmBlock:
@@ -290,7 +291,7 @@ class EvaluatedLlm:
         assert transformer is not None
         ranks, heads = self.prepared.parallelism[0], transformer.num_attention_heads
         assert heads is not None
-        return Reason(
+        return Reason.model_construct(
             code="tensor-parallel-does-not-divide",
             message=f"{ranks} tensor-parallel ranks do not divide the {heads} attention heads of {self.request.model.name}.",
             numbers={"tp": ranks, "num_attention_heads": heads},

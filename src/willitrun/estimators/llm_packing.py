@@ -228,7 +228,7 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     if math.isnan(loaded):
         kept = float(at(speed.effective_concurrency, place))
         notes.append(
-            Reason(
+            Reason.model_construct(
                 code="kv-pool-too-small",
                 message=f"Only {kept:.0f} of {found.prepared.load.concurrency} sequences fit the KV pool at a time; "
                 "the rest wait, so the time to first token has no fixed value.",
@@ -313,7 +313,7 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
         # What the model costs as a whole, wherever it lies.
         weights, cache = float(found.prepared.model.total_bytes), float(at(block.kv_cache, place))
         reasons.append(
-            Reason(
+            Reason.model_construct(
                 code=dominance,
                 message=f"The KV cache takes {format_bytes(kv)} of {format_bytes(total.best)}: context and concurrency "
                 f"decide. All of the weights and the whole cache of {format_bytes(cache, digits=4)} come to "
@@ -328,7 +328,7 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
     elif dominance:
         weights = float(sum(devices_at(layout.weights, place)))
         reasons.append(
-            Reason(
+            Reason.model_construct(
                 code=dominance,
                 message=f"The weights take {format_bytes(weights)} of {format_bytes(total.best)}: the weight format decides.",
                 numbers={"weights_bytes": weights},

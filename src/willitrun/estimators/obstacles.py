@@ -43,7 +43,7 @@ def _lasting(
     found: list[Reason] = []
     if model.task not in profile.tasks:
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="task-not-supported-by-runtime",
                 message=f"{profile.name} does not do {model.task}.",
                 numbers={"runtime": profile.id, "task": model.task},
@@ -51,7 +51,7 @@ def _lasting(
         )
     if quantization is not None and not _loads(profile, quantization):
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="format-not-supported-by-runtime",
                 message=f"{profile.name} does not load {quantization.name}; it reads {', '.join(profile.containers)}.",
                 numbers={"runtime": profile.id, "quantization": quantization.id},
@@ -61,7 +61,7 @@ def _lasting(
         quantization is not None and model.task in GRAPH_TASKS and quantization.id not in PRECISION_OF_FORMAT
     ):
         found.append(
-            Reason(
+            Reason.model_construct(
                 code="format-not-supported-by-runtime",
                 message=f"{quantization.name} is a format of language models' matrices; a network of operators is computed in "
                 f"{', '.join(PRECISION_OF_FORMAT)}.",
@@ -73,7 +73,7 @@ def _lasting(
         system = machine.host.system
         if system is not None and system not in profile.systems:
             found.append(
-                Reason(
+                Reason.model_construct(
                     code="runtime-not-on-system",
                     message=f"{profile.name} does not run on {system}.",
                     numbers={"runtime": profile.id, "system": system},
@@ -84,7 +84,7 @@ def _lasting(
             usable = {vendor for vendor in vendors if runtime.backend in BACKENDS.get(vendor, ())}
             if not usable or (profile.vendors and not usable & set(profile.vendors)):
                 found.append(
-                    Reason(
+                    Reason.model_construct(
                         code="runtime-not-on-vendor",
                         message=f"{profile.name} ({runtime.backend}) does not run on {', '.join(sorted(vendors))}.",
                         numbers={"runtime": profile.id, "backend": str(runtime.backend)},
@@ -92,7 +92,7 @@ def _lasting(
                 )
         elif not machine.accelerators and "cpu" not in profile.backends:
             found.append(
-                Reason(
+                Reason.model_construct(
                     code="no-accelerator",
                     message=f"{profile.name} needs an accelerator and the machine has none.",
                     numbers={"runtime": profile.id},

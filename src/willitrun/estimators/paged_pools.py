@@ -69,7 +69,7 @@ def pool_notes(found: EvaluatedLlm) -> tuple[Reason, ...]:
     tokens = vllm_kv_tokens(pool, each, block_tokens=prepared.policy.block_tokens).item()
     context = prepared.load.context_tokens
     return (
-        Reason(
+        Reason.model_construct(
             code="kv-pool",
             message=f"{request.profile.name} at a utilization of {share:g} leaves {format_bytes(int(pool))} for the KV "
             f"cache: {tokens:,} tokens, {tokens // context} sequences of the whole context.",

@@ -160,7 +160,7 @@ def _power_scale(device: InstalledAccelerator, reasons: list[Reason]) -> float:
         return 1.0
     scale = float((limit / full) ** POWER_EXPONENT)
     reasons.append(
-        Reason(
+        Reason.model_construct(
             code="power-capped",
             message=f"{device.accelerator.name} is capped at {limit:.0f} W of {full:.0f} W; compute peaks are taken at {scale:.0%}.",
             numbers={"power_limit_w": limit, "power_default_w": full},

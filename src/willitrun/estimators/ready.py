@@ -180,19 +180,21 @@ def judge_parts(
         "available_bytes": sum(view.available),
     }
     if bool(layout.out_of_host[0]):
-        reason = Reason(
+        reason = Reason.model_construct(
             code="out-of-host-memory",
             message=f"It needs {format_bytes(host_bytes)} of host memory and {format_bytes(view.row.host_available)} are available.",
             numbers=numbers | {"host_bytes": host_bytes},
         )
     elif tier == "comfortable":
-        reason = Reason(
+        reason = Reason.model_construct(
             code="fits-comfortably", message=f"{need} of {have}, with room to spare.", numbers=numbers
         )
     elif tier == "tight":
-        reason = Reason(code="fits-tightly", message=f"{need} of {have}: little is left.", numbers=numbers)
+        reason = Reason.model_construct(
+            code="fits-tightly", message=f"{need} of {have}: little is left.", numbers=numbers
+        )
     else:
-        reason = Reason(
+        reason = Reason.model_construct(
             code="does-not-fit", message=f"It needs {need} and {have} are available.", numbers=numbers
         )
     return ("will-not-run" if request.blockers else tier), memory, reason

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
+
+import numpy as np
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
 from willitrun.estimators.evaluation import Evaluated, evaluate
@@ -16,7 +18,7 @@ from willitrun.estimators.llm_evaluation import (
     prepare,
     run_rows,
 )
-from willitrun.estimators.llm_machines import WorkloadRow
+from willitrun.estimators.llm_machines import WorkloadRow, workload_row
 from willitrun.estimators.remedy_candidates import (
     Candidate,
     lasting_llm_changes,
@@ -27,7 +29,7 @@ from willitrun.estimators.requests import (
     Request,
 )
 from willitrun.estimators.workloads import LLM_TASKS, context_reason
-from willitrun.frozen import frozen
+from willitrun.kernels.columns import columns_of, take
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.placement import TIERS
 from willitrun.records.presentation import format_field
@@ -58,27 +60,34 @@ def find_remedies(found: Evaluated) -> tuple[Remedy, ...]:
     Of each kind the mildest change that lifts the tier is kept; where none lifts it, the mildest that makes
     it clearly faster. Candidates are evaluated together in as few array calls as there are runtimes.
     """
-    outcomes = _outcomes(found)
+    by_kind: dict[str, list[Outcome]] = {}
+    for outcome in _outcomes(found):
+        by_kind.setdefault(outcome.candidate.kind, []).append(outcome)
     kept: list[Remedy] = []
     for kind in _KINDS:
-        best = _mildest(found, [outcome for outcome in outcomes if outcome.candidate.kind == kind])
+        best = _mildest(found, by_kind.get(kind, []))
         if best is not None:
             kept.append(_remedy(best))
-    return tuple(kept[:MOST_REMEDIES])
+            if len(kept) == MOST_REMEDIES:
+                break
+    return tuple(kept)
 
 
-@frozen
 class Outcome:
     """What a candidate comes to: its tier at once, everything else when somebody looks."""
 
-    candidate: Candidate
-    tier: Tier
-    look: Callable[[], Evaluated]
+    __slots__ = ("_evaluated", "_look", "candidate", "tier")
 
-    @cached_property
+    def __init__(self, candidate: Candidate, tier: Tier, look: Callable[[], Evaluated]) -> None:
+        self.candidate, self.tier, self._look = candidate, tier, look
+        self._evaluated: Evaluated | None = None
+
+    @property
     def evaluated(self) -> Evaluated:
         """The evaluated request."""
-        return self.look()
+        if self._evaluated is None:
+            self._evaluated = self._look()
+        return self._evaluated
 
 
 def _outcomes(found: Evaluated) -> list[Outcome]:
@@ -97,71 +106,84 @@ def _same(result: Evaluated) -> Evaluated:
     return result
 
 
-@frozen(eq=False)
-class _Row:
-    """A candidate as a row of a block. ``blocked`` says that something stands in its way whatever memory says."""
-
-    candidate: Candidate
-    lowered: Lowered
-    load: WorkloadRow
-    blocked: bool
+Change = tuple[Candidate, Lowered]
 
 
 def _llm_outcomes(found: EvaluatedLlm, stuck: bool) -> list[Outcome]:
     """Candidates in one array call per runtime; what no load changes of them was lowered before."""
-    request, load = found.request, found.prepared.load
+    request, own, load = found.request, found.prepared.lowered, found.prepared.load
     too_long = context_reason(request.model, request.workload) is not None
     records = (request.model, request.machine, request.quantization, request.runtime, request.profile)
     lasting = request.catalog.memo("changes", most=512).get(
         (*records, request.placement), (request.memory, stuck), lambda: _lasting_changes(request, stuck)
     )
-    rows = [
-        _Row(candidate, lowered, load, too_long or bool(candidate.request.blockers))
-        for candidate, lowered in lasting
-        if not (too_long and candidate.kind in ("runtime", "quantization"))
-    ]
-    rows += [
-        _Row(candidate, prepared.lowered, prepared.load, bool(candidate.request.blockers))
-        for candidate in llm_load_changes(request)
-        for prepared in (prepare(candidate.request),)
-    ]
-    groups: dict[BlockKey, list[_Row]] = {}
-    for row in rows:
-        groups.setdefault(row.lowered.key, []).append(row)
+    own_changes = [(candidate, own) for candidate in llm_load_changes(request)]
+    own_loads = [workload_row(request.model, one.request.workload) for one, _ in own_changes]
     outcomes = []
-    for members in groups.values():
-        block = run_rows(
-            [row.lowered for row in members], [row.load for row in members], members[0].candidate.request
-        )
-        for place, (row, tier) in enumerate(zip(members, block.layout.tier.tolist(), strict=True)):
-            runs = row.lowered.divides and not row.blocked
-            outcomes.append(
-                Outcome(
-                    row.candidate,
-                    TIERS[tier] if runs else "will-not-run",  # type: ignore[arg-type]
-                    partial(_evaluated, row, block, place),
-                )
+    for group in lasting:
+        changes = [one for one in group if not (too_long and one[0].kind in ("runtime", "quantization"))]
+        loads = [load] * len(changes)
+        blocked = [too_long] * len(changes)
+        if changes and changes[0][1].key == own.key:
+            changes, loads = [*changes, *own_changes], [*loads, *own_loads]
+            blocked += [False] * len(own_changes)
+            own_changes = []
+        outcomes += _judge(changes, loads, blocked)
+    return outcomes + _judge(own_changes, own_loads, [False] * len(own_changes))
+
+
+_MULTIPLE = 8
+
+
+def _judge(changes: Sequence[Change], loads: Sequence[WorkloadRow], blocked: Sequence[bool]) -> list[Outcome]:
+    """Outcomes of changes that share a block; ``blocked``: the load is in the way of a change."""
+    if not changes:
+        return []
+    # Rounded up, so that the ground that is laid for some rows serves other loads of them too.
+    spare = -len(changes) % _MULTIPLE
+    lowered = [one[1] for one in changes] + [changes[-1][1]] * spare
+    # Most changes leave the load as it is: it becomes columns once.
+    distinct = list({id(load): load for load in loads}.values())
+    place_of = {id(load): number for number, load in enumerate(distinct)}
+    index = [place_of[id(load)] for load in loads]
+    columns = take(columns_of(distinct), np.array(index + index[-1:] * spare))
+    block = run_rows(lowered, columns, changes[0][0].request)
+    outcomes = []
+    tiers = block.layout.tier[: len(changes)].tolist()
+    for place, ((candidate, row), load, tier, barred) in enumerate(
+        zip(changes, loads, tiers, blocked, strict=True)
+    ):
+        runs = row.divides and not barred and not candidate.request.blockers
+        outcomes.append(
+            Outcome(
+                candidate,
+                TIERS[tier] if runs else "will-not-run",  # type: ignore[arg-type]
+                partial(_evaluated, candidate, row, load, block, place),
             )
+        )
     return outcomes
 
 
-def _evaluated(row: _Row, block: LlmBlock, place: int) -> EvaluatedLlm:
+def _evaluated(
+    candidate: Candidate, row: Lowered, load: WorkloadRow, block: LlmBlock, place: int
+) -> EvaluatedLlm:
     # A lasting change carries no context; nothing that a remedy says asks for one.
-    return EvaluatedLlm(Prepared(row.candidate.request, row.lowered, row.load), block, place)
+    return EvaluatedLlm(Prepared(candidate.request, row, load), block, place)
 
 
-def _lasting_changes(request: Request, stuck: bool) -> tuple[tuple[Candidate, Lowered], ...]:
-    """Changes that the load does not decide, lowered; those of which a fact is missing are no remedy."""
+def _lasting_changes(request: Request, stuck: bool) -> tuple[tuple[Change, ...], ...]:
+    """Changes that the load does not decide, lowered, by block; those of which a fact is missing are no remedy."""
     # Without a context nothing of the load stands in the way.
     workload = request.workload.model_copy(update={"context_tokens": None})
     plain = replace(request, workload=workload).rechecked()
-    found = []
+    groups: dict[BlockKey, list[Change]] = {}
     for candidate in lasting_llm_changes(plain, stuck=stuck):
         try:
-            found.append((candidate, prepare(candidate.request).lowered))
+            lowered = prepare(candidate.request).lowered
         except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError):
             continue
-    return tuple(found)
+        groups.setdefault(lowered.key, []).append((candidate, lowered))
+    return tuple(tuple(changes) for changes in groups.values())
 
 
 def _mildest(found: Evaluated, outcomes: list[Outcome]) -> Outcome | None:

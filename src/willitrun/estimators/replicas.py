@@ -7,11 +7,12 @@ throughput are those of all of them. Where their devices differ, the one with th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from willitrun.estimators.evaluation import Evaluated, evaluate_one
 from willitrun.estimators.requests import Request
+from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.recipes import Placement
@@ -71,7 +72,7 @@ def _holding(machine: Machine, devices: Sequence[InstalledAccelerator]) -> Machi
     return machine.model_copy(update={"accelerators": tuple(devices)})
 
 
-@dataclass(frozen=True)
+@frozen
 class Replicated:
     """What is known of all replicas, from one of them."""
 
@@ -100,7 +101,7 @@ class Replicated:
             return self.one.reasons
         needed = self.devices + self.missing
         return (
-            Reason(
+            Reason.model_construct(
                 code="does-not-fit",
                 message=f"{self.count} replicas take {needed} devices, and {self.devices} are there.",
                 numbers={"devices": self.devices, "devices_needed": needed},

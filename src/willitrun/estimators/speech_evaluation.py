@@ -169,7 +169,7 @@ def _voice(request: Request) -> Ready:
         *_runtime_parts(request, view, weights),
     ]
     tier, memory, reason = judge_parts(request, view, parts, disk_bytes=weights)
-    note = Reason(
+    note = Reason.model_construct(
         code="speed-not-modelled",
         message=f"No source describes the networks of {model.name}; its activations are not counted either.",
         numbers={"task": model.task},

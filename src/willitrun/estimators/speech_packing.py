@@ -90,7 +90,7 @@ def pack_transcription(
         notes=(),
     )
     seconds = float(found.seconds)
-    reason = Reason(
+    reason = Reason.model_construct(
         code=f"{bound}-bound",
         message=f"{format_duration(load.audio_s * load.recordings)} of audio take {format_duration(seconds)}: encoder "
         f"{format_duration(encoder_s)}, decoder {format_duration(decoder_s)} at {load.tokens} tokens a window.",

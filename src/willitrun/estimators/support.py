@@ -110,7 +110,7 @@ def _support_of(request: Request, device_ids: tuple[str, ...], calibration: str)
         record, tuple(dict.fromkeys(device_ids)), device_classes(request, device_ids), model_family(request)
     )
     reasons = tuple(
-        Reason(
+        Reason.model_construct(
             code="unknown-device-derived",
             message=f"{device.accelerator.name} is in no catalog; its rates are derived from what the driver says.",
         )

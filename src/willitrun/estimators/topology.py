@@ -131,7 +131,7 @@ def _over_network(hosts: Sequence[int], rate: float, *, rpc: bool) -> tuple[Reas
         else "only its bandwidth is counted, not what the runtime's protocol adds"
     )
     return (
-        Reason(
+        Reason.model_construct(
             code="over-network",
             message=f"Stages on {crossings + 1} hosts talk over a network of {format_rate(rate, 'B/s')}: {cost}. Measure before you buy.",
             numbers={"hosts": crossings + 1, "network_bytes_per_s": rate},

@@ -40,7 +40,7 @@ def training_speed(
     load, rates = request.workload, view.row
     if rates.on_host or math.isnan(rates.fp16):
         where = "on a CPU" if rates.on_host else "without a published tensor peak"
-        note = Reason(
+        note = Reason.model_construct(
             code="speed-not-modelled", message=f"The time of a fine-tuning step {where} is not calibrated."
         )
         return SpeedEstimate(notes=(note,)), note
@@ -117,7 +117,7 @@ def training_speed(
         ),
         notes=(),
     )
-    return speed, Reason(
+    return speed, Reason.model_construct(
         code=f"{bound}-bound",
         message=f"A step over {batch} sequences of {context} tokens takes {format_duration(step.best)}.",
         numbers={"training_step_s": step.best, "batch_size": batch, "context_tokens": context},

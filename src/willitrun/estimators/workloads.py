@@ -235,7 +235,7 @@ def image_size_reason(workload: Workload, filled: tuple[str, ...]) -> Reason | N
     if not workload.images or "image_size" not in filled:
         return None
     side = workload.image_size
-    return Reason(
+    return Reason.model_construct(
         code="assumed-image-size",
         message=f"Nobody gave the images' size; {side} x {side} pixels are assumed.",
         numbers={"image_size": side or 0, "images": workload.images},
@@ -281,7 +281,7 @@ def context_reason(model: Model, workload: Workload) -> Reason | None:
     asked = workload.context_tokens
     if longest is None or asked is None or asked <= longest:
         return None
-    return Reason(
+    return Reason.model_construct(
         code="context-above-trained-maximum",
         message=f"{model.name} was trained for {longest:,} tokens; {asked:,} are asked for.",
         numbers={"context_tokens": asked, "max_position_embeddings": longest},

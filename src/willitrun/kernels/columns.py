@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -22,15 +23,22 @@ _DTYPES: dict[str, Any] = {"int": np.int64, "float": np.float64, "bool": np.bool
 
 
 @cache
-def _fields_by_type(kind: Hashable) -> tuple[tuple[Any, tuple[str, ...]], ...]:
-    """Field names of a kind of row by the dtype of their columns.
+def _fields_by_type(
+    kind: Hashable,
+) -> tuple[tuple[Any, tuple[str, ...], Callable[[Any], tuple[Any, ...]]], ...]:
+    """Field names of a kind of row by the dtype of their columns, with what reads their values.
 
     Annotations are strings here: every module postpones their evaluation.
     """
     names: dict[str, list[str]] = {}
     for field in fields(kind):  # type: ignore[arg-type]
         names.setdefault(str(field.type), []).append(field.name)
-    return tuple((_DTYPES[code], tuple(found)) for code, found in names.items())
+    return tuple((_DTYPES[code], tuple(found), _reader(found)) for code, found in names.items())
+
+
+def _reader(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda row: (read(row),)
 
 
 @frozen(eq=False)
@@ -66,9 +74,9 @@ def columns_of(rows: Sequence[Any]) -> Columns:
     [1, 1099511627776]
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for dtype, names in _fields_by_type(cast(Hashable, type(rows[0]))):
+    for dtype, names, read in _fields_by_type(cast(Hashable, type(rows[0]))):
         # One array per type instead of one per field: a block of one row is mostly calls.
-        table = np.array([[getattr(row, name) for name in names] for row in rows], dtype=dtype)
+        table = np.array([read(row) for row in rows], dtype=dtype)
         arrays.update(zip(names, np.ascontiguousarray(table.T), strict=True))
     return Columns(arrays)
 
@@ -86,9 +94,9 @@ def numbers_of_row(row: Any) -> Columns:
     """
     return Columns(
         {
-            name: number(getattr(row, name))
-            for number, names in _fields_by_type(cast(Hashable, type(row)))
-            for name in names
+            name: number(value)
+            for number, names, read in _fields_by_type(cast(Hashable, type(row)))
+            for name, value in zip(names, read(row), strict=True)
         }
     )
 

@@ -19,6 +19,7 @@ __all__ = [
     "as_bool",
     "as_float",
     "ceiled",
+    "constant",
     "exists",
     "floored",
     "maximum",
@@ -118,6 +119,15 @@ def as_float(values: Any) -> NDArray[np.float64]:
     ([1.0], 1.0)
     """
     return values.astype(np.float64) if type(values) is _ndarray else np.float64(values)  # type: ignore[return-value]
+
+
+def constant(number: Any, like: Any) -> NDArray[Any]:
+    """A number that broadcasts with values: of length one along each of their axes.
+
+    >>> constant(np.int64(0), np.zeros((2, 3))).shape, constant(np.int64(0), np.float64(1.0))
+    ((1, 1), np.int64(0))
+    """
+    return np.full((1,) * like.ndim, number) if type(like) is _ndarray else number
 
 
 def exists(flags: Any) -> bool:

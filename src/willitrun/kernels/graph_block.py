@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
+from willitrun.kernels.elementwise import as_float, ceiled, constant, floored, minimum, where
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.operators import (
     DeviceRates,
@@ -15,6 +16,7 @@ from willitrun.kernels.operators import (
     predict_images,
 )
 from willitrun.kernels.placement import TIGHT, Demand, Layout, Room, place
+from willitrun.kernels.splits import by_device, sum_devices
 
 __all__ = ["GraphBlock", "GraphMemory", "assess_graphs", "graph_demand", "graph_load"]
 
@@ -70,16 +72,13 @@ def graph_demand(memory: GraphMemory) -> Demand:
     Parameters times their bytes, buffers (running statistics) in 32 bits, and the live peak of one image times
     the batch; autocast adds the half-precision copies that are live with it.
     """
-    shape = (1,) * memory.batch.ndim
-    zero, one = np.zeros(shape, dtype=np.int64), np.ones(shape)
+    zero, one = constant(np.int64(0), memory.batch), constant(np.float64(1.0), memory.batch)
     weights = memory.parameters * memory.weight_bytes + memory.buffers * 4
     plain = memory.peak_elements * memory.activation_bytes
-    per_image = np.where(
-        memory.autocast & (memory.peak_autocast_bytes > 0), memory.peak_autocast_bytes, plain
-    )
+    per_image = where(memory.autocast & (memory.peak_autocast_bytes > 0), memory.peak_autocast_bytes, plain)
     activation = per_image * memory.batch
-    low = np.floor(activation * memory.peak_low).astype(np.int64)
-    high = np.ceil(activation * (1.0 + memory.activation_high_share)).astype(np.int64)
+    low = floored(activation * memory.peak_low)
+    high = ceiled(activation * (1.0 + memory.activation_high_share))
     return Demand(
         repeating=weights,
         experts=zero,
@@ -89,12 +88,12 @@ def graph_demand(memory: GraphMemory) -> Demand:
         n_moe_layers=zero,
         kv_cache=zero,
         state=zero,
-        activation=activation[..., None],
-        activation_low=low[..., None],
-        activation_high=high[..., None],
-        overhead=memory.overhead[..., None],
-        overhead_low=memory.overhead_low[..., None],
-        overhead_high=memory.overhead_high[..., None],
+        activation=by_device(activation),
+        activation_low=by_device(low),
+        activation_high=by_device(high),
+        overhead=by_device(memory.overhead),
+        overhead_low=by_device(memory.overhead_low),
+        overhead_high=by_device(memory.overhead_high),
         weights_low=one,
         weights_high=one,
         host_buffer=zero,
@@ -119,14 +118,14 @@ def graph_load(
     Under autocast kernels read the half-precision copy of a weight.
     """
     return ImageLoad(
-        batch=batch.astype(np.float64),
+        batch=as_float(batch),
         profile=profile,
-        act_bytes=act_bytes.astype(np.float64),
-        wide_bytes=wide_bytes.astype(np.float64),
-        weight_bytes=np.minimum(act_bytes, weight_bytes).astype(np.float64),
-        autocast=autocast.astype(np.float64),
-        parameters=np.zeros((1,) * batch.ndim) if batch.ndim > 1 else np.zeros(len(batch)),
-        input_bytes=np.asarray(3.0 * image_size * image_size * wide_bytes, dtype=np.float64),
+        act_bytes=as_float(act_bytes),
+        wide_bytes=as_float(wide_bytes),
+        weight_bytes=as_float(minimum(act_bytes, weight_bytes)),
+        autocast=as_float(autocast),
+        parameters=as_float(batch * 0) if batch.ndim < 2 else constant(np.float64(0.0), batch),
+        input_bytes=as_float(3.0 * image_size * image_size * wide_bytes),
         decode_images_per_s=decode_images_per_s,
         log_residual=log_residual,
     )
@@ -144,9 +143,9 @@ def assess_graphs(
 ) -> GraphBlock:
     """Memory, tier and speed of a block; one device per row, no offload."""
     demand = graph_demand(memory)
-    minus = np.full((1,) * memory.batch.ndim, -1, dtype=np.int64)
+    minus = constant(np.int64(-1), memory.batch)
     room = Room(
-        available=available[..., None],
+        available=by_device(available),
         host_available=host_available,
         strategy=minus * 0,
         offload=minus * 0,
@@ -156,9 +155,9 @@ def assess_graphs(
     )
     return GraphBlock(
         weights=demand.repeating,
-        activation=demand.activation[..., 0],
-        activation_low=demand.activation_low[..., 0],
-        activation_high=demand.activation_high[..., 0],
+        activation=sum_devices(demand.activation),
+        activation_low=sum_devices(demand.activation_low),
+        activation_high=sum_devices(demand.activation_high),
         layout=place(demand, room),
         speed=predict_images(work, rates, load, coefficients),
     )

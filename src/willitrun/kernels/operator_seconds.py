@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
+from willitrun.kernels.elementwise import exists, maximum, where
 from willitrun.kernels.operator_inputs import DeviceRates, ImageLoad, OperatorCoefficients
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, OperatorWork
 
@@ -82,12 +83,19 @@ class OperatorPass:
         self.active, self.rates, self.load, self.coefficients = active, rates, load, coefficients
         self.trained = trained
         # One profile for the whole block is the common case: its tables then broadcast instead of being gathered.
-        first = load.profile.flat[0]
-        uniform = load.profile.size == 1 or bool((load.profile == first).all())
-        self.profile: Codes = np.full((1,) * load.profile.ndim, first) if uniform else load.profile
-        self.work = OperatorWork(*(_classes_first(getattr(active.work, name)) for name in _WORK))
+        profile = load.profile
+        if type(profile) is np.ndarray:
+            first = profile.flat[0]
+            if profile.size == 1 or bool((profile == first).all()):
+                profile = np.full((1,) * profile.ndim, first)
+        self.profile: Codes = profile
+        self.work = active.work
+        if active.work.kernels.ndim > 1:
+            self.work = OperatorWork(*(_classes_first(getattr(active.work, name)) for name in _WORK))
         kept = 1.0 - self._table(coefficients.folded)
-        if load.autocast.size > 1 or load.autocast.flat[0] != 1.0:
+        if type(load.autocast) is not np.ndarray:
+            kept[active.place(_CAST)] *= load.autocast
+        elif load.autocast.size > 1 or load.autocast.flat[0] != 1.0:
             kept = np.array(np.broadcast_to(kept, np.broadcast(kept, load.autocast[None]).shape))
             kept[active.place(_CAST)] *= load.autocast
         self._kept = kept
@@ -130,7 +138,7 @@ class OperatorPass:
         )
         bytes_moved = moved * (images * load.act_bytes)
         wider = load.wide_bytes - load.act_bytes
-        if wider.any():
+        if exists(wider):
             kept = moved / np.maximum(work.act_elements, 1.0)
             bytes_moved += work.act32_elements * kept * (images * wider)
         weights = work.weight_elements * load.weight_bytes
@@ -140,12 +148,12 @@ class OperatorPass:
         bytes_moved += weights
         share = bytes_moved * (self._kept / self._table(coefficients.memory))
         known = rates.cache_bytes > 0
-        if known.any():
+        if exists(known):
             # Traffic of one operator against the cache: what fits comes from there, not from memory.
             fill = bytes_moved / np.maximum(work.kernels, 1.0)
-            fill = fill * fill * np.where(known, _inverse_square(rates.cache_bytes), 0.0)
+            fill = fill * fill * where(known, _inverse_square(rates.cache_bytes), 0.0)
             fill += 1.0
-            fill /= fill + np.where(known, coefficients.cache_gain[self.profile], 0.0)
+            fill /= fill + where(known, coefficients.cache_gain[self.profile], 0.0)
             share = share * fill
         if self.trained:
             state = load.parameters * coefficients.state_bytes[self.profile]
@@ -162,7 +170,7 @@ class OperatorPass:
 
 
 def _classes_first(values: Array) -> Array:
-    return values.T if values.ndim == 2 else values.transpose(values.ndim - 1, *range(values.ndim - 1))
+    return values.T if values.ndim <= 2 else values.transpose(values.ndim - 1, *range(values.ndim - 1))
 
 
 def _fourth(values: Array) -> Array:
@@ -173,4 +181,4 @@ def _fourth(values: Array) -> Array:
 
 def _inverse_square(limit: Array) -> Array:
     """``1 / limit^2``; zero is no limit."""
-    return np.where(limit > 0, 1.0 / np.maximum(limit * limit, 1.0), 0.0)
+    return where(limit > 0, 1.0 / maximum(limit * limit, 1.0), 0.0)

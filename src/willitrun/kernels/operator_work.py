@@ -137,6 +137,10 @@ class OperatorWork:
         }
         return cls(**columns)
 
+    def of_one_row(self) -> OperatorWork:
+        """The only row, of shape (classes,)."""
+        return OperatorWork(*(getattr(self, name)[0] for name in WORK_COLUMNS))
+
     @classmethod
     def stack(cls, works: list[OperatorWork]) -> OperatorWork:
         """Stack single rows into one block of rows."""

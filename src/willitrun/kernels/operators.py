@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
+from willitrun.kernels.elementwise import constant, exists, maximum, minimum, where
 from willitrun.kernels.operator_inputs import (
     PROFILES,
     DeviceRates,
@@ -54,6 +55,7 @@ _Block = TypeVar("_Block", OperatorWork, DeviceRates, ImageLoad)
 
 _BLOCK = 1024  # rows of a line; the arrays of a block stay in the second-level cache
 _TINY = 1e-30
+_INPUT = np.intp(BOUNDS.index("input"))
 
 
 @frozen(eq=False)
@@ -94,7 +96,8 @@ def predict_images(
         Work per image, of shape (..., classes): one row per scenario, or one row for all.
     rates, load
         Device and request: lines of rows, shape (rows,), or sides of a grid, such as (devices, 1) and (1, batches).
-        What depends on one side only is computed for that side only. Work then has as many axes more.
+        What depends on one side only is computed for that side only. Work then has as many axes more. Of one row, they
+        may be numbers, and work of shape (classes,).
     coefficients
         From :func:`resolve_coefficients`.
 
@@ -104,8 +107,8 @@ def predict_images(
         Seconds, images per second, shares that sum to the seconds, and the bound.
     """
     batch = load.batch
-    if batch.ndim > 1 or len(batch) <= _BLOCK:
-        trained = bool(load.parameters.any())
+    if batch.ndim != 1 or len(batch) <= _BLOCK:
+        trained = exists(load.parameters)
         rows = max(batch.size, rates.bandwidth_bytes_per_s.size)
         return _speed_of(
             OperatorPass(activate(work, rows, trained=trained), rates, load, coefficients, trained=trained)
@@ -165,18 +168,18 @@ def _speed_of(found: OperatorPass) -> ImageSpeed:
     starved = images_per_s > load.decode_images_per_s
     return ImageSpeed(
         seconds,
-        np.minimum(images_per_s, load.decode_images_per_s),
+        minimum(images_per_s, load.decode_images_per_s),
         (*parts, entry if entry.shape == seconds.shape else np.broadcast_to(entry, seconds.shape)),
-        np.where(starved, np.intp(BOUNDS.index("input")), bound),
+        where(starved, _INPUT, bound),
     )
 
 
 def _longest(*times: Array) -> Codes:
     """Number of the longest time; the first of equal ones."""
-    longest, code = times[0], np.zeros(1, dtype=np.intp)
+    longest, code = times[0], constant(np.intp(0), times[0])
     for number, time in enumerate(times[1:], start=1):
-        code = np.where(time > longest, np.intp(number), code)
-        longest = np.maximum(longest, time)
+        code = where(time > longest, np.intp(number), code)
+        longest = maximum(longest, time)
     return code
 
 

@@ -304,4 +304,6 @@ def _commands(found: Evaluated) -> tuple[str, ...]:
         ) from error
     if placement.cpu_moe_layers and request.profile.cpu_offload == "experts":
         command += f" --n-cpu-moe {placement.cpu_moe_layers}"
+    if placement.split and "{gpu_layers}" in template:
+        command += f" --tensor-split {','.join(f'{part:g}' for part in placement.split)}"
     return tuple(command.splitlines())

@@ -203,6 +203,6 @@ def test_fifty_rows_are_quick() -> None:
 
 
 def _timed(rows: list[dict[str, Any]]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     calibrate(rows)
-    return time.perf_counter() - start
+    return time.process_time() - start

@@ -49,13 +49,6 @@ def test_dp_counts_groups_of_tensor_ranks() -> None:
     assert "--data-parallel-size 2" in four.commands[0]
 
 
-def test_more_replicas_than_devices_do_not_run() -> None:
-    verdict = judged(Placement(dp=4))
-    assert verdict.tier == "will-not-run"
-    assert verdict.reasons[0].code == "does-not-fit"
-    assert verdict.reasons[0].numbers == {"devices": 2, "devices_needed": 4}
-
-
 def test_the_smallest_replica_decides() -> None:
     assert judged("data", ["h100-sxm5-80gb", "rtx-3060-12gb"]).tier == judged(None, "rtx-3060-12gb", 4).tier
 

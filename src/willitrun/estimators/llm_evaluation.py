@@ -90,9 +90,9 @@ class Prepared:
         return self.lowered.parallelism
 
 
-BlockKey = tuple[Runtime, str, str | None, bool, bool, int]
+BlockKey = tuple[Runtime, str, str | None, bool, bool, int, tuple[float, ...] | None]
 """What all rows of one block share: the runtime but for its cache types, its profile, the system, whether the host
-computes, encoders, the program's level."""
+computes, encoders, the program's level, parts of the devices as told."""
 
 
 def prepare(request: Request, *, view: MachineView | None = None) -> Prepared:
@@ -121,7 +121,7 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
         imatrix=request.runtime.imatrix,
     )
     view = view or machine_row(request)
-    policy = runtime_policy(request)
+    policy = runtime_policy(request, _shares(request.placement, len(view.available)))
     parallelism = parallel(request, len(view.available))
     transformer = request.model.transformer
     heads = transformer.num_attention_heads if transformer is not None else None
@@ -139,8 +139,17 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
             view.row.on_host,
             model.encoder_only,
             int(policy.codes["runtime"][0]),
+            policy.shares,
         ),
     )
+
+
+def _shares(placement: Placement, devices: int) -> tuple[float, ...] | None:
+    """Parts of the devices as told: those that are not named get nothing. None where nobody said, or said nothing of use."""
+    split = placement.split
+    if split is None or len(split) > devices or not any(split):
+        return None
+    return (*split, *(0.0,) * (devices - len(split)))
 
 
 @lru_cache(maxsize=8)

@@ -55,8 +55,8 @@ def container_of(request: Request) -> str:
     return "gguf" if "gguf" in request.quantization.container else "safetensors"
 
 
-def runtime_policy(request: Request) -> RuntimePolicy:
-    """Cache, batch and level codes of the request's runtime.
+def runtime_policy(request: Request, shares: tuple[float, ...] | None = None) -> RuntimePolicy:
+    """Cache, batch and level codes of the request's runtime, and parts of the devices as told.
 
     Raises
     ------
@@ -97,6 +97,7 @@ def runtime_policy(request: Request) -> RuntimePolicy:
         static_cache=False,
         slots=slots,
         output_last=build is not None and build < OUTPUT_FIRST,
+        shares=shares,
         codes={
             axis: np.array([level_code(axis, name)])
             for axis, name in (

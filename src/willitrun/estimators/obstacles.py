@@ -1,13 +1,16 @@
-"""What stands in the way of a combination whatever memory says: task, format, context, system, vendor."""
+"""What stands in the way of a combination whatever memory says: task, format, context, system, vendor, placement."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.defaults import BACKENDS
 from willitrun.estimators.workloads import GRAPH_TASKS, PRECISION_OF_FORMAT, context_reason
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
-from willitrun.records.recipes import Quantization, Runtime, RuntimeProfile, Workload
+from willitrun.records.recipes import Placement, Quantization, Runtime, RuntimeProfile, Workload
 from willitrun.records.results import Reason
 
 __all__ = ["find_obstacles"]
@@ -21,6 +24,7 @@ def find_obstacles(
     quantization: Quantization | None,
     runtime: Runtime,
     profile: RuntimeProfile,
+    placement: Placement,
 ) -> tuple[Reason, ...]:
     """Reasons for which a combination cannot run, in the order of what a reader would change first."""
     of_model, of_machine = catalog.memo("obstacles").get(
@@ -29,7 +33,46 @@ def find_obstacles(
         lambda: _lasting(model, machine, quantization, runtime, profile),
     )
     too_long = context_reason(model, workload)
-    return (*of_model, *of_machine) if too_long is None else (*of_model, too_long, *of_machine)
+    found = (*of_model, *of_machine) if too_long is None else (*of_model, too_long, *of_machine)
+    if machine is None or not placement.model_fields_set or workload.mode != "inference":
+        return found
+    return (*found, *_of_placement(placement, machine, profile))
+
+
+def _of_placement(placement: Placement, machine: Machine, profile: RuntimeProfile) -> Iterator[Reason]:
+    """What the placement asks for and the machine or the runtime does not have."""
+    ranks = [placement.tp or 1, placement.pp or 1, placement.dp or 1]
+    needed = max(math.prod(ranks), placement.ep or 1, len(placement.split or ()))
+    have = len(machine.accelerators)
+    if needed > max(have, 1):
+        yield Reason(
+            code="more-ranks-than-devices",
+            message=f"The placement takes {needed} devices, and the machine has {have}.",
+            numbers={"devices": have, "devices_needed": needed},
+        )
+    if have < 2:
+        return
+    for mode in _modes(placement):
+        if not set(profile.multi_gpu) & _SAME.get(mode, {mode}):
+            yield Reason(
+                code="strategy-not-supported-by-runtime",
+                message=f"{profile.name} does not split by {mode}; it knows {', '.join(profile.multi_gpu) or 'one device'}.",
+                numbers={"runtime": profile.id, "strategy": mode},
+            )
+
+
+_SAME = {"layer": {"layer", "pipeline"}, "pipeline": {"layer", "pipeline"}}
+"""Stages of layers have two names."""
+
+
+def _modes(placement: Placement) -> list[str]:
+    """Ways of splitting that a placement asks for; replicas can be started of any program."""
+    asked = {
+        "tensor": placement.strategy == "tensor" or (placement.tp or 1) > 1,
+        "pipeline": placement.strategy in ("layer", "pipeline") or (placement.pp or 1) > 1,
+        "expert": placement.strategy == "expert" or (placement.ep or 1) > 1,
+    }
+    return [mode for mode, wanted in asked.items() if wanted]
 
 
 def _lasting(

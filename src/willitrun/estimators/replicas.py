@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 from willitrun.estimators.evaluation import Evaluated, evaluate_one
 from willitrun.estimators.requests import Request
@@ -46,7 +45,6 @@ def evaluate_replicas(request: Request) -> Evaluated:
     size = (placement.tp or 1) * (placement.pp or 1)
     devices = machine.accelerators
     groups = [devices[first : first + size] for first in range(0, count * size, size)]
-    missing = count * size - len(devices)
     tightest = min((group for group in groups if len(group) == size), key=_room, default=devices)
     one = replace(
         request,
@@ -58,7 +56,7 @@ def evaluate_replicas(request: Request) -> Evaluated:
             update={"concurrency": -(-request.workload.concurrency // count)}
         ),
     )
-    return Replicated(request, evaluate_one(one), count, len(devices), max(0, missing))
+    return Replicated(request, evaluate_one(one), count)
 
 
 def _room(group: Sequence[InstalledAccelerator]) -> int:
@@ -79,35 +77,21 @@ class Replicated:
     request: Request
     one: Evaluated
     count: int
-    devices: int
-    """Devices of the machine."""
-    missing: int
-    """Devices that the placement asks for and the machine does not have."""
 
     @property
     def tier(self) -> Tier:
-        """That of a replica; none runs on devices that are not there."""
-        return "will-not-run" if self.missing else self.one.tier
+        """That of a replica."""
+        return self.one.tier
 
     @property
     def placement(self) -> Placement:
         """That of a replica, so many times."""
         return self.one.placement.model_copy(update={"dp": self.count, "strategy": "data"})
 
-    @cached_property
+    @property
     def reasons(self) -> tuple[Reason, ...]:
         """Those of a replica."""
-        if not self.missing:
-            return self.one.reasons
-        needed = self.devices + self.missing
-        return (
-            Reason.model_construct(
-                code="does-not-fit",
-                message=f"{self.count} replicas take {needed} devices, and {self.devices} are there.",
-                numbers={"devices": self.devices, "devices_needed": needed},
-            ),
-            *self.one.reasons,
-        )
+        return self.one.reasons
 
     @property
     def cites(self) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ class Request:
             self.quantization,
             self.runtime,
             self.profile,
+            self.placement,
         )
         return replace(self, blockers=blockers)
 
@@ -134,7 +135,14 @@ def complete_request(
         defaulted=(*(f"workload.{name}" for name in filled), *setting.defaulted),
         notes=setting.notes if assumed is None else (assumed, *setting.notes),
         blockers=find_obstacles(
-            catalog, described, place, task_workload, setting.quantization, setting.runtime, setting.profile
+            catalog,
+            described,
+            place,
+            task_workload,
+            setting.quantization,
+            setting.runtime,
+            setting.profile,
+            setting.placement,
         ),
         quantization_open=setting.quantization_open,
     )

@@ -63,7 +63,7 @@ class RuntimePolicy:
 
     ``cache`` is ``cells`` (llama.cpp), ``pages`` (vLLM), ``dynamic`` (transformers) or ``none``.
     ``element_bytes`` is that of the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell types.
-    ``output_last`` is `Room.output_last`. ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
+    ``output_last`` and ``shares`` are those of `Room`. ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
     """
 
     cache: str
@@ -82,6 +82,7 @@ class RuntimePolicy:
     static_cache: bool
     slots: int
     output_last: bool
+    shares: tuple[float, ...] | None
     codes: dict[str, IntArray]
 
 
@@ -464,6 +465,7 @@ def assess_block(
         unified=unified,
         gpu_layers=parallelism.gpu_layers,
         cpu_moe_layers=parallelism.cpu_moe_layers,
+        shares=ground.policy.shares,
         output_last=ground.policy.output_last,
     )
     return LlmBlock(

@@ -21,6 +21,7 @@ from willitrun.kernels.splits import (
     all_devices,
     any_device,
     by_device,
+    capacity_of,
     ceil_div,
     is_alone,
     share,
@@ -99,6 +100,8 @@ class Room:
     """llama.cpp's ``-ngl``: layers on the devices with the output matrix as one more; -1 where the engine decides."""
     cpu_moe_layers: IntArray
     """Layers with their experts on the host, or -1 where the engine decides."""
+    shares: tuple[float, ...] | None = None
+    """Parts of the layers of each device as told (llama.cpp's ``--tensor-split``); None: in proportion to the room."""
     output_last: bool = False
     """The engine moves the output matrix to a device after all layers (llama.cpp until the end of 2025), not before."""
 
@@ -166,7 +169,7 @@ def place(demand: Demand, room: Room) -> Layout:
         capacity = where(
             tensor,
             where(present, left_over, np.iinfo(np.int64).max // 2**16).min(axis=-1) * count,
-            left_over.sum(axis=-1),
+            left_over.sum(axis=-1) if room.shares is None else capacity_of(left_over, room.shares),
         )
         layer_bytes = ceil_div(demand.repeating + kv + demand.state, demand.n_layers)
         # Whole layers don't divide evenly: the slack of a split is up to one layer per further device.
@@ -174,7 +177,7 @@ def place(demand: Demand, room: Room) -> Layout:
     host = _to_host(demand, room, kv, maximum(whole - capacity, 0), slack)
 
     weights_device = demand.repeating + demand.output + embedding_on_device - host.weights
-    split = Split(available, room.strategy, demand.n_layers - host.layers)
+    split = Split(available, room.strategy, demand.n_layers - host.layers, room.shares)
     weights = split.spread(weights_device, demand.output)
     kv_split = split.spread(kv - host.kv, None)
     state_split = split.spread(demand.state - host.state, None)

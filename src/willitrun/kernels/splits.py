@@ -16,6 +16,7 @@ __all__ = [
     "all_devices",
     "any_device",
     "by_device",
+    "capacity_of",
     "ceil_div",
     "count_devices",
     "is_alone",
@@ -94,11 +95,36 @@ def share(total: IntArray, count: IntArray, of: IntArray) -> IntArray:
     return result
 
 
+def _in_parts(shares: tuple[float, ...]) -> IntArray:
+    return np.rint(np.array(shares) / max(shares) * 1e6).astype(np.int64)
+
+
+def capacity_of(room: IntArray, shares: tuple[float, ...]) -> IntArray:
+    """The largest amount whose parts all fit: the device that is full first decides.
+
+    Examples
+    --------
+    >>> capacity_of(np.array([[24, 24]]), (1.0, 3.0)).tolist()
+    [32]
+    """
+    parts = np.array(shares) / sum(shares)
+    taking = parts > 0
+    found: IntArray = (room[..., taking] / parts[taking]).min(axis=-1).astype(np.int64)
+    return found
+
+
 class Split:
     """How amounts divide over the devices of each row."""
 
-    def __init__(self, available: IntArray, strategy: IntArray, layers: IntArray) -> None:
-        self.available, self.strategy = available, strategy
+    def __init__(
+        self,
+        available: IntArray,
+        strategy: IntArray,
+        layers: IntArray,
+        shares: tuple[float, ...] | None = None,
+    ) -> None:
+        """``shares`` are parts of the layers as told; without them, layers follow the room."""
+        self.available, self.strategy, self.shares = available, strategy, shares
         self.alone = is_alone(available)
         if not self.alone:
             self.layers = np.maximum(layers, 1)
@@ -113,7 +139,8 @@ class Split:
         amount, layers = np.broadcast_to(amount, shape), np.broadcast_to(self.layers, shape)
         present = np.broadcast_to(available > 0, (*shape, devices))
         count = np.maximum(present.sum(axis=-1), 1)
-        by_layer = _prefix_layers(np.broadcast_to(available, (*shape, devices)), layers)
+        weights = available if self.shares is None else _in_parts(self.shares)
+        by_layer = _prefix_layers(np.broadcast_to(weights, (*shape, devices)), layers)
         in_layers = amount if output is None else np.maximum(amount - output, 0)
         split = share(in_layers[..., None], by_layer, layers[..., None])
         last = (devices - 1 - np.argmax(present[..., ::-1], axis=-1))[..., None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from inspect import Parameter, Signature
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -179,7 +179,8 @@ class Placement(Recipe):
     strategy: Literal["single", "layer", "tensor", "expert", "pipeline", "data", "cpu"] | None = None
     gpu_layers: int | None = Field(None, ge=0)
     cpu_moe_layers: int | None = Field(None, ge=0)
-    split: tuple[float, ...] | None = None
+    split: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
+    """Parts of the layers of each device, in their order."""
     tp: int | None = Field(None, ge=1)
     pp: int | None = Field(None, ge=1)
     ep: int | None = Field(None, ge=1)

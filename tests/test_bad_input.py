@@ -131,6 +131,20 @@ def test_contradictions_name_the_field_and_the_remedy(call: Callable[[], object]
         (lambda: assess("llama-3.3-70b", ["h100-sxm"] * 3, runtime="vllm", placement=Placement(tp=3)), "tensor-parallel-does-not-divide"),
         (lambda: assess(CHAT, CARD, quantization="q4_k_m", runtime="vllm"), "format-not-supported-by-runtime"),
         (lambda: assess("resnet-50", CARD, quantization="q4_k_m"), "format-not-supported-by-runtime"),
+        (lambda: assess(CHAT, CARD, quantization="mlx-4bit", runtime="vllm"), "format-not-supported-by-runtime"),
+        (lambda: assess(CHAT, CARD, quantization="nf4", runtime="mlc-llm"), "format-not-supported-by-runtime"),
+        (lambda: assess("phi-4", ["h100-sxm"] * 4, runtime="vllm", placement=Placement(tp=4)), "tensor-parallel-does-not-divide"),
+        (lambda: assess(CHAT, [CARD] * 2, runtime="vllm", placement=Placement(tp=4)), "more-ranks-than-devices"),
+        (lambda: assess(CHAT, [CARD] * 2, runtime="vllm", placement=Placement(tp=2, pp=2)), "more-ranks-than-devices"),
+        (
+            lambda: assess(CHAT, [CARD] * 2, quantization="q4_k_m", placement=Placement(split=(1, 1, 2))),
+            "more-ranks-than-devices",
+        ),
+        (lambda: assess(CHAT, [CARD] * 2, runtime="vllm", placement=Placement(ep=2)), "expert-parallel-without-experts"),
+        (lambda: assess(CHAT, CARD, runtime="vllm", placement=Placement(gpu_layers=20)), "placement-not-supported-by-runtime"),
+        (lambda: assess(CHAT, CARD, quantization="q4_k_m", runtime="ollama", placement=Placement(cpu_moe_layers=4)), "placement-not-supported-by-runtime"),
+        (lambda: assess(CHAT, [CARD] * 2, quantization="q4_k_m", runtime="ollama", placement=Placement(tp=2)), "strategy-not-supported-by-runtime"),
+        (lambda: assess(CHAT, CARD, quantization="exl3-4.0", runtime="exllamav3", placement="cpu"), "placement-not-supported-by-runtime"),
         (lambda: assess(CHAT, CARD, runtime="vllm:metal"), "runtime-not-on-vendor"),
         (lambda: assess(CHAT, CARD, quantization="mlx-4bit", runtime="mlx"), "runtime-not-on-system"),
         (lambda: assess("resnet-50", "rtx-3060-12gb", runtime="llama.cpp"), "task-not-supported-by-runtime"),
@@ -144,6 +158,37 @@ def test_what_cannot_run_is_a_verdict(call: Callable[[], Any], code: str) -> Non
     assert verdict.speed is None
     assert verdict.commands == ()
     assert verdict.reasons[0].code == code
+    assert not {"fits-comfortably", "fits-tightly", "needs-offload"} & {
+        reason.code for reason in verdict.reasons[1:]
+    }
+
+
+def test_devices_that_are_left_out_are_named() -> None:
+    verdict = assess(CHAT, [CARD] * 3, runtime="vllm")
+    left = next(reason for reason in verdict.reasons if reason.code == "devices-left-out")
+    assert left.numbers == {"devices": 2, "devices_present": 3}
+    assert "(2 of 3 devices)" in verdict.sentence()
+    assert verdict.memory is not None
+    assert len(verdict.memory.per_device) == 2
+    whole = assess(CHAT, [CARD] * 2, runtime="vllm")
+    assert "devices-left-out" not in {reason.code for reason in whole.reasons}
+    assert "devices)" not in whole.sentence()
+
+
+def test_llamacpp_cuts_rows_over_any_number_of_devices() -> None:
+    verdict = assess(CHAT, [CARD] * 3, quantization="q4_k_m", runtime="llama.cpp", placement="tensor")
+    assert verdict.feasible
+    assert "tensor-parallel-does-not-divide" not in {reason.code for reason in verdict.reasons}
+
+
+def test_a_placement_that_cannot_work_is_left_to_the_runtime() -> None:
+    verdict = assess(CHAT, [CARD] * 3, runtime="vllm", placement=Placement(tp=3))
+    remedy = verdict.remedies[0]
+    assert (remedy.kind, remedy.arguments) == ("placement", {"placement": None})
+    again = assess(CHAT, [CARD] * 3, runtime="vllm", **remedy.arguments)
+    assert again.tier == remedy.tier
+    assert again.memory is not None
+    assert again.memory.total_bytes == remedy.total_bytes
 
 
 def test_one_bad_row_never_ends_a_sweep() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.datasets import input_rates, input_reasons
+from willitrun.estimators.obstacles import memory_suffices
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import at
 from willitrun.kernels.operators import BOUNDS, TERMS
@@ -176,7 +177,9 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     need, have = format_bytes(total.best), format_bytes(room)
     numbers: dict[str, float | int | str] = {"total_bytes": total.best, "available_bytes": room}
     tier = int(at(layout.tier, place))
-    if tier == 3:
+    if tier >= 2 and found.request.blockers:
+        fit = memory_suffices(total.best, room)
+    elif tier == 3:
         fit = Reason.model_construct(
             code="fits-comfortably", message=f"{need} of {have}, with room to spare.", numbers=numbers
         )

@@ -16,6 +16,7 @@ from willitrun.estimators.llm_machines import (
     WorkloadRow,
     machine_row,
     parallel,
+    ranks_divide,
     workload_row,
 )
 from willitrun.estimators.llm_models import ModelRow, model_row
@@ -123,15 +124,13 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
     view = view or machine_row(request)
     policy = runtime_policy(request, _shares(request.placement, len(view.available)))
     parallelism = parallel(request, len(view.available))
-    transformer = request.model.transformer
-    heads = transformer.num_attention_heads if transformer is not None else None
     return Lowered(
         policy,
         model,
         view,
         parallelism,
         request.placement,
-        heads is None or heads % parallelism[0] == 0,
+        ranks_divide(request, parallelism[0]),
         (
             request.runtime.model_copy(update={"kv_dtype_k": None, "kv_dtype_v": None}),
             request.profile.id,
@@ -300,10 +299,17 @@ class EvaluatedLlm:
         assert transformer is not None
         ranks, heads = self.prepared.parallelism[0], transformer.num_attention_heads
         assert heads is not None
+        name, kv_heads = self.request.model.name, transformer.num_key_value_heads or heads
+        if heads % ranks:
+            return Reason.model_construct(
+                code="tensor-parallel-does-not-divide",
+                message=f"{ranks} tensor-parallel ranks do not divide the {heads} attention heads of {name}.",
+                numbers={"tp": ranks, "num_attention_heads": heads},
+            )
         return Reason.model_construct(
             code="tensor-parallel-does-not-divide",
-            message=f"{ranks} tensor-parallel ranks do not divide the {heads} attention heads of {self.request.model.name}.",
-            numbers={"tp": ranks, "num_attention_heads": heads},
+            message=f"{ranks} tensor-parallel ranks neither divide the {kv_heads} KV heads of {name} nor are divided by them.",
+            numbers={"tp": ranks, "num_key_value_heads": kv_heads},
         )
 
     @cached_property

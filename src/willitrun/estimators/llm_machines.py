@@ -20,7 +20,7 @@ from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
 from willitrun.records.results import Reason
 
-__all__ = ["MachineRow", "WorkloadRow", "machine_row", "select_devices", "workload_row"]
+__all__ = ["MachineRow", "WorkloadRow", "machine_row", "ranks_divide", "select_devices", "workload_row"]
 
 UNLIMITED = math.inf
 
@@ -144,12 +144,30 @@ def select_devices(request: Request) -> tuple[int, ...]:
         # llama.cpp's split and accelerate's device_map="auto" take whatever there is.
         return tuple(i for i, _ in usable)
     if "tensor" in modes:
-        heads = request.model.transformer.num_attention_heads if request.model.transformer else None
         count = 1
-        while count * 2 <= len(usable) and (heads is None or heads % (count * 2) == 0):
+        while count * 2 <= len(usable) and ranks_divide(request, count * 2):
             count *= 2
         return tuple(i for i, _ in usable[:count])
     return (_roomiest(usable),)
+
+
+def ranks_divide(request: Request, ranks: int) -> bool:
+    """Whether tensor-parallel ranks divide the query heads, and divide the KV heads or are divided by them.
+
+    llama.cpp cuts rows of matrices, not heads: any number of devices will do.
+
+    References
+    ----------
+    https://github.com/vllm-project/vllm/blob/main/vllm/model_executor/models/llama.py (``LlamaAttention``)
+    """
+    config = request.model.transformer
+    if ranks <= 1 or config is None or request.profile.kv_policy == "cells":
+        return True
+    heads = config.num_attention_heads
+    if heads is not None and heads % ranks:
+        return False
+    kv_heads = 1 if config.kv_lora_rank else config.num_key_value_heads
+    return kv_heads is None or kv_heads % ranks == 0 or ranks % kv_heads == 0
 
 
 def _one_a_host(
@@ -197,8 +215,12 @@ def machine_row(request: Request) -> MachineView:
     MissingDataError
         Bandwidth, compute or memory of a device that is used has no source.
     """
-    transformer = request.model.transformer
-    heads = transformer.num_attention_heads if transformer is not None else None
+    config = request.model.transformer
+    heads = (
+        None
+        if config is None
+        else (config.num_attention_heads, config.num_key_value_heads, config.kv_lora_rank)
+    )
     return request.catalog.memo("machine-rows").get(
         (request.machine, request.runtime, request.profile, request.placement),
         (request.memory, heads),
@@ -231,6 +253,7 @@ def _machine_row(request: Request) -> MachineView:
     )
     reasons = (
         *room.reasons,
+        *_left_out(request, len(chosen)),
         *(reason for _, found in rated for reason in found),
         *link.reasons,
         # Four cards in the same slot say it once.
@@ -255,6 +278,31 @@ def _machine_row(request: Request) -> MachineView:
         reasons,
         tuple(dict.fromkeys(cite for rate in rates for cite in rate.cites)),
         tuple(device.accelerator.id for device in used.accelerators),
+    )
+
+
+def _left_out(request: Request, used: int) -> tuple[Reason, ...]:
+    """Devices of the machine that this request does not use, and why."""
+    machine = request.machine
+    assert machine is not None
+    have = len(machine.accelerators)
+    if used >= have:
+        return ()
+    placement, modes = request.placement, request.profile.multi_gpu
+    if placement.strategy == "single" or placement.tp or placement.pp or placement.dp:
+        why = "the placement asks for no more"
+    elif not modes:
+        why = f"{request.profile.name} computes on one"
+    elif "layer" not in modes and "tensor" in modes:
+        why = f"{request.profile.name} splits tensors over a power of two that divides the attention heads"
+    else:
+        why = "the others have another maker, share their host's memory, or are slices of a card"
+    return (
+        Reason(
+            code="devices-left-out",
+            message=f"{used} of {have} devices {'is' if used == 1 else 'are'} used: {why}.",
+            numbers={"devices": used, "devices_present": have},
+        ),
     )
 
 

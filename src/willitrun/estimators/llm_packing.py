@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.calibration_rows import phase_of
 from willitrun.estimators.llm_term_inputs import DECODE_EQUATIONS, decode_inputs
+from willitrun.estimators.obstacles import memory_suffices
 from willitrun.estimators.paged_pools import pool_notes
 from willitrun.estimators.support import headline_phase, interval_of, interval_task
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import at, devices_at
 from willitrun.kernels.llm_decode import FloatArray, Terms
 from willitrun.kernels.llm_speed import BOUNDS
+from willitrun.kernels.placement import TIERS
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
 from willitrun.records.results import Bound, DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term
 from willitrun.units import format_bytes
@@ -349,6 +351,8 @@ def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
     room = sum(found.prepared.machine.available)
     need, have = format_bytes(total.best), format_bytes(room)
     code = FIT_REASONS[int(at(block.fit, place))]
+    if found.tier == "will-not-run" and int(at(block.layout.tier, place)) != TIERS.index("will-not-run"):
+        return memory_suffices(total.best, room)
     host = float(at(block.layout.host, place))
     what: list[str] = []
     layers, experts = int(at(block.layout.host_layers, place)), int(at(block.layout.host_moe_layers, place))

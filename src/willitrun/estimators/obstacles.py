@@ -7,13 +7,20 @@ from collections.abc import Iterator
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.defaults import BACKENDS
-from willitrun.estimators.workloads import GRAPH_TASKS, PRECISION_OF_FORMAT, context_reason
+from willitrun.estimators.workloads import (
+    ENCODER_TASKS,
+    GRAPH_TASKS,
+    LLM_TASKS,
+    PRECISION_OF_FORMAT,
+    context_reason,
+)
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Placement, Quantization, Runtime, RuntimeProfile, Workload
 from willitrun.records.results import Reason
+from willitrun.units import format_bytes
 
-__all__ = ["find_obstacles"]
+__all__ = ["find_obstacles", "memory_suffices"]
 
 
 def find_obstacles(
@@ -36,6 +43,8 @@ def find_obstacles(
     found = (*of_model, *of_machine) if too_long is None else (*of_model, too_long, *of_machine)
     if machine is None or not placement.model_fields_set or workload.mode != "inference":
         return found
+    if model.task in LLM_TASKS | ENCODER_TASKS:
+        found = (*_of_options(placement, model, profile), *found)
     return (*found, *_of_placement(placement, machine, profile))
 
 
@@ -75,6 +84,55 @@ def _modes(placement: Placement) -> list[str]:
     return [mode for mode, wanted in asked.items() if wanted]
 
 
+def _of_options(placement: Placement, model: Model, profile: RuntimeProfile) -> Iterator[Reason]:
+    """Options of a placement that the runtime does not have, and experts that the model does not have."""
+    options = (
+        (
+            "gpu_layers",
+            "count of layers on the accelerator",
+            placement.gpu_layers is not None and profile.cpu_offload == "none",
+        ),
+        (
+            "cpu_moe_layers",
+            "way to keep experts in host memory",
+            bool(placement.cpu_moe_layers) and profile.cpu_offload != "experts",
+        ),
+        (
+            "split",
+            "split of layers over devices",
+            placement.split is not None and "layer" not in profile.multi_gpu,
+        ),
+        (
+            "strategy",
+            "back end for the host's processor",
+            placement.strategy == "cpu" and "cpu" not in profile.backends,
+        ),
+    )
+    for name, what, lacks in options:
+        if lacks:
+            yield Reason.model_construct(
+                code="placement-not-supported-by-runtime",
+                message=f"{profile.name} has no {what}.",
+                numbers={"runtime": profile.id, "placement": name},
+            )
+    if (placement.ep or 1) > 1 and (model.transformer is None or not model.transformer.num_experts):
+        yield Reason.model_construct(
+            code="expert-parallel-without-experts",
+            message=f"{model.name} is dense: it has no experts to spread over {placement.ep} ranks.",
+            numbers={"ep": placement.ep or 1},
+        )
+
+
+def memory_suffices(need_bytes: float, available_bytes: float) -> Reason:
+    """What memory has to say where something else stands in the way, and memory would do."""
+    need, have = format_bytes(need_bytes), format_bytes(available_bytes)
+    return Reason(
+        code="memory-suffices",
+        message=f"Memory is not what is missing: {need} of {have}.",
+        numbers={"total_bytes": need_bytes, "available_bytes": available_bytes},
+    )
+
+
 def _lasting(
     model: Model,
     machine: Machine | None,
@@ -96,7 +154,7 @@ def _lasting(
         found.append(
             Reason.model_construct(
                 code="format-not-supported-by-runtime",
-                message=f"{profile.name} does not load {quantization.name}; it reads {', '.join(profile.containers)}.",
+                message=f"{profile.name} does not load {quantization.name}{_reads(profile, quantization)}.",
                 numbers={"runtime": profile.id, "quantization": quantization.id},
             )
         )
@@ -142,6 +200,13 @@ def _lasting(
                 )
             )
     return of_model, tuple(found)
+
+
+def _reads(profile: RuntimeProfile, quantization: Quantization) -> str:
+    """What it reads instead, where the file's container is what it lacks."""
+    if set(profile.containers) & set(quantization.container):
+        return ""
+    return f"; it reads {', '.join(profile.containers)}"
 
 
 def _loads(profile: RuntimeProfile, quantization: Quantization) -> bool:

@@ -39,6 +39,7 @@ __all__ = ["find_remedies"]
 
 _ORDER = {"will-not-run": 0, "unknown": 0, "offload": 1, "tight": 2, "comfortable": 3}
 _KINDS = (
+    "placement",
     "runtime",
     "quantization",
     "offload",

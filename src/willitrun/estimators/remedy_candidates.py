@@ -38,6 +38,7 @@ class Candidate:
 
 def lasting_llm_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
     """Changes of a language model's request that no load decides."""
+    yield from _placement_changes(request)
     yield from _runtime_changes(request, stuck)
     yield from _format_changes(request)
     yield from _cache_changes(request)
@@ -67,6 +68,13 @@ def other_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
     yield from _hardware_changes(request)
 
 
+def _placement_changes(request: Request) -> Iterator[Candidate]:
+    """Let the runtime place the model, where somebody else did."""
+    if any(value is not None for value in request.placement.stated().values()):
+        text = f"Leave the placement to {request.profile.name}"
+        yield Candidate("placement", text, request.unplaced(), {"placement": None})
+
+
 def _runtime_changes(request: Request, stuck: bool) -> Iterator[Candidate]:
     """Another runtime where this one can't, or where it keeps everything on the accelerator and that is full."""
     blocked = any(reason.code in _RUNTIME_CODES for reason in request.blockers)
@@ -86,6 +94,7 @@ _RUNTIME_CODES = {
     "runtime-not-on-system",
     "task-not-supported-by-runtime",
     "no-accelerator",
+    "placement-not-supported-by-runtime",
 }
 
 

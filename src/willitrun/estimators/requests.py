@@ -77,6 +77,10 @@ class Request:
         )
         return replace(self, blockers=blockers)
 
+    def unplaced(self) -> Request:
+        """The same request with its placement left to the runtime."""
+        return replace(self, placement=_LEFT_OPEN).rechecked()
+
     def with_quantization(self, quantization: Quantization) -> Request:
         """The same request at another weight format."""
         return replace(self, quantization=quantization, quantization_open=False)

@@ -283,16 +283,13 @@ def _formats(
 def _slot(request: Request, loads: Loads) -> Slot:
     if loads.columns is None or replicas_asked(request) > 1:
         return Slot(request, None, None, "", "", "")
-    transformer = request.model.transformer
-    heads = transformer.num_attention_heads if transformer is not None else None
     try:
         prepared = prepare(request)
     except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
         return Slot(request, None, from_error(request, error).reason, "", "", "")
     support = support_of(request, prepared.machine.device_ids, "llm-speed")
     blockers = [reason.code for reason in request.blockers if reason.code != "context-above-trained-maximum"]
-    ranks = prepared.parallelism[0]
-    if heads is not None and ranks > 1 and heads % ranks:
+    if not prepared.lowered.divides:
         blockers.insert(0, "tensor-parallel-does-not-divide")
     return Slot(
         request,

@@ -34,6 +34,7 @@ __all__ = [
 Tier = Literal["comfortable", "tight", "offload", "will-not-run", "unknown"]
 Evidence = Literal["measured", "measured-near", "calibrated", "estimated"]
 RemedyKind = Literal[
+    "placement",
     "quantization",
     "kv-type",
     "context",
@@ -245,6 +246,9 @@ class Verdict(Presented):
         """The verdict in one sentence."""
         quant = f" {self.inputs.quantization}" if self.inputs.quantization else ""
         subject = f"{self.inputs.model}{quant} on {self.inputs.machine}"
+        fewer = next((reason.numbers for reason in self.reasons if reason.code == "devices-left-out"), None)
+        if fewer is not None:
+            subject += f" ({fewer['devices']} of {fewer['devices_present']} devices)"
         word = {
             "comfortable": "runs comfortably",
             "tight": "fits, tightly",

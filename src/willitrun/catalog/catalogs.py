@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
-from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from willitrun.catalog.layout import KINDS
@@ -18,6 +17,7 @@ from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
 from willitrun.frozen import frozen
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
     from pathlib import Path
 
     from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect

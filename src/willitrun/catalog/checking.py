@@ -8,7 +8,7 @@ from pathlib import Path
 
 from willitrun.catalog.authoring import read_kind
 from willitrun.catalog.catalogs import Catalog
-from willitrun.catalog.indexing import index_documents, render
+from willitrun.catalog.indexing import index_texts
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER
 from willitrun.catalog.record_tables import validated
@@ -134,12 +134,12 @@ def _check_index(report: CatalogReport, catalog: Catalog) -> None:
     if not isinstance(catalog.root, Path):
         return
     try:
-        documents = index_documents(catalog.root)
+        texts = index_texts(catalog.root)
     except CatalogInvalidError:
         # Unreadable files and ids that occur twice are among the problems already.
         return
     folder = catalog.root / INDEX_FOLDER
-    for name, document in documents.items():
+    for name, text in texts.items():
         file = folder / name
-        if not file.is_file() or file.read_text("utf-8") != render(document):
+        if not file.is_file() or file.read_text("utf-8") != text:
             report.problems.append(f"{INDEX_FOLDER}/{name}: is stale; run 'willitrun catalog build'")

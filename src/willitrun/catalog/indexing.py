@@ -7,7 +7,6 @@ file. The index is derived data: `build_index` writes it, a test asserts that it
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
 from collections import defaultdict
 from importlib.resources.abc import Traversable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from willitrun.catalog.authoring import read_kind
+from willitrun.catalog.index_files import render
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_files
 from willitrun.catalog.names import name_variants, normalise_name
@@ -22,7 +22,7 @@ from willitrun.catalog.spellings import record_id, spellings
 from willitrun.catalog.traces import trace_index
 from willitrun.errors import CatalogInvalidError
 
-__all__ = ["build_index", "index_documents"]
+__all__ = ["build_index", "index_documents", "index_texts"]
 
 
 def catalog_digest(root: Traversable) -> str:
@@ -89,20 +89,18 @@ def index_documents(root: Traversable) -> dict[str, Any]:
     return documents
 
 
-def render(document: Any) -> str:
-    """One canonical JSON text per document; dates become ISO strings."""
-    return (
-        json.dumps(
-            document, ensure_ascii=False, separators=(",", ":"), default=lambda value: value.isoformat()
-        )
-        + "\n"
-    )
+def index_texts(root: Traversable) -> dict[str, str]:
+    """The index as it should be: relative file name -> text."""
+    return {
+        name: render(document, sections=name.endswith("/names.json"))
+        for name, document in index_documents(root).items()
+    }
 
 
 def build_index(root: Path) -> list[str]:
     """Write the index below ``root``; return the files that changed."""
     folder = root / INDEX_FOLDER
-    wanted = {name: render(document) for name, document in index_documents(root).items()}
+    wanted = index_texts(root)
     changed = []
     for name, text in wanted.items():
         file = folder / name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from willitrun.errors import CatalogError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["INDEX_FOLDER", "catalog_at", "catalog_files", "catalog_root"]
 
@@ -16,14 +17,16 @@ INDEX_FOLDER = "_index"
 
 def catalog_root() -> Traversable:
     """The shipped catalogs, or the top-level folder of a checkout."""
-    package = files("willitrun")
-    shipped = package / "_catalogs"
+    package = Path(__file__).parent.parent
+    for place in (package / "_catalogs", package.parent.parent / "catalogs"):
+        if (place / "CATALOG.toml").is_file():
+            return place
+    # Not in a folder: inside a zip, of which only this import knows how to read.
+    from importlib.resources import files
+
+    shipped = files("willitrun") / "_catalogs"
     if (shipped / "CATALOG.toml").is_file():
         return shipped
-    if isinstance(package, Path):
-        checkout = package.parent.parent / "catalogs"
-        if (checkout / "CATALOG.toml").is_file():
-            return checkout
     raise CatalogError(
         "the catalogs are missing from this installation.", hint="Reinstall willitrun-engine from its wheel."
     )
@@ -60,6 +63,8 @@ def catalog_at(place: str | Path) -> Traversable:
 
 def catalog_files(root: Traversable, patterns: tuple[str, ...]) -> list[tuple[str, Traversable]]:
     """Files that match one-folder globs such as ``models/*.toml``, as (relative path, file), sorted."""
+    from fnmatch import fnmatchcase
+
     found: dict[str, Traversable] = {}
     for pattern in patterns:
         folder, _, name = pattern.rpartition("/")

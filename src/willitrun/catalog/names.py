@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
+from functools import cache
 
 __all__ = ["name_and_size", "name_variants", "names_without_format", "normalise_name", "suggest"]
 
 _SEPARATORS = re.compile(r"[\s_\-()\[\],:®™]+")
-_VENDOR = re.compile(
-    r"^(?:nvidia-geforce|nvidia-tesla|nvidia-quadro|nvidia|amd-radeon|amd-instinct|amd|intel|apple|geforce|radeon)-"
-)
+_VENDOR = r"^(?:nvidia-geforce|nvidia-tesla|nvidia-quadro|nvidia|amd-radeon|amd-instinct|amd|intel|apple|geforce|radeon)-"
 # What older drivers and most people leave out: "GeForce RTX 4060", "Radeon RX 7900 XTX", "Snapdragon X Elite".
-_MAKER = re.compile(r"^(?:nvidia|amd|intel|qualcomm)-")
-_MEMORY = re.compile(r"-\d+gb$")
-_FORM = re.compile(r"-(?:sxm\d?|pcie|nvl|oam|\d+gpu|hbm\d?e?|per-gpu)$")
-_FORM_INSIDE = re.compile(r"-(?:sxm\d?|pcie|nvl)(?=-)")
-_SERIES = re.compile(r"^(?:rtx|gtx|rx)-(?=\d{4})")
-_EDITION = re.compile(
+_MAKER = r"^(?:nvidia|amd|intel|qualcomm)-"
+_MEMORY = r"-\d+gb$"
+_FORM = r"-(?:sxm\d?|pcie|nvl|oam|\d+gpu|hbm\d?e?|per-gpu)$"
+_FORM_INSIDE = r"-(?:sxm\d?|pcie|nvl)(?=-)"
+_SERIES = r"^(?:rtx|gtx|rx)-(?=\d{4})"
+_EDITION = (
     r"-(?:(?:max-q-)?(?:workstation|server)-edition|blackwell|generation|core-ultra-\w+|gpu|core|graphics)$"
 )
 # "RTX4090", "4070Ti": the letters and digits of a series, written in one word.
@@ -25,26 +23,23 @@ _RUN_TOGETHER = re.compile(r"(?<![a-z0-9])(rtx|gtx|rx)(?=\d{3})|(?<=\d{4})(?=(?:
 # What publishers append to the name of a model whose weights they store in another format, and that format;
 # "" where the suffix names only a container. Seen on the Hub: bartowski, unsloth, RedHatAI, nvidia, amd,
 # mlx-community, turboderp; q4_K_M after a colon in tags of Ollama and of `llama.cpp -hf`.
-_FORMAT_SUFFIXES = tuple(
-    (re.compile(f"[-_.:]{pattern}$", re.IGNORECASE), stated)
-    for pattern, stated in (
-        (r"(?:i1[-_])?gguf", ""),
-        (r"((?:ud[-_])?(?:i?q|tq)\d(?:[-_](?:k|nl|xxs|xs|s|m|l|xl|0|1))+)", r"\1"),
-        (r"(\d(?:\.\d+)?)bpw(?:[-_]h\d)?[-_](exl[23])", r"\2-\1"),
-        (r"(?:int4[-_])?awq(?:[-_](?:int4|4bit|w4a16))?", "awq-int4"),
-        (r"gptq[-_](?:int8|8bit)", "gptq-int8"),
-        (r"gptq(?:[-_](?:int4|4bit))?(?:[-_](?:\d+g|g\d+))?", "gptq-int4"),
-        (r"fp8(?:[-_](?:dynamic|block|static|kv|e4m3))*", "fp8"),
-        (r"(?:unsloth[-_])?bnb[-_]4bit", "nf4"),
-        (r"(?:unsloth[-_])?bnb[-_]8bit", "int8"),
-        (r"(?:mlx[-_])?([34568])bit", r"mlx-\1bit"),
-        (r"mlx", ""),
-        (r"(?:quantized\.)?w4a16", "gptq-int4"),
-        (r"(?:quantized\.)?w8a16", "gptq-int8"),
-        (r"(?:quantized\.)?w8a8", "int8"),
-        (r"(nvfp4|mxfp4|bf16|fp16|f16)", r"\1"),
-        (r"fp4", "nvfp4"),
-    )
+_FORMAT_SUFFIXES = (
+    (r"(?:i1[-_])?gguf", ""),
+    (r"((?:ud[-_])?(?:i?q|tq)\d(?:[-_](?:k|nl|xxs|xs|s|m|l|xl|0|1))+)", r"\1"),
+    (r"(\d(?:\.\d+)?)bpw(?:[-_]h\d)?[-_](exl[23])", r"\2-\1"),
+    (r"(?:int4[-_])?awq(?:[-_](?:int4|4bit|w4a16))?", "awq-int4"),
+    (r"gptq[-_](?:int8|8bit)", "gptq-int8"),
+    (r"gptq(?:[-_](?:int4|4bit))?(?:[-_](?:\d+g|g\d+))?", "gptq-int4"),
+    (r"fp8(?:[-_](?:dynamic|block|static|kv|e4m3))*", "fp8"),
+    (r"(?:unsloth[-_])?bnb[-_]4bit", "nf4"),
+    (r"(?:unsloth[-_])?bnb[-_]8bit", "int8"),
+    (r"(?:mlx[-_])?([34568])bit", r"mlx-\1bit"),
+    (r"mlx", ""),
+    (r"(?:quantized\.)?w4a16", "gptq-int4"),
+    (r"(?:quantized\.)?w8a16", "gptq-int8"),
+    (r"(?:quantized\.)?w8a8", "int8"),
+    (r"(nvfp4|mxfp4|bf16|fp16|f16)", r"\1"),
+    (r"fp4", "nvfp4"),
 )
 _SIZE_TAG = re.compile(r"(.+):(\d{1,4}(?:\.\d{1,2})?)b$")
 _TAG_VARIANT = re.compile(r"-(?:instruct|chat|it)$", re.IGNORECASE)
@@ -73,7 +68,7 @@ def name_variants(identifier: str) -> set[str]:
     while queue:
         name = queue.pop()
         for pattern in (_VENDOR, _MAKER, _MEMORY, _FORM, _FORM_INSIDE, _SERIES, _EDITION):
-            shorter = pattern.sub("", name)
+            shorter = re.sub(pattern, "", name)
             telling = any(char.isdigit() for char in shorter) or shorter.count("-") >= 2
             if shorter != name and shorter not in found and telling:
                 found.add(shorter)
@@ -105,8 +100,16 @@ def names_without_format(name: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+@cache
+def _format_suffixes() -> tuple[tuple[re.Pattern[str], str], ...]:
+    # Most names end in no format: the patterns are compiled when one may.
+    return tuple(
+        (re.compile(f"[-_.:]{pattern}$", re.IGNORECASE), stated) for pattern, stated in _FORMAT_SUFFIXES
+    )
+
+
 def _strip_format(name: str) -> tuple[str, str] | None:
-    for pattern, stated in _FORMAT_SUFFIXES:
+    for pattern, stated in _format_suffixes():
         match = pattern.search(name)
         if match and match.start():
             return name[: match.start()], normalise_name(match.expand(stated))
@@ -125,6 +128,8 @@ def name_and_size(name: str) -> tuple[str, float] | None:
 
 def suggest(name: str, known: list[str], most: int = 5) -> tuple[str, ...]:
     """Near spellings of a normalised name, best first."""
+    from difflib import get_close_matches
+
     inside = [other for other in known if name and name in other]
     close = get_close_matches(name, known, n=most, cutoff=0.6)
     ranked = dict.fromkeys([*close, *sorted(inside, key=len)])

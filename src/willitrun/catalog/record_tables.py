@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.resources.abc import Traversable
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from willitrun.catalog.index_files import IndexFile
 from willitrun.catalog.layout import KINDS, record_class
 from willitrun.catalog.memos import Memo
 from willitrun.catalog.names import normalise_name, suggest
@@ -18,6 +17,9 @@ from willitrun.catalog.spellings import spellings
 from willitrun.errors import AmbiguousNameError, CatalogInvalidError, UnknownIdError
 from willitrun.records.bases import Record
 from willitrun.records.trusted import Unreadable, read_trusted
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["Table", "validated"]
 
@@ -76,21 +78,22 @@ class Table(Mapping[str, R], Generic[R]):
         self._shipped = shipped
         self._folder = index / kind if index is not None else None
         self._added = dict(added)
-        self._shards: dict[str, dict[str, Any]] = {}
+        self._shards: dict[str, IndexFile] = {}
         self._records: dict[str, R] = {}
         self._resolved = Memo(MOST_RESOLVED)
         self._lock = Lock()
 
     @cached_property
-    def _lookup(self) -> dict[str, Any]:
-        if self._folder is None or not (self._folder / "names.json").is_file():
-            return {"ids": {}}
-        found: dict[str, Any] = json.loads((self._folder / "names.json").read_text("utf-8"))
-        return found
+    def _lookup(self) -> IndexFile:
+        return IndexFile(b"{}") if self._folder is None else IndexFile.read(self._folder / "names.json")
+
+    @property
+    def _ids(self) -> dict[str, str]:
+        return self._lookup.all("ids")
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
-        names: dict[str, list[str]] = dict(self._lookup.get("names", {}))
+        names: dict[str, list[str]] = dict(self._lookup.all("names"))
         for identifier, raw in self._added.items():
             for spelling in spellings(dict(raw), self._kind):
                 known = [] if spelling == identifier else names.get(spelling, [])
@@ -99,24 +102,32 @@ class Table(Mapping[str, R], Generic[R]):
 
     def raw(self, identifier: str) -> Mapping[str, Any]:
         """The record as written, not validated."""
+        found = self._written(identifier)
+        if found is None:
+            raise KeyError(identifier)
+        return found[0]
+
+    def _written(self, identifier: str) -> tuple[Mapping[str, Any], str] | None:
+        """The record as written, and the file of the index that holds it."""
+        shard = self._lookup.entry(identifier, section="ids")
         if identifier in self._added:
-            return self._added[identifier]
-        shard = self._lookup["ids"][identifier]
+            return self._added[identifier], shard or "overlay"
+        if shard is None:
+            return None
         if shard not in self._shards:
             assert self._folder is not None
             with self._lock:
-                self._shards[shard] = json.loads((self._folder / f"{shard}.json").read_text("utf-8"))
-        found: Mapping[str, Any] = self._shards[shard][identifier]
-        return found
+                self._shards[shard] = IndexFile.read(self._folder / f"{shard}.json")
+        return self._shards[shard].entry(identifier), shard
 
     def __getitem__(self, identifier: str) -> R:
         record = self._records.get(identifier)
         if record is None:
-            if identifier not in self:
+            found = self._written(identifier) if isinstance(identifier, str) else None
+            if found is None:
                 raise UnknownIdError(self._kind.name, str(identifier), self.suggestions(str(identifier)))
-            shard = self._lookup["ids"].get(identifier, "overlay")
             make = trusted if self._shipped and identifier not in self._added else validated
-            record = make(self._kind.name, self.raw(identifier), f"{self._kind.attribute}/{shard}")  # type: ignore[assignment]
+            record = make(self._kind.name, found[0], f"{self._kind.attribute}/{found[1]}")  # type: ignore[assignment]
             self._records[identifier] = record  # type: ignore[assignment]
         return record  # type: ignore[return-value]
 
@@ -125,14 +136,16 @@ class Table(Mapping[str, R], Generic[R]):
         return self[identifier] if isinstance(identifier, str) and identifier in self else default
 
     def __contains__(self, identifier: object) -> bool:
-        return identifier in self._lookup["ids"] or identifier in self._added
+        if identifier in self._records or identifier in self._added:
+            return True
+        return isinstance(identifier, str) and self._lookup.entry(identifier, section="ids") is not None
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._lookup["ids"]
-        yield from (identifier for identifier in self._added if identifier not in self._lookup["ids"])
+        yield from self._ids
+        yield from (identifier for identifier in self._added if identifier not in self._ids)
 
     def __len__(self) -> int:
-        return len(self._lookup["ids"]) + sum(1 for key in self._added if key not in self._lookup["ids"])
+        return len(self._ids) + sum(1 for key in self._added if key not in self._ids)
 
     def __repr__(self) -> str:
         return f"<{len(self)} {self._kind.attribute}>"
@@ -142,24 +155,25 @@ class Table(Mapping[str, R], Generic[R]):
         spelling = normalise_name(name)
         if spelling in self:
             return (spelling,)
-        if spelling in self._names:
-            return tuple(self._names[spelling])
+        found = self._names.get(spelling) if self._added else self._lookup.entry(spelling, section="names")
+        if found:
+            return tuple(found)
         if "/" in name:
             return self.named(name.rpartition("/")[2])
         return ()
 
     def variants(self, name: str) -> tuple[str, ...]:
         """Ids of which the name is a shortened spelling."""
-        return tuple(self._lookup.get("variants", {}).get(normalise_name(name), ()))
+        return tuple(self._lookup.entry(normalise_name(name), section="variants") or ())
 
     def with_pci_id(self, pci_id: str) -> tuple[str, ...]:
         """Ids that list a PCI id (``vendor:device`` or ``vendor:device:revision``)."""
         own = [key for key, raw in self._added.items() if pci_id.lower() in raw.get("pci_ids", ())]
-        return tuple(sorted({*self._lookup.get("pci", {}).get(pci_id.lower(), ()), *own}))
+        return tuple(sorted({*(self._lookup.entry(pci_id.lower(), section="pci") or ()), *own}))
 
     def suggestions(self, name: str) -> tuple[str, ...]:
         """Near spellings of an unknown name."""
-        known = [*self, *self._names, *self._lookup.get("variants", {})]
+        known = [*self, *self._names, *self._lookup.all("variants")]
         return suggest(normalise_name(name), known)
 
     def resolve(self, name: str) -> R:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from willitrun.catalog.index_files import IndexFile
 from willitrun.catalog.locations import catalog_files
 from willitrun.records.traces import OperatorTrace
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["TraceLibrary", "resize_trace", "trace_index"]
 
@@ -20,36 +23,34 @@ _META = ("arch", "image_size", "class")
 _PER_PIXEL = ("flops", "padded_flops", "act_elements", "act32_elements", "fused_act_elements")
 
 
-def _table(file: Traversable) -> tuple[list[str], Iterator[list[str]]]:
-    """Header and rows, as text: a question needs a few rows of a file, and numbers are read from those alone."""
+def _parsed(lines: Iterable[str]) -> Iterator[list[str]]:
     import csv
-    import io
 
-    reader = csv.reader(io.StringIO(file.read_text("utf-8")))
-    return next(reader), reader
+    return csv.reader(lines)
 
 
 def _rows(file: Traversable) -> Iterator[dict[str, str]]:
-    header, rows = _table(file)
+    lines = file.read_text("utf-8").splitlines()
+    rows = _parsed(lines)
+    header = next(rows)
     return (dict(zip(header, row, strict=True)) for row in rows if row)
 
 
-class _Grouped:
-    """Rows of a file by architecture and image size; a row becomes a mapping when it is asked for."""
+class _Lines:
+    """Lines of files whose first column is an architecture: those of one are parsed when it is asked for."""
 
-    def __init__(self, file: Traversable) -> None:
-        self._header, rows = _table(file)
-        arch, size = self._header.index("arch"), self._header.index("image_size")
-        self._rows: dict[tuple[str, int], list[list[str]]] = {}
-        for row in rows:
-            if row:
-                self._rows.setdefault((row[arch], int(row[size])), []).append(row)
+    def __init__(self, files: Iterable[Traversable]) -> None:
+        self._files = [file.read_text("utf-8").splitlines() for file in files]
 
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter(self._rows)
-
-    def __getitem__(self, key: tuple[str, int]) -> list[dict[str, str]]:
-        return [dict(zip(self._header, row, strict=True)) for row in self._rows[key]]
+    def of(self, architecture: str) -> list[dict[str, str]]:
+        """The rows of an architecture."""
+        found = []
+        for header, *lines in self._files:
+            # An architecture's name is an identifier, which is never quoted.
+            own = [line for line in lines if line.startswith(f"{architecture},")]
+            names = header.split(",")
+            found += [dict(zip(names, row, strict=True)) for row in _parsed(own)]
+        return found
 
 
 def trace_index(root: Traversable) -> dict[str, Any]:
@@ -71,48 +72,45 @@ class TraceLibrary:
     def __init__(self, root: Traversable, index: Traversable) -> None:
         self._root = root
         self._index_folder = index
-        self._by_file: dict[str, _Grouped] = {}
+        self._by_file: dict[str, _Lines] = {}
+        self._described: dict[str, dict[int, dict[str, str]]] = {}
         self._found: dict[tuple[str, int], OperatorTrace | None] = {}
 
     @cached_property
-    def _index(self) -> dict[str, dict[str, str]]:
-        import json
-
-        file = self._index_folder / "trace" / "names.json"
-        if not file.is_file():
-            return {"files": {}, "aliases": {}}
-        found: dict[str, dict[str, str]] = json.loads(file.read_text("utf-8"))
-        return found
+    def _index(self) -> IndexFile:
+        return IndexFile.read(self._index_folder / "trace" / "names.json")
 
     @cached_property
-    def _models(self) -> dict[tuple[str, int], dict[str, str]]:
-        return {
-            (row["arch"], int(row["image_size"])): row
-            for path, file in catalog_files(self._root, (f"{_FOLDER}/*{_MODELS}",))
-            for row in _rows(file)
-        }
+    def _models(self) -> _Lines:
+        return _Lines(file for _, file in catalog_files(self._root, (f"{_FOLDER}/*{_MODELS}",)))
+
+    def _sizes(self, architecture: str) -> dict[int, dict[str, str]]:
+        """What is known of an architecture as a whole, by image size."""
+        found = self._described.get(architecture)
+        if found is None:
+            found = {int(row["image_size"]): row for row in self._models.of(architecture)}
+            self._described[architecture] = found
+        return found
 
     def __contains__(self, architecture: object) -> bool:
-        return self._canonical(str(architecture)) in self._index["files"]
+        return self._canonical(str(architecture)) in self._index.all("files")
 
     def __len__(self) -> int:
-        return len(self._index["files"])
+        return len(self._index.all("files"))
 
     def architectures(self) -> tuple[str, ...]:
         """Names of all traced architectures."""
-        return tuple(self._index["files"])
+        return tuple(self._index.all("files"))
 
     def _canonical(self, name: str) -> str:
-        base = name.partition(".")[0] if name not in self._index["files"] else name
-        return self._index["aliases"].get(base, base)
+        base = name if self._index.entry(name, section="files") is not None else name.partition(".")[0]
+        found: str = self._index.entry(base, section="aliases") or base
+        return found
 
     def family(self, architecture: str) -> str | None:
         """The family (timm's module) of an architecture, None if it was never traced."""
-        return self._families.get(self._canonical(architecture))
-
-    @cached_property
-    def _families(self) -> dict[str, str]:
-        return {arch: row.get("family", "") for (arch, _), row in self._models.items()}
+        sizes = self._sizes(self._canonical(architecture))
+        return next((row.get("family", "") for row in reversed(sizes.values())), None)
 
     def find(self, architecture: str, image_size: int) -> OperatorTrace | None:
         """The trace of an architecture at an image size [pixels], None if it was never traced.
@@ -126,15 +124,15 @@ class TraceLibrary:
         return self._found[key]
 
     def _read(self, architecture: str, image_size: int) -> OperatorTrace | None:
-        file = self._index["files"].get(architecture)
+        file = self._index.entry(architecture, section="files")
         if file is None:
             return None
         if file not in self._by_file:
-            self._by_file[file] = _Grouped(self._root / _FOLDER / file)
-        table = self._by_file[file]
-        sizes = [size for arch, size in table if arch == architecture]
+            self._by_file[file] = _Lines([self._root / _FOLDER / file])
+        rows = self._by_file[file].of(architecture)
+        sizes = dict.fromkeys(int(row["image_size"]) for row in rows)
         size = image_size if image_size in sizes else min(sizes, key=lambda known: abs(known - image_size))
-        meta = self._models[architecture, size]
+        meta = self._sizes(architecture)[size]
         traced = OperatorTrace.model_construct(
             architecture=architecture,
             family=meta.get("family", ""),
@@ -147,7 +145,8 @@ class TraceLibrary:
             peak_autocast_bytes=int(meta["peak_autocast_bytes"]),
             classes={
                 row["class"]: {name: float(value) for name, value in row.items() if name not in _META}
-                for row in table[architecture, size]
+                for row in rows
+                if int(row["image_size"]) == size
             },
             tool=meta["tool"],
             source=meta.get("source", ""),

@@ -16,37 +16,32 @@ __all__ = ["DEFAULT_PLATFORM", "compute_peak", "platform_of", "processor_name"]
 DEFAULT_PLATFORM = "ddr5-5600-dual"
 
 # EPYC: the last digit of the model is the generation. Xeon Scalable: the second one. Both by the makers' own guides.
-_SERIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), platform)
-    for pattern, platform in (
-        (r"\bEPYC 7[\dFH][\dFHJ][23]\w?\b", "epyc-7002-7003"),
-        (r"\bEPYC 9\d\d4\w?\b", "epyc-9004"),
-        (r"\bEPYC 9\d\d5\w?\b", "epyc-9005"),
-        (r"\bThreadripper PRO [35]9\d5WX\b", "threadripper-pro-5000"),
-        (r"\bThreadripper 39\d0X\b", "threadripper-3000"),
-        (r"\bThreadripper PRO 79\d5WX\b", "threadripper-pro-7000"),
-        (r"\bThreadripper 79\d0X\b", "threadripper-7000"),
-        (r"\bThreadripper PRO 99\d5WX\b", "threadripper-pro-9000"),
-        (r"\bThreadripper 99\d0X\b", "threadripper-9000"),
-        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d2\d\d\w*\b", "xeon-sp-2"),
-        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d3\d\d\w*\b", "xeon-sp-3"),
-        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d4\d\d\w*\b", "xeon-sp-4"),
-        (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d5\d\d\w*\b", "xeon-sp-5"),
-        (r"\bXeon\S* 67\d\dP\b", "xeon-6-6700p"),
-        (r"\bXeon\S* 69\d\dP\b", "xeon-6-6900p-ddr5"),
-        # Socket AM4 takes DDR4 only; the mobile parts of these numbers end in U, H or HS.
-        (r"\bRyzen [3579] (?:3|5)\d{3}(?:X|XT|X3D|G|GE)?(?= |$)", "ddr4-3200-dual"),
-        (r"\bRyzen [3579] (?:7|9)\d{3}(?:X|X3D|F)?(?= |$)", "ddr5-5600-dual"),
-        (r"\bCore\S* i[3579]-(?:8|9)\d{3}(?:K|KF|KS|F|T)?\b", "ddr4-2666-dual"),
-        (r"\bCore\S* i[3579]-1[01]\d{3}(?:K|KF|F|T)?\b", "ddr4-3200-dual"),
-    )
+_SERIES = (
+    (r"\bEPYC 7[\dFH][\dFHJ][23]\w?\b", "epyc-7002-7003"),
+    (r"\bEPYC 9\d\d4\w?\b", "epyc-9004"),
+    (r"\bEPYC 9\d\d5\w?\b", "epyc-9005"),
+    (r"\bThreadripper PRO [35]9\d5WX\b", "threadripper-pro-5000"),
+    (r"\bThreadripper 39\d0X\b", "threadripper-3000"),
+    (r"\bThreadripper PRO 79\d5WX\b", "threadripper-pro-7000"),
+    (r"\bThreadripper 79\d0X\b", "threadripper-7000"),
+    (r"\bThreadripper PRO 99\d5WX\b", "threadripper-pro-9000"),
+    (r"\bThreadripper 99\d0X\b", "threadripper-9000"),
+    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d2\d\d\w*\b", "xeon-sp-2"),
+    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d3\d\d\w*\b", "xeon-sp-3"),
+    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d4\d\d\w*\b", "xeon-sp-4"),
+    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d5\d\d\w*\b", "xeon-sp-5"),
+    (r"\bXeon\S* 67\d\dP\b", "xeon-6-6700p"),
+    (r"\bXeon\S* 69\d\dP\b", "xeon-6-6900p-ddr5"),
+    # Socket AM4 takes DDR4 only; the mobile parts of these numbers end in U, H or HS.
+    (r"\bRyzen [3579] (?:3|5)\d{3}(?:X|XT|X3D|G|GE)?(?= |$)", "ddr4-3200-dual"),
+    (r"\bRyzen [3579] (?:7|9)\d{3}(?:X|X3D|F)?(?= |$)", "ddr5-5600-dual"),
+    (r"\bCore\S* i[3579]-(?:8|9)\d{3}(?:K|KF|KS|F|T)?\b", "ddr4-2666-dual"),
+    (r"\bCore\S* i[3579]-1[01]\d{3}(?:K|KF|F|T)?\b", "ddr4-3200-dual"),
 )
 
 
-_NOISE = re.compile(
-    r"\((?:R|TM|C)\)|®|™|@.*$|\b(?:\d+(?:st|nd|rd|th) Gen|CPU|Processor|\d+-Core)\b", re.IGNORECASE
-)
-_WITH_GRAPHICS = re.compile(r"\b(?:with|w/) .*$", re.IGNORECASE)
+_NOISE = r"\((?:R|TM|C)\)|®|™|@.*$|\b(?:\d+(?:st|nd|rd|th) Gen|CPU|Processor|\d+-Core)\b"
+_WITH_GRAPHICS = r"\b(?:with|w/) .*$"
 
 
 def processor_name(cpu: str | None) -> str:
@@ -57,7 +52,10 @@ def processor_name(cpu: str | None) -> str:
     >>> processor_name("12th Gen Intel(R) Core(TM) i7-12700H"), processor_name("AMD Ryzen 9 5950X 16-Core Processor")
     ('Intel Core i7-12700H', 'AMD Ryzen 9 5950X')
     """
-    return " ".join(_WITH_GRAPHICS.sub("", _NOISE.sub(" ", cpu or "")).split())
+    if not cpu:
+        return ""
+    plain = re.sub(_NOISE, " ", cpu, flags=re.IGNORECASE)
+    return " ".join(re.sub(_WITH_GRAPHICS, "", plain, flags=re.IGNORECASE).split())
 
 
 def compute_peak(record: HostPlatform) -> float | None:
@@ -83,21 +81,19 @@ def platform_of(cpu: str | None) -> str | None:
     >>> platform_of("AMD EPYC") is None
     True
     """
-    for pattern, platform in _SERIES:
-        if pattern.search(cpu or ""):
-            return platform
-    return None
+    if not cpu:
+        return None
+    return next((platform for pattern, platform in _SERIES if re.search(pattern, cpu, re.IGNORECASE)), None)
 
 
 # Zen 4 and 5 and Sapphire Rapids on (`-march` lists of GCC, https://gcc.gnu.org/onlinedocs/gcc/x86-Options.html).
-_AVX512_BF16 = re.compile(
+_AVX512_BF16 = (
     r"\((?:znver[45]|sapphirerapids|emeraldrapids|graniterapids|cooperlake)\)"
     r"|\bEPYC (?:4|8|9)\d\d[45]\w*|\bThreadripper (?:PRO )?[79]9\d[05]W?X\b"
     # Desktop 7000 and 9000; of the mobile and 8000 numbers the third digit tells the core.
     r"|\bRyzen [3579] (?:PRO )?(?:7[5-9][05]0|9[6-9][05]0)(?:X|X3D|F)?(?= |$)"
     r"|\bRyzen [3579] (?:PRO )?(?:[78]\d4\d(?:U|H|HS|HX)|8[3-7]00(?:G|GE|F))(?= |$)"
-    r"|\bXeon\S* (?:Platinum|Gold|Silver|Bronze|Max) [3-9][45]\d\d|\bXeon\S* 6[579]\d\dP",
-    re.IGNORECASE,
+    r"|\bXeon\S* (?:Platinum|Gold|Silver|Bronze|Max) [3-9][45]\d\d|\bXeon\S* 6[579]\d\dP"
 )
 
 
@@ -109,4 +105,4 @@ def has_avx512_bf16(cpu: str | None, instruction_sets: Collection[str] = ()) -> 
     """
     if instruction_sets:
         return any(name.lower().replace("-", "_") == "avx512_bf16" for name in instruction_sets)
-    return bool(_AVX512_BF16.search(cpu or ""))
+    return bool(cpu) and re.search(_AVX512_BF16, cpu or "", re.IGNORECASE) is not None

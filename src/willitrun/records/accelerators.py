@@ -1,7 +1,5 @@
 """Accelerators and hosts: what a device is, as its maker sold it."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Literal
 

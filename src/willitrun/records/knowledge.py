@@ -1,7 +1,5 @@
 """Sources, datasets, glossary and troubleshooting entries, measurements, calibrations."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Machines: what is installed, what is free now, and what could not be read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -156,7 +154,7 @@ class Machine(Presented):
         return to_query(self)
 
     @classmethod
-    def from_query(cls, text: str, *, catalog: Catalog | None = None) -> Machine:
+    def from_query(cls, text: str, *, catalog: "Catalog | None" = None) -> "Machine":
         """The machine that a query describes.
 
         >>> len(Machine.from_query("gpu=rtx-3090&gpu=rtx-3090&ram=128+GiB").accelerators)
@@ -173,7 +171,7 @@ class Machine(Presented):
         return to_capture(self)
 
     @classmethod
-    def from_capture(cls, data: Mapping[str, Any], *, catalog: Catalog | None = None) -> Machine:
+    def from_capture(cls, data: Mapping[str, Any], *, catalog: "Catalog | None" = None) -> "Machine":
         """The machine of a capture: readings are replayed through the probes, a finished machine is read."""
         from willitrun.hardware.captures import from_capture
 

@@ -1,7 +1,5 @@
 """Models: an architecture, and checkpoints that point to it."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Literal
 

@@ -1,8 +1,5 @@
 """How results show themselves: one line in a console, one escaped table in a notebook."""
 
-from __future__ import annotations
-
-import html
 from collections.abc import Iterable
 
 from willitrun.intervals import Interval
@@ -61,12 +58,14 @@ def format_interval(name: str, interval: Interval) -> str:
 
 def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     """A two-column table with everything escaped and no style sheet."""
+    from html import escape
+
     body = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
-        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+        f"<tr><th style='text-align:left'>{escape(key)}</th>"
+        f"<td style='text-align:left'>{escape(value)}</td></tr>"
         for key, value in rows
     )
-    return f"<table><caption style='text-align:left'>{html.escape(title)}</caption>{body}</table>"
+    return f"<table><caption style='text-align:left'>{escape(title)}</caption>{body}</table>"
 
 
 class Presented(Record):

@@ -1,11 +1,8 @@
 """How a model is run: quantizations, runtimes, workloads, placements."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from difflib import get_close_matches
 from inspect import Parameter, Signature
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -108,6 +105,8 @@ class Recipe(Record):
         try:
             super().__init__(**fields)
         except ValidationError as error:
+            from difflib import get_close_matches
+
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"]) or type(self).__name__
             known = sorted(type(self).model_fields)
@@ -220,7 +219,7 @@ class Workload(Recipe):
     """A workload record whose floor decides what is practical: ``chat``, ``coding-agent``, ..."""
 
     @model_validator(mode="after")
-    def _stays_countable(self) -> Workload:
+    def _stays_countable(self) -> Self:
         # Byte counts are int64: 2^40 cached tokens of up to 4 MiB each are the most that can be counted.
         if (self.context_tokens or 0) * self.concurrency > 2**40:
             raise ValueError("context_tokens x concurrency exceeds 2^40 tokens")
@@ -234,7 +233,7 @@ class Workload(Recipe):
         concurrencies: Sequence[int] = (1,),
         batches: Sequence[int | None] = (None,),
         **fields: Any,
-    ) -> tuple[Workload, ...]:
+    ) -> "tuple[Workload, ...]":
         """Workloads for a sweep: every combination of the axes, other fields alike.
 
         >>> len(Workload.grid(contexts=[8192, 32768], concurrencies=[1, 4, 16]))

@@ -1,7 +1,5 @@
 """What the library answers with: terms, estimates, reasons, verdicts, explanations."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field

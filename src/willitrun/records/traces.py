@@ -1,7 +1,5 @@
 """Operator traces: what one forward pass of an architecture has to do."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from willitrun.records.bases import Record

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator
 
-from willitrun.records.bases import Record
+from willitrun.records.bases import Citation, Record
 
 __all__ = ["Unreadable", "read_trusted"]
 
@@ -154,6 +154,12 @@ def _reader(annotation: Any) -> Read | None:
 
 def _is_choice(annotation: Any) -> bool:
     return get_origin(annotation) is Literal and all(type(choice) is str for choice in get_args(annotation))
+
+
+@lru_cache(maxsize=4096)
+def _citation(fields: tuple[tuple[str, Any], ...]) -> Record:
+    """A citation; facts that were read in one place share the record of it, which never changes."""
+    return read_trusted(Citation, dict(fields))
 
 
 def _union(members: tuple[Any, ...]) -> Read | None:

@@ -395,3 +395,20 @@ def test_every_citation_leads_to_a_source(
             for citation in citations:
                 assert citation.source in sources, (entry.id, citation.source)
         assert all(entry.citations(name) for name in entry.facts()), entry.id
+
+
+def test_every_statement_has_a_source(
+    glossary: dict[str, GlossaryEntry], troubleshooting: dict[str, TroubleshootingEntry]
+) -> None:
+    """Definitions, explanations, causes, fixes, ...: none stands without a citation of its field or of its entry."""
+    statements = {
+        GlossaryEntry: ("definition", "explanation", "example", "workflow"),
+        TroubleshootingEntry: ("summary", "causes", "fixes", "dead_ends", "verified_with"),
+    }
+    uncited = [
+        f"{entry.id}.{name}"
+        for entry in (*glossary.values(), *troubleshooting.values())
+        for name in statements[type(entry)]
+        if getattr(entry, name) and not entry.citations(name)
+    ]
+    assert uncited == []

@@ -18,6 +18,9 @@ Text = str | bytes | os.PathLike[str] | IO[str] | IO[bytes] | Iterable[str] | It
 
 _CHUNK_BYTES = 1 << 20
 _LINE_BYTES = 8192
+_BENT_QUOTES = tuple((bent.encode(), b"'") for bent in "\u2018\u2019") + tuple(
+    (bent.encode(), b'"') for bent in "\u201c\u201d"
+)
 _MOST_HITS = 8
 _MOST_TRIES = 20_000
 
@@ -129,7 +132,7 @@ def _buffers(text: Text) -> Iterator[tuple[bytes, int]]:
     """
     rest = b""
     for chunk in _chunks(text):
-        buffer = rest + chunk
+        buffer = rest + _plain_quotes(chunk)
         cut = buffer.rfind(b"\n") + 1
         if cut == 0:
             cut = max(0, len(buffer) - _LINE_BYTES) if len(buffer) > _CHUNK_BYTES else 0
@@ -140,6 +143,14 @@ def _buffers(text: Text) -> Iterator[tuple[bytes, int]]:
         rest = buffer[cut:]
     if rest:
         yield rest, len(rest)
+
+
+def _plain_quotes(chunk: bytes) -> bytes:
+    """Quotes as programs print them: word processors, chats and forums bend them when a message is pasted."""
+    if b"\xe2\x80" in chunk:
+        for bent, plain in _BENT_QUOTES:
+            chunk = chunk.replace(bent, plain)
+    return chunk
 
 
 def _chunks(text: Text) -> Iterator[bytes]:

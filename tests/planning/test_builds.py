@@ -76,10 +76,21 @@ def test_pairs_of_nvlink_do_not_make_a_ring() -> None:
     pairs = [{"kind": "nvlink", "devices": [0, 1], "bandwidth": "56 GB/s"}, {"kind": "nvlink", "devices": [2, 3], "bandwidth": "56 GB/s"}]  # fmt: skip
     machine = describe_machine({"accelerators": ["rtx-3090"] * 4, "links": pairs})
     own = [(16e9, 20e-6)] * 4
-    assert group_link(machine, (0, 1), own[:2], tensor=True, rpc=False).bytes_per_s == 56e9
-    assert group_link(machine, (0, 1, 2, 3), own, tensor=True, rpc=False).bytes_per_s == 16e9
-    between = group_link(machine, (0, 1, 2, 3), own, tensor=False, rpc=False).bytes_per_s
+    assert group_link(machine, (0, 1), own[:2], tensor=True).bytes_per_s == 56e9
+    assert group_link(machine, (0, 1, 2, 3), own, tensor=True).bytes_per_s == 16e9
+    between = group_link(machine, (0, 1, 2, 3), own, tensor=False).bytes_per_s
     assert 16e9 < between < 56e9
+
+
+def test_a_crossing_by_rpc_costs_what_the_calibration_says() -> None:
+    machine = describe_machine({"accelerators": ["rtx-3090"] * 2, "links": "10gbe"})
+    own = [(16e9, 20e-6)] * 2
+    hop_s = load_catalog().calibrations["network"].coefficients["rpc_hop_s"]
+    assert group_link(machine, (0, 1), own, tensor=False, rpc_hop_s=hop_s).hop_s == hop_s
+    assert group_link(machine, (0, 1), own, tensor=False).hop_s == 20e-6
+    verdict = assess("llama-3.1-8b", machine, quantization="q4_k_m")
+    told = {reason.code: reason.message for reason in verdict.reasons}
+    assert f"{1e3 * hop_s:.2g} ms" in told["over-network"]
 
 
 def test_an_external_card_is_as_far_as_its_cable() -> None:

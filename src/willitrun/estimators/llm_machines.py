@@ -249,7 +249,7 @@ def _machine_row(request: Request) -> MachineView:
         chosen,
         [(rate.link_bytes_per_s, rate.hop_s) for rate in rates],
         tensor=parallel(request, len(rates))[0] > 1,
-        rpc="layer" in request.profile.multi_gpu,
+        rpc_hop_s=_rpc_hop_s(request),
     )
     reasons = (
         *room.reasons,
@@ -304,6 +304,13 @@ def _left_out(request: Request, used: int) -> tuple[Reason, ...]:
             numbers={"devices": used, "devices_present": have},
         ),
     )
+
+
+def _rpc_hop_s(request: Request) -> float | None:
+    """What reaching another host costs a runtime that splits layers over hosts; None for the others [s]."""
+    if "layer" not in request.profile.multi_gpu:
+        return None
+    return request.catalog.calibrations["network"].coefficients["rpc_hop_s"]
 
 
 def _utilization(request: Request) -> float | None:

@@ -21,12 +21,6 @@ CABLES = ("thunderbolt", "usb4", "oculink")
 # small-message all-reduce floors in NVIDIA aiconfigurator's tables; the calibration's `hop` term scales it.
 DIRECT_HOP_S, PCIE_HOP_S = 4e-6, 20e-6
 
-# What a stage on another host adds to a token, there and back [s], beyond the bytes of its activations: llama.cpp's
-# RPC sends the graph or its number, waits, and fetches the result. Two published pairs on consumer networks: 74.8 to
-# 42 tokens/s on 1 Gbit/s (10 ms; https://github.com/ggml-org/llama.cpp/pull/6829 with issue 8832, builds of 2024),
-# and half the speed of an RTX 5070 Ti with a 7B at Q4_0 on 2.5 Gbit/s (about 5 ms; issue 22850, a build of 2026).
-RPC_HOP_S = 5e-3
-
 
 @frozen
 class GroupLink:
@@ -64,7 +58,12 @@ def cable_bytes_per_s(device: InstalledAccelerator, machine: Machine) -> tuple[f
 
 
 def group_link(
-    machine: Machine, chosen: Sequence[int], own: Sequence[tuple[float, float]], *, tensor: bool, rpc: bool
+    machine: Machine,
+    chosen: Sequence[int],
+    own: Sequence[tuple[float, float]],
+    *,
+    tensor: bool,
+    rpc_hop_s: float | None = None,
 ) -> GroupLink:
     """The link that counts for a group of devices.
 
@@ -79,8 +78,9 @@ def group_link(
     tensor
         All talk at once in a ring, so that the slowest pair decides; else one stage follows the other and the
         hops add up, of which this is the mean.
-    rpc
-        The runtime reaches other hosts by remote procedure calls.
+    rpc_hop_s
+        What a stage on another host adds to a token beside its bytes where the runtime reaches it by remote
+        procedure calls [s]: the ``network`` calibration. None for runtimes that talk otherwise.
     """
     if len(chosen) == 1:
         return GroupLink(*own[0])
@@ -96,11 +96,11 @@ def group_link(
             hops.append(max(own[a][1], own[b][1]))
         else:
             rates.append(link.bandwidth_bytes_per_s)
-            far = RPC_HOP_S if rpc else PCIE_HOP_S
+            far = PCIE_HOP_S if rpc_hop_s is None else rpc_hop_s
             hops.append(
                 DIRECT_HOP_S if link.kind in DIRECT else far if link.kind == "ethernet" else PCIE_HOP_S
             )
-    reasons = _over_network([hosts[i] for i in chosen], min(rates), rpc=rpc)
+    reasons = _over_network([hosts[i] for i in chosen], min(rates), rpc_hop_s)
     if tensor:
         return GroupLink(min(rates), max(hops), reasons)
     return GroupLink(
@@ -121,14 +121,14 @@ def _between(links: Sequence[Link], i: int, j: int, *, network: bool) -> Link | 
     return max(found, key=lambda link: link.bandwidth_bytes_per_s, default=None)
 
 
-def _over_network(hosts: Sequence[int], rate: float, *, rpc: bool) -> tuple[Reason, ...]:
+def _over_network(hosts: Sequence[int], rate: float, rpc_hop_s: float | None) -> tuple[Reason, ...]:
     crossings = sum(a != b for a, b in pairwise(hosts))
     if not crossings:
         return ()
     cost = (
-        f"each crossing is taken at {RPC_HOP_S * 1e3:g} ms a token beside its bytes, after two published pairs that lost 5 and 10 ms"
-        if rpc
-        else "only its bandwidth is counted, not what the runtime's protocol adds"
+        "only its bandwidth is counted, not what the runtime's protocol adds"
+        if rpc_hop_s is None
+        else f"each crossing is taken at {rpc_hop_s * 1e3:.2g} ms a token beside its bytes, as hosts on such networks measured"
     )
     return (
         Reason.model_construct(

@@ -147,7 +147,7 @@ def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str], ...
 
 def _placement(record: Mapping[str, str], runtime: str, count: int) -> dict[str, object]:
     parallelism = record["parallelism"].lower()
-    if "rpc" in parallelism or re.search(r"rpc_nodes=\d", record["notes"]):
+    if "rpc" in parallelism or re.search(r"rpc_nodes=[1-9]", record["notes"]):
         raise RowSkipped("several machines")
     if count == 1:
         return {"strategy": "single"}
@@ -300,9 +300,15 @@ def ask_serving(record: Mapping[str, str]) -> Iterator[Ask]:
     if record["label_suspect"] == "1":
         raise RowSkipped("suspect label")
     tensor, data = _whole(record["tp_size"], 1), _whole(record["attention_dp_size"], 1)
-    shards = max(_whole(record["moe_tp_size"], 1) * _whole(record["moe_ep_size"], 1), 1)
+    moe_tensor, moe_expert = _whole(record["moe_tp_size"], 1), _whole(record["moe_ep_size"], 1)
+    shards = max(moe_tensor * moe_expert, 1)
     if tensor * data > 8:
-        raise RowSkipped("mislabelled parallelism")
+        if moe_tensor != moe_expert:
+            raise RowSkipped("mislabelled parallelism")
+        # The dump multiplies what its source states: experts over as many accelerators as attention (the same
+        # measurements stand there once more with that label).
+        shards = moe_tensor
+        tensor, data = (moe_tensor, 1) if data == 1 else (1, moe_tensor)
     concurrency = _whole(record["concurrency"], 0) or _whole(record["batch_size"], 1) * data
     placement = {"tp": tensor, "dp": data, "ep": max(shards, tensor)}
     kv = "fp8" if record["precision"] in {"fp8", "fp4"} else None

@@ -22,7 +22,7 @@ from accuracy.measurements import without_measurements
 from accuracy.speed.asks import Ask
 from accuracy.speed.observations import machine_of, model_of, read_asks
 from accuracy.speed.report import format_table
-from accuracy.speed.scores import score_ratios
+from accuracy.speed.scores import measured_quantity, score_ratios
 from willitrun import (
     Placement,
     Runtime,
@@ -90,16 +90,12 @@ def read_rate(ask: Ask, speed: SpeedEstimate) -> tuple[float, float, float] | No
     if ask.phase.endswith("prefill"):
         return None if prefill is None else (prefill.low, prefill.best, prefill.high)
     if ask.phase == "static":
-        if decode is None or prefill is None:
+        # Prompts and answers of the batch through a server, in waves where its KV pool does not hold all at once.
+        tokens = speed.throughput_tokens_per_s
+        if tokens is None:
             return None
-        prompt = int(dict(ask.workload)["prompt_tokens"])
-
-        def batches(tokens: float, prompts: float) -> float:
-            return 1.0 / (batch * prompt / prompts + output / tokens)
-
-        best = batches(decode.best, prefill.best)
-        # End to end is mostly decoding: its interval is that of decoding.
-        return best * decode.low / decode.best, best, best * decode.high / decode.best
+        share = 1.0 / (output * batch)
+        return tokens.low * share, tokens.best * share, tokens.high * share
     found = speed.time_per_output_token_s if ask.phase == "tpot" else speed.time_to_first_token_s
     return None if found is None else (1.0 / found.high, 1.0 / found.best, 1.0 / found.low)
 
@@ -189,7 +185,7 @@ def summarise(members: list[Scored]) -> list[str]:
     """Cells of `HEADER`; every configuration weighs the same."""
     ratio = np.array([np.log(s.ask.actual / s.predicted) for s in members])
     names = np.array([s.configuration for s in members])
-    score = score_ratios(ratio, names)
+    score = score_ratios(measured_quantity(np.array([s.ask.phase for s in members]), ratio), names)
     _, index, per = np.unique(names, return_inverse=True, return_counts=True)
     weight = 1.0 / per[index]
     inside = np.array([s.low <= s.ask.actual <= s.high for s in members])

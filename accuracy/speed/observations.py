@@ -33,6 +33,7 @@ from willitrun.estimators.support import device_classes, model_family
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_levels import AXES, UNKNOWN, LevelTables
+from willitrun.kernels.llm_speed import effective_concurrency
 
 DATA_FILES = ("llm_speed.csv", "serving_speed.csv")
 PHASES = ("decode", "prefill", "offload-decode", "offload-prefill", "static", "tpot", "ttft")
@@ -270,11 +271,8 @@ def _without_saturated(found: Observations) -> Observations:
     """Without first tokens of servers whose cache is full: requests queue, there is no steady time."""
     from accuracy.speed.prediction import select_rows
 
-    load, work = found.load, found.work
-    depth = load.cached_tokens + load.prompt_tokens + load.output_tokens
-    held = depth * work.kv_bytes_per_token + work.state_bytes
     full = np.zeros(len(found), dtype=bool)
-    full[found.row] = load.concurrency * np.maximum(held, 1.0) > load.kv_pool_bytes
+    full[found.row] = effective_concurrency(found.work, found.load) < found.load.concurrency
     keep = ~((found.phase == "ttft") & full)
     if keep.all():
         return found

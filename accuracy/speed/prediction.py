@@ -52,7 +52,9 @@ def read_rates(observations: Observations, speed: LlmSpeed) -> np.ndarray:
     load = observations.load
     phase = observations.phase[observations.row]
     concurrency = load.concurrency
-    batch_s = speed.prefill_s + load.output_tokens * speed.step_s
+    # A batch that the KV pool does not hold at once is written in waves.
+    waves = concurrency / speed.effective_concurrency
+    batch_s = speed.prefill_s + load.output_tokens * speed.step_s * waves
     rate = np.where(
         np.isin(phase, ("decode", "offload-decode")),
         concurrency / speed.step_s,

@@ -20,7 +20,7 @@ from accuracy.speed.baselines import bandwidth_baseline, roofline_baseline
 from accuracy.speed.fit import MOST_ROWS
 from accuracy.speed.fitting import Regression, split_folds, weigh_rows
 from accuracy.speed.observations import Observations, load_observations, thin_rows
-from accuracy.speed.scores import Score, score_ratios, split_tasks
+from accuracy.speed.scores import Score, measured_quantity, score_ratios, split_tasks
 from accuracy.speed.validation import AXIS_TIER, cross_validate
 
 CALIBRATION = Path("catalogs/calibrations/llm-speed.toml")
@@ -74,7 +74,8 @@ def format_axis(observations: Observations, held_out: dict[str, np.ndarray], axi
         if not keep.any():
             continue
         for name, ratio in predictors.items():
-            score = score_ratios(ratio[keep], observations.configuration[keep])
+            own = measured_quantity(observations.phase, ratio)
+            score = score_ratios(own[keep], observations.configuration[keep])
             rows.append([task, name, *_cells(score)])
     return format_table(HEADER, rows)
 

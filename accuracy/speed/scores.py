@@ -10,6 +10,9 @@ import numpy as np
 from accuracy.speed.conformal import weighted_quantile
 from accuracy.speed.observations import Observations
 
+#: Phases whose measured quantity is a time.
+LATENCIES = ("tpot", "ttft")
+
 _GGML = (0, 1, 2)  # llama.cpp, ik_llama.cpp, llamafile: codes of the runtime axis
 
 
@@ -46,6 +49,14 @@ def score_ratios(log_ratio: np.ndarray, configuration: np.ndarray) -> Score:
     )
 
 
+def measured_quantity(phase: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:
+    """Return log(actual / predicted) of what was measured: seconds where ``log_ratio`` is that of 1/seconds.
+
+    The ratios of the fit are those of rates. |predicted / measured - 1| differs between a time and its inverse.
+    """
+    return np.where(np.isin(phase, LATENCIES), -log_ratio, log_ratio)
+
+
 def split_tasks(observations: Observations) -> dict[str, np.ndarray]:
     """Return the masks of METHOD's tasks."""
     first = np.searchsorted(observations.row, np.arange(len(observations)))
@@ -75,6 +86,7 @@ def split_tasks(observations: Observations) -> dict[str, np.ndarray]:
 def score_axis(observations: Observations, log_ratio: np.ndarray, axis: str) -> list[dict[str, Any]]:
     """Return one row per task of the out-of-sample errors when ``axis`` is held out."""
     rows = []
+    log_ratio = measured_quantity(observations.phase, log_ratio)
     for task, keep in split_tasks(observations).items():
         if not keep.any():
             continue

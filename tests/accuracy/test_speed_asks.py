@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from accuracy.measurements import without_measurements
-from accuracy.speed.asks import RowSkipped, ask_single
+from accuracy.speed.asks import RowSkipped, ask_serving, ask_single
 from accuracy.speed.formats import quantization_of
 from accuracy.speed.landed import ask_library, read_rate
 from accuracy.speed.observations import pack_asks, prepare_ask, thin_rows
@@ -67,6 +69,52 @@ def test_the_host_of_a_row_is_described() -> None:
     notes = "accel_type=GPU; cpu=AMD EPYC 9354 32-Core Processor (znver4); ram=755.6GB; os=Windows"
     host = dict(one(DECODE | {"notes": notes}).host)
     assert host == {"cpu": "AMD EPYC 9354 32-Core Processor (znver4)", "os": "Windows", "ram": "755.6 GiB"}
+
+
+SERVED = {"id": "s1", "label_suspect": "0", "backend": "trtllm", "model_path": "deepseek-ai/DeepSeek-R1", "system": "b200_sxm", "precision": "fp4", "isl": "1024", "osl": "512", "batch_size": "32", "concurrency": "32", "tp_size": "8", "attention_dp_size": "1", "moe_tp_size": "1", "moe_ep_size": "8", "silicon_ttft_ms": "200", "silicon_tpot_ms": "10", "measured": "2026-02-06"}  # fmt: skip
+
+
+def test_a_served_row_asks_for_both_latencies() -> None:
+    per_token, first = ask_serving(SERVED)
+    assert (per_token.phase, per_token.actual) == ("tpot", 100.0)
+    assert (first.phase, first.actual) == ("ttft", 5.0)
+    assert dict(per_token.placement) == {"tp": 8, "dp": 1, "ep": 8}
+    assert per_token.count == 8
+
+
+@pytest.mark.parametrize(
+    ("tensor", "data", "placement"), [("64", "1", {"tp": 8, "dp": 1}), ("1", "64", {"tp": 1, "dp": 8})]
+)
+def test_labels_that_multiply_what_their_source_states_are_undone(
+    tensor: str, data: str, placement: dict[str, int]
+) -> None:
+    labels = {"tp_size": tensor, "attention_dp_size": data, "moe_tp_size": "8", "moe_ep_size": "8"}
+    ask, _ = ask_serving(SERVED | labels)
+    assert dict(ask.placement) == placement | {"ep": 8}
+    assert ask.count == 8
+    with pytest.raises(RowSkipped):
+        list(ask_serving(SERVED | labels | {"moe_tp_size": "2"}))
+
+
+def test_a_batch_beyond_the_pool_is_written_in_waves() -> None:
+    def served(concurrency: int) -> float:
+        ask, _ = ask_serving(
+            SERVED | {"model_path": "meta-llama/Llama-3.1-70B", "precision": "bf16", "system": "h100_sxm",
+                      "tp_size": "2", "moe_ep_size": "2", "concurrency": str(concurrency)}
+        )  # fmt: skip
+        row = replace(ask, phase="static", static_batch=concurrency)
+        observed = pack_asks([(row, prepare_ask(row))], {})
+        calibration = load_catalog().calibrations["llm-speed"]
+        return float(predict_rates(observed, calibration.coefficients, calibration.levels)[0])
+
+    # Far beyond what the pool holds, twice the batch takes twice the time.
+    assert served(1024) / served(2048) == pytest.approx(2.0, rel=0.02)
+
+
+def test_a_host_alone_is_no_network() -> None:
+    assert one(DECODE | {"notes": "rpc_nodes=0; x"}).count == 1
+    with pytest.raises(RowSkipped):
+        one(DECODE | {"notes": "rpc_nodes=1; x"})
 
 
 def test_llamafile_beside_avx512_bf16_is_a_program_of_its_own() -> None:

@@ -49,6 +49,16 @@ def test_dp_counts_groups_of_tensor_ranks() -> None:
     assert "--data-parallel-size 2" in four.commands[0]
 
 
+def test_groups_that_share_experts_hold_one_model() -> None:
+    load, cards = Workload(concurrency=64), ["nvidia-b200-sxm-180gb"] * 8
+    asked = {"quantization": "nvfp4", "runtime": "tensorrt-llm"}
+    apart = assess("deepseek-ai/DeepSeek-R1", cards, load, placement=Placement(tp=1, dp=8), **asked)  # type: ignore[arg-type]
+    shared = assess("deepseek-ai/DeepSeek-R1", cards, load, placement=Placement(tp=1, dp=8, ep=8), **asked)  # type: ignore[arg-type]
+    assert apart.tier == "will-not-run"
+    assert shared.tier == "comfortable"
+    assert shared.speed is not None
+
+
 def test_the_smallest_replica_decides() -> None:
     assert judged("data", ["h100-sxm5-80gb", "rtx-3060-12gb"]).tier == judged(None, "rtx-3060-12gb", 4).tier
 

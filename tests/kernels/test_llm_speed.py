@@ -301,10 +301,24 @@ def test_offload_runs_at_the_speed_of_host_memory() -> None:
 
 
 def test_a_full_cache_saturates() -> None:
-    crowded = run(load={"concurrency": 64.0, "kv_pool_bytes": 131072.0 * 640 * 8})
+    # Sequences in flight are at all depths: each takes what one of mean depth takes.
+    crowded = run(load={"concurrency": 64.0, "kv_pool_bytes": 131072.0 * 576 * 8})
     assert crowded.effective_concurrency[0] == 8
     assert np.isnan(crowded.loaded_time_to_first_token_s[0])
     assert np.isfinite(crowded.time_to_first_token_s[0])
+
+
+def test_tensor_ranks_beyond_the_heads_repeat_the_cache() -> None:
+    pool = {"concurrency": 64.0, "kv_pool_bytes": 131072.0 * 576 * 32, "tensor": 8.0, "expert_shards": 8.0}
+    latent = LLAMA_8B | {"kv_heads": 1.0}
+    assert run(load=pool).effective_concurrency[0] == 32
+    assert run(latent, load=pool).effective_concurrency[0] == 4
+
+
+def test_a_pool_without_room_for_a_sequence_is_the_question_of_the_memory() -> None:
+    load = {"concurrency": 16.0, "kv_pool_bytes": 131072.0 * 100}
+    assert run(load=load).effective_concurrency[0] == 16
+    assert np.isfinite(run(load=load).loaded_time_to_first_token_s[0])
 
 
 def test_a_window_bounds_the_cache_that_is_read() -> None:

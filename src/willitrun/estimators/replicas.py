@@ -26,9 +26,15 @@ _AMOUNTS = (
 
 
 def replicas_asked(request: Request) -> int:
-    """Data-parallel replicas that a placement asks for: ``dp``, or as many as there are groups of devices."""
+    """Data-parallel replicas that a placement asks for: ``dp``, or as many as there are groups of devices.
+
+    Groups that spread the experts of a layer over all of them (``ep`` beyond ``tp``) hold one model together: only
+    their attention is data-parallel, and none can run alone.
+    """
     placement, machine = request.placement, request.machine
     if machine is None or request.workload.mode != "inference":
+        return 1
+    if placement.ep is not None and placement.ep > (placement.tp or 1):
         return 1
     if placement.dp is not None:
         return placement.dp

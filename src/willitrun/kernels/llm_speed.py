@@ -27,7 +27,7 @@ from willitrun.kernels.llm_prefill import time_prefill
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-__all__ = ["BOUNDS", "LlmSpeed", "predict"]
+__all__ = ["BOUNDS", "LlmSpeed", "effective_concurrency", "predict"]
 
 
 @frozen(eq=False)
@@ -108,7 +108,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     LlmSpeed
         Columns; see the class for units. ``sum(terms) == step_s`` to rounding.
     """
-    concurrency = _effective_concurrency(work, load)
+    concurrency = effective_concurrency(work, load)
     step = time_decode_step(work, rates, load, coefficients, concurrency)
     prefill_s, prefill_parts = time_prefill(work, rates, load, coefficients)
 
@@ -141,13 +141,20 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     )
 
 
-def _effective_concurrency(work: LlmWork, load: LlmLoad) -> FloatArray:
-    depth = load.cached_tokens + load.prompt_tokens + load.output_tokens
-    per_sequence = (
+def effective_concurrency(work: LlmWork, load: LlmLoad) -> FloatArray:
+    """Sequences in flight that the scheduler and the KV pool hold.
+
+    Servers admit a request when its prompt fits and its cache grows as it writes: at any moment those in flight are
+    at all depths, and take what one of mean depth takes. Tensor-parallel ranks beyond the KV heads repeat the cache.
+    A pool without room for one sequence is the memory's question (the tier says so), not a limit of the speed.
+    """
+    depth = load.context_tokens
+    cache = (
         depth * work.kv_bytes_per_token
         + minimum(depth, work.window_tokens) * work.windowed_kv_bytes_per_token
-        + work.state_bytes
     )
-    fitting = np.floor(load.kv_pool_bytes / maximum(per_sequence, 1.0))
-    result: FloatArray = maximum(minimum(minimum(load.concurrency, load.max_sequences), fitting), 1.0)
+    copies = load.tensor / minimum(load.tensor, work.kv_heads)
+    fitting = np.floor(load.kv_pool_bytes / maximum(cache * copies + work.state_bytes, 1.0))
+    held = where(fitting >= 1.0, fitting, np.inf)
+    result: FloatArray = maximum(minimum(minimum(load.concurrency, load.max_sequences), held), 1.0)
     return result

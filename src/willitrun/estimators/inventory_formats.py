@@ -231,12 +231,15 @@ def _ordinals(groups: tuple[TensorGroup, ...], belongs: object) -> dict[tuple[st
 def _plain_groups(config: TransformerConfig, name: str, rest: str, everything: bool) -> WeightGroups:
     floats = name in ("f32", "f16", "bf16")
     only_experts = name == "mxfp4" and bool(config.num_experts)
+    # Published NVFP4 checkpoints of latent attention leave it in bfloat16: the card of nvidia/DeepSeek-R1-0528-FP4-v2 says
+    # that this second version quantizes the output projection besides, and loaders' logs of the first agree.
+    kept = frozenset({"attention"}) if name == "nvfp4" and config.kv_lora_rank else frozenset[str]()
     chosen: list[tuple[TensorGroup, int, str]] = []
     for group in tensor_inventory(config):
         quantized = group.matrix and (
             group.part == "experts" if only_experts else group.part in _BLOCKS or everything
         )
-        if everything and group.part in ("vision", "router"):
+        if group.part in kept or (everything and group.part in ("vision", "router")):
             quantized = False
         if group.role in ("ssm_conv1d", "shortconv_conv", "position_embd", "token_types"):
             quantized = False

@@ -172,6 +172,26 @@ def test_the_runtime_of_a_row_is_its_machines_own() -> None:
     assert len(set(table["runtime"])) > 1
 
 
+def test_a_gap_in_the_facts_is_told_once_for_all_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = {"accelerators": [{"name": "Card of nobody", "memory": "24 GiB", "vendor": "nvidia"}]}
+    loads = Workload.grid(contexts=[4096, 8192], concurrencies=[1, 2, 3])
+    asked: dict[str, Any] = {
+        "models": ["llama-3.1-8b"],
+        "machines": [unknown, "rtx-4090"],
+        "workloads": loads,
+        "quantizations": ["q4_k_m"],
+    }
+    monkeypatch.setattr("willitrun.planning.sweeps.store_alone", lambda *_: pytest.fail("judged one by one"))
+    table = plan(**asked)
+    verdict = assess("llama-3.1-8b", unknown, loads[0], quantization="q4_k_m")
+    assert verdict.tier == "unknown"
+    assert set(table.filter(machine="Card of nobody")["tier"]) == {"unknown"}
+    assert set(table.filter(machine="Card of nobody")["blocked_by"]) == {verdict.reasons[0].code}
+    assert np.isnan(table.filter(machine="Card of nobody")["decode_tokens_per_s"]).all()
+    assert (table.filter(machine="NVIDIA GeForce RTX 4090")["decode_tokens_per_s"] > 0).all()
+    assert "images_per_s" not in table or np.isnan(table["images_per_s"]).all()
+
+
 def test_rows_that_share_little_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = ["rtx-4090", "rtx-3090", "rtx-3060-12gb", "rtx-4080", "rtx-4060-ti-16gb"]
     machines = [*cards, *([card, card] for card in cards)]

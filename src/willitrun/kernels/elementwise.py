@@ -22,6 +22,7 @@ __all__ = [
     "constant",
     "exists",
     "floored",
+    "is_zero",
     "maximum",
     "minimum",
     "numbers_of",
@@ -155,3 +156,12 @@ def numbers_of(record: D) -> D:
         if type(value) is _ndarray and value.size == 1:
             changes[field.name] = value.reshape(())[()]
     return replace(record, **changes)  # type: ignore[type-var]
+
+
+def is_zero(values: NDArray[Any]) -> bool:
+    """Whether every row has zero.
+
+    >>> is_zero(np.array([0.0, 1.0])), is_zero(np.float64(0.0))
+    (False, True)
+    """
+    return not values.any() if type(values) is _ndarray else bool(values == 0)

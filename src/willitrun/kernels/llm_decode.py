@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
-from willitrun.kernels.elementwise import maximum, minimum, where
+from willitrun.kernels.elementwise import is_zero, maximum, minimum, where
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
 from willitrun.kernels.smoothing import share_factor, smooth_maximum
@@ -84,19 +84,8 @@ def time_decode_step(
     busy_s = smooth_maximum(memory_s, issue_s, compute_s)
     memory_share = share_factor(memory_s, busy_s)
 
-    host_dense = load.host_dense_fraction
-    host_expert = load.host_expert_fraction
-    host_s = smooth_maximum(
-        (work.dense_bytes * host_dense + work.expert_bytes * host_expert * hit)
-        * k.host
-        / rates.host_bytes_per_s,
-        2.0
-        * tokens
-        * (work.dense_params * host_dense + work.expert_params * host_expert * used)
-        * k.host
-        / rates.host_flop_per_s,
-    )
-    crossing_s = k.host_layer * work.n_moe_layers * host_expert
+    host_s = _host_seconds(work, rates, load, k, tokens, hit)
+    crossing_s = k.host_layer * work.n_moe_layers * load.host_expert_fraction
     link_s = time_collectives(work, rates, load, k, tokens, ranks)
     layer_s = k.layer * work.n_layers
     moe_layer_s = k.moe_layer * work.n_moe_layers
@@ -132,6 +121,26 @@ def time_decode_step(
         terms=terms,
         bound=_largest(memory_part, busy_s - memory_part, launch_s, link_s, host_s + crossing_s),
         work=lambda: (read, linear_flop + attention_flop),
+    )
+
+
+def _host_seconds(
+    work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients, tokens: FloatArray, hit: FloatArray
+) -> FloatArray:
+    """What the host takes for the weights that lie there; nothing where none does, as in most sweeps [s]."""
+    host_dense, host_expert = load.host_dense_fraction, load.host_expert_fraction
+    if is_zero(host_dense) and is_zero(host_expert):
+        return 0.0 * host_dense
+    used = work.n_experts_used / work.n_experts
+    return smooth_maximum(
+        (work.dense_bytes * host_dense + work.expert_bytes * host_expert * hit)
+        * k.host
+        / rates.host_bytes_per_s,
+        2.0
+        * tokens
+        * (work.dense_params * host_dense + work.expert_params * host_expert * used)
+        * k.host
+        / rates.host_flop_per_s,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.elementwise import maximum, where
+from willitrun.kernels.elementwise import is_zero, maximum, where
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 
 FloatArray = NDArray[np.float64]
@@ -17,7 +17,10 @@ def share_of_experts_hit(work: LlmWork, tokens: FloatArray) -> FloatArray:
     Routing is taken as uniform and independent. One token touches k of E exactly.
     """
     missed = 1.0 - work.n_experts_used / work.n_experts
-    # A dense model has k = E: every token misses none, and log(0) would only warn.
+    if is_zero(missed):
+        # Dense models throughout: every token misses none.
+        return missed + 1.0
+    # Among others a dense model has k = E too, and log(0) would only warn.
     result: FloatArray = 1.0 - np.exp(tokens * np.log(maximum(missed, 1e-300)))
     return result
 
@@ -31,6 +34,8 @@ def time_collectives(
     ranks: FloatArray,
 ) -> FloatArray:
     """Return the time of two all-reduces per layer, one hop per stage boundary and expert dispatch [s]."""
+    if _alone(ranks) and _alone(load.pipeline) and _alone(load.expert_shards):
+        return ranks - 1.0
     message = tokens * work.hidden_size * 2.0
     per_byte = k.link / rates.link_bytes_per_s
     hop_s = k.hop * rates.link_latency_s
@@ -46,3 +51,8 @@ def time_collectives(
     )
     result: FloatArray = reduce_s + stages * (hop_s + message * per_byte) + dispatch_s
     return result
+
+
+def _alone(count: FloatArray) -> bool:
+    """Whether no row has more than one: most sweeps are of single cards."""
+    return is_zero(count - 1.0)

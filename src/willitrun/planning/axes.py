@@ -49,6 +49,7 @@ class Slot:
     request: Request
     prepared: Prepared | None
     problem: Reason | None
+    """A gap in the facts that makes every load unknown."""
     level: str
     evidence: str
     blocked: str
@@ -286,7 +287,9 @@ def _slot(request: Request, loads: Loads) -> Slot:
     try:
         prepared = prepare(request)
     except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError) as error:
-        return Slot(request, None, from_error(request, error).reason, "", "", "")
+        # How many tokens an image takes may be what is missing: then it depends on the load.
+        lasting = not any(load.images for load in loads.workloads)
+        return Slot(request, None, from_error(request, error).reason if lasting else None, "", "", "")
     support = support_of(request, prepared.machine.device_ids, "llm-speed")
     blockers = [reason.code for reason in request.blockers if reason.code != "context-above-trained-maximum"]
     if not prepared.lowered.divides:

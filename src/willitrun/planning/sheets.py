@@ -78,6 +78,15 @@ class Sheet:
             self.blocked.append(code)
         return self.blocked.index(code)
 
+    def store_gap(self, line: int, code: str) -> None:
+        """A line of which a fact is missing: unknown, whatever the load."""
+        self.out["blocked_by"][line] = self.blocked_code(code)
+        for name in RATES:
+            for suffix in ("", "_low", "_high"):
+                values = self.out[name + suffix]
+                if values.strides != (0, 0):
+                    values[line] = np.nan
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """The flat columns."""
         n = self.out["tier"].size

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, classed_factors
+from willitrun.estimators.workloads import LLM_TASKS
 from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns, columns_of, side, sides, take
 from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
@@ -47,6 +48,11 @@ def run_sweep(
         first = number * slots
         alone: list[int] = []
         for position, slot in enumerate(unit.slots):
+            if slot.problem is not None:
+                sheet.store_gap(first + position, slot.problem.code)
+                if progress is not None:
+                    progress(axes.n_workloads)
+                continue
             if slot.prepared is None:
                 alone.append(position)
                 continue
@@ -76,7 +82,11 @@ def _rates(axes: Axes) -> tuple[str, ...]:
 def _rates_of(unit: Unit, slot: Slot | None) -> tuple[str, ...]:
     if slot is None:
         return GRAPH_RATES if all(load.mode == "inference" for load in unit.loads.workloads) else RATES
-    language = slot.prepared is not None and not slot.prepared.model.encoder_only
+    if slot.prepared is None:
+        # A gap in the facts has no rates at all, and fits the columns of its unit's task.
+        language = slot.problem is not None and unit.request.model.task in LLM_TASKS
+    else:
+        language = not slot.prepared.model.encoder_only
     return LANGUAGE_RATES if language else RATES
 
 

@@ -23,14 +23,43 @@ def one_draw(
 
     ``most_per_device`` bounds how many configurations a device of a source adds.
     """
+    return drawn_configurations(frame, error, seed, most_per_device)["error"].to_numpy()
+
+
+def drawn_configurations(
+    frame: pd.DataFrame, error: np.ndarray, seed: int = 7, most_per_device: int | None = None
+) -> pd.DataFrame:
+    """Return the errors that :func:`one_draw` draws, with the source and the device of a source that each is of."""
     band = np.log2(frame["batch_size"].to_numpy(float)).round()
     key = frame["arch"] + "|" + frame["device_id"] + "|" + frame["profile"] + "|" + frame["precision"]
     table = pd.DataFrame({"key": key + "|" + pd.Series(band, index=frame.index).astype(str), "error": error})
+    table["source"] = frame["source"]
     table["origin"] = frame["source"] + "|" + frame["device_id"]
     drawn = table.groupby("key").sample(1, random_state=seed)
     if most_per_device is not None:
         drawn = drawn.sample(frac=1.0, random_state=seed).groupby("origin").head(most_per_device)
-    return drawn["error"].to_numpy()
+    return drawn
+
+
+def origin_weights(drawn: pd.DataFrame) -> np.ndarray:
+    """Weights by which a device of a source counts with the root of its configurations: laboratories differ more
+    from each other than models do within one."""
+    return np.asarray(drawn.groupby("origin")["error"].transform("size").to_numpy(float) ** -0.5)
+
+
+def covered_by_others(drawn: pd.DataFrame) -> float:
+    """Share of configurations inside the interval of all other sources; NaN for fewer than three sources, of which
+    two would each stand for all."""
+    if drawn["source"].nunique() < 3:
+        return math.nan
+    inside = []
+    for source in drawn["source"].unique():
+        mine = drawn["source"].eq(source).to_numpy()
+        if (~mine).sum() < SMALLEST:
+            continue
+        low, high = conformal_interval(drawn["error"][~mine].to_numpy(), weight=origin_weights(drawn[~mine]))
+        inside += drawn["error"][mine].between(np.log(low), np.log(high)).tolist()
+    return float(np.mean(inside)) if inside else math.nan
 
 
 def widened(low: float, high: float, devices: int) -> tuple[float, float]:
@@ -45,13 +74,17 @@ def widened(low: float, high: float, devices: int) -> tuple[float, float]:
     return 1.0 / side, side
 
 
-def conformal_interval(error: np.ndarray, coverage: float = 0.9) -> tuple[float, float]:
+def conformal_interval(
+    error: np.ndarray, coverage: float = 0.9, weight: np.ndarray | None = None
+) -> tuple[float, float]:
     """Return factors (low, high) on the predicted rate that hold at the coverage, each side for itself.
 
     Parameters
     ----------
     error
         ``log(measured rate / predicted rate)`` of configurations outside of the fit.
+    weight
+        How much each counts; all alike where nobody says.
 
     Examples
     --------
@@ -59,9 +92,12 @@ def conformal_interval(error: np.ndarray, coverage: float = 0.9) -> tuple[float,
     >>> round(math.log(low), 2), round(math.log(high), 2)
     (-0.9, 0.9)
     """
-    ordered = np.sort(error)
-    n = len(ordered)
+    order = np.argsort(error)
+    ordered = error[order]
+    mass = np.ones(len(error)) if weight is None else weight[order]
+    # One more configuration, the one that is asked for, lies anywhere.
+    share = np.cumsum(mass) / (mass.sum() + mass.mean())
     tail = (1.0 - coverage) / 2.0
-    below = max(math.floor((n + 1) * tail) - 1, 0)
-    above = min(math.ceil((n + 1) * (1.0 - tail)) - 1, n - 1)
+    below = max(int(np.searchsorted(share, tail + 1e-12, "right")) - 1, 0)
+    above = min(int(np.searchsorted(share, 1.0 - tail - 1e-12, "left")), len(ordered) - 1)
     return float(np.exp(ordered[below])), float(np.exp(ordered[above]))

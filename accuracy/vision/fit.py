@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import zlib
 from dataclasses import dataclass, replace
@@ -18,7 +19,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from accuracy.vision.conformal import LARGEST, SMALLEST, conformal_interval, one_draw, widened
+from accuracy.vision.conformal import (
+    LARGEST,
+    SMALLEST,
+    conformal_interval,
+    covered_by_others,
+    drawn_configurations,
+    origin_weights,
+    widened,
+)
 from accuracy.vision.devices import load_hardware
 from accuracy.vision.observations import TRACES, Observations, load_observations
 from accuracy.vision.parameters import Parameter, apply, cpu_parameters, gpu_parameters, unpack
@@ -29,7 +38,7 @@ from accuracy.vision.solve import predict_seconds, row_weights, solve
 from accuracy.vision.totals import fit_law, sibling_table, totals_intervals
 from willitrun.estimators.graph_rates import interval_task
 from willitrun.kernels.operator_residuals import ResidualTable
-from willitrun.kernels.operators import BOUNDS, predict_images
+from willitrun.kernels.operators import predict_images, waits_for_host
 
 FOLDS = 5
 MOST_ROWS = 200
@@ -85,8 +94,8 @@ def fit_rows(
         for c in ("source", "device_id", "profile", "precision", "torch_version")
     ]
     thin = rows.take(np.flatnonzero(order.groupby(groups).rank(method="first") <= MOST_ROWS))
-    theta = solve(thin, free, weights=row_weights(thin), start=start, iterations=iterations)
-    error = np.log(rows.frame["seconds"].to_numpy(float) / predict_seconds(rows, free, theta))
+    theta = solve(thin.stated(), free, weights=row_weights(thin), start=start, iterations=iterations)
+    error = np.log(rows.frame["seconds"].to_numpy(float) / predict_seconds(rows.stated(), free, theta))
     return Fitted(free, theta, rows, learn_residuals(rows.frame, rows.work, error, points))
 
 
@@ -143,7 +152,8 @@ def intervals_of(
 ) -> dict[str, dict[str, float]]:
     """Return conformal intervals by execution and tier; small tiers inherit the next wider one.
 
-    Tiers of unseen devices are balanced by device and source. ``eager@board`` and ``eager@other`` are of kinds of
+    Rows are predicted as one asks who states no version of the software, and tiers of unseen devices are balanced by
+    device and source, with the coverage of each source by the others; so they hold what laboratories differ by. ``eager@board`` and ``eager@other`` are of kinds of
     device; a task without a kind is of all others.
     """
     table: dict[str, dict[str, float]] = {}
@@ -162,14 +172,21 @@ def intervals_of(
                 ("device", "class")
             ):
                 continue  # without its only device the execution has no data; eager's interval stands in below
-            pool = full.rows.frame.iloc[numbers[mine]]
             far = tier.endswith(("device", "class"))
-            drawn = one_draw(pool, values[mine], most_per_device=LARGEST if far else None)
+            if "-launch" in task and wider is not None and not far:
+                # That a device is known says nothing of the host beside it.
+                table[f"{task}/{level}"] = {**wider, "n": int(mine.sum())}
+                continue
+            pool = full.rows.frame.iloc[numbers[mine]]
+            drawn = drawn_configurations(pool, values[mine], most_per_device=LARGEST if far else None)
+            error = drawn["error"].to_numpy()
             if len(drawn) >= SMALLEST or (wider is None and len(drawn)):
-                low, high = conformal_interval(drawn)
+                low, high = conformal_interval(error, weight=origin_weights(drawn) if far else None)
+                inside = float(((error >= np.log(low)) & (error <= np.log(high))).mean())
                 if far:
+                    others = covered_by_others(drawn)
+                    inside = inside if math.isnan(others) else others
                     low, high = widened(low, high, pool["device_id"].nunique())
-                inside = float(((drawn >= np.log(low)) & (drawn <= np.log(high))).mean())
                 wider = {"low": low, "high": high, "n": len(drawn), "coverage": inside}
             elif wider is not None:
                 wider = {**wider, "n": len(drawn)}
@@ -183,10 +200,9 @@ def intervals_of(
 
 
 def interval_tasks(full: Fitted) -> np.ndarray:
-    """Key of every row's interval: its execution, apart where the host bounds the predicted time."""
+    """Key of every row's interval: its execution, apart where the host takes a share of the predicted time."""
     resolved, coefficients = apply(full.rows, *unpack(full.free, full.theta))
-    bound = predict_images(resolved.work, resolved.rates, resolved.load, coefficients).bound
-    launch = bound == BOUNDS.index("launch")
+    launch = waits_for_host(predict_images(resolved.work, resolved.rates, resolved.load, coefficients))
     profiles = full.rows.frame["profile"]
     kinds = full.rows.frame["device_class"]
     return np.array(

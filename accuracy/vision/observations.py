@@ -7,7 +7,7 @@ kernel's input blocks.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from willitrun.estimators.graph_rates import (
     processor_generation,
     processor_rates,
     profile_of,
+    software_era,
 )
 from willitrun.estimators.llm_machines import host_flop_per_s
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
@@ -49,6 +50,11 @@ class Observations:
     work: OperatorWork
     rates: DeviceRates
     load: ImageLoad
+
+    def stated(self) -> Observations:
+        """The rows with the era of their software among the levels of their hosts: as one asks who states it."""
+        hosts = [a + b for a, b in zip(self.frame["hosts"], self.frame["era"], strict=True)]
+        return replace(self, frame=self.frame.assign(hosts=hosts))
 
     def take(self, index: np.ndarray) -> Observations:
         """Select rows."""
@@ -142,6 +148,12 @@ def read_device(device: str, precision: str, profile: str) -> Device:
     )
 
 
+@lru_cache(maxsize=1024)
+def era_of(device: str, version: str | None) -> tuple[str, ...]:
+    """Level of the software's era, where the library tells eras apart."""
+    return software_era(version, describe_machine(device).accelerators[0].accelerator)
+
+
 OLD_SOFTWARE = {
     "NVIDIA/DeepLearningExamples",
     "NVIDIA-AI-IOT/torch2trt",
@@ -152,13 +164,13 @@ OLD_SOFTWARE = {
 """Sources that state no version, and whose measurements are older than PyTorch 2 (March 2023)."""
 
 
-def software_era(source: str, torch_version: object, execution: str) -> tuple[str, ...]:
-    """Level of an eager run under PyTorch 1, whose operations cost the host more; nothing for later software."""
-    if execution != "eager":
-        return ()
-    known = str(torch_version) if isinstance(torch_version, str) and torch_version else ""
-    old = known.startswith("1.") if known else source in OLD_SOFTWARE
-    return ("torch-1",) if old else ()
+def stated_version(source: str, torch_version: object, execution: str) -> str | None:
+    """Version of PyTorch of an eager run, as a source states it or as its age tells."""
+    if execution not in ("eager", "train"):
+        return None
+    if isinstance(torch_version, str) and torch_version:
+        return torch_version
+    return "1.x" if source in OLD_SOFTWARE else None
 
 
 def truly(precision: str, torch_version: str) -> str:
@@ -216,11 +228,15 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
         devices.append(read_device(str(row.device_id), precision, profile))
     rows["profile"] = profiles
     rows["parameters"] = [int(parameters.loc[key]) for key in zip(rows["arch"], rows["size"], strict=True)]
-    eras = [
-        software_era(str(source), version, profile.partition("-")[0])
+    rows["hosts"] = [device.hosts for device in devices]
+    versions = [
+        stated_version(str(source), version, profile.partition("-")[0])
         for source, version, profile in zip(rows["source"], rows["torch_version"], profiles, strict=True)
     ]
-    rows["hosts"] = [device.hosts + era for device, era in zip(devices, eras, strict=True)]
+    rows["era"] = [
+        () if device in PROCESSORS else era_of(str(device), version)
+        for device, version in zip(rows["device_id"], versions, strict=True)
+    ]
     rows["device_class"] = [device.kind for device in devices]
     rows["levels"] = [device.levels for device in devices]
     rows["generation"] = [device.generation for device in devices]

@@ -39,7 +39,7 @@ from willitrun.kernels.elementwise import numbers_of
 from willitrun.kernels.graph_block import GraphBlock
 from willitrun.kernels.operator_inputs import DeviceRates
 from willitrun.kernels.operator_work import OperatorWork
-from willitrun.kernels.operators import BOUNDS
+from willitrun.kernels.operators import waits_for_host
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
@@ -213,9 +213,9 @@ class EvaluatedGraph:
         ends = (layout.total_low, layout.total, layout.total_high)
         return Interval(*(float(sum(devices_at(end, place))) for end in ends))
 
-    @property
+    @cached_property
     def _launch(self) -> bool:
-        return BOUNDS[int(at(self.block.speed.bound, self.place))] == "launch"
+        return bool(at(waits_for_host(self.block.speed), self.place))
 
     @cached_property
     def _kind(self) -> str:

@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 
 def interval_key(calibration: Calibration, profile: str, *, launch: bool, kind: str) -> str:
-    """Key of the calibration's intervals: the execution, apart where the host bounds it and by kind of device.
+    """Key of the calibration's intervals: the execution, apart where the host takes a share of it and by kind of device.
 
     A kind without measurements of this execution takes the interval of all.
     """
@@ -33,7 +33,7 @@ def spread_kind(request: Request, view: MachineView) -> str:
 
 
 def spread_factors(catalog: Catalog, profile: str, kind: str) -> FloatArray:
-    """Low and high factors on a kind of device, shape (2, levels, 2): first by whether the host bounds the speed.
+    """Low and high factors on a kind of device, shape (2, levels, 2): first by whether the host takes a share of the time.
 
     NaN where nothing of the kind was measured.
     """

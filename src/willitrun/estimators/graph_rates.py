@@ -58,6 +58,7 @@ __all__ = [
     "profile_of",
     "residual_of",
     "residuals_of",
+    "software_era",
     "trace_family",
     "trace_work",
     "used_accelerator",
@@ -166,14 +167,36 @@ def _steps(accelerator: Accelerator) -> tuple[str, ...]:
     return tuple(f"since-{name}" for name in GENERATIONS[1 : GENERATIONS.index(generation) + 1])
 
 
-def host_levels(machine: Machine) -> tuple[str, ...]:
+ERA_TOLD = GENERATIONS.index("ampere")
+"""Generation since which hosts were measured under both eras of PyTorch. What is known of older cards is of PyTorch 1."""
+
+
+def software_era(version: str | None, accelerator: Accelerator) -> tuple[str, ...]:
+    """Level of the era of PyTorch, whose first needed more of the host's time per operation; empty where nobody
+    states it: then the middle of both eras is meant.
+
+    >>> from willitrun import load_catalog
+    >>> card = load_catalog().accelerators["nvidia-geforce-rtx-3090"]
+    >>> software_era("1.13.1", card), software_era("2.4", card), software_era(None, card)
+    (('torch-1',), ('torch-2',), ())
+    """
+    generation = generation_of(accelerator)
+    major = (version or "").partition(".")[0]
+    if generation not in GENERATIONS or GENERATIONS.index(generation) < ERA_TOLD or not major.isdigit():
+        return ()
+    return ("torch-1",) if int(major) < 2 else ("torch-2",)
+
+
+def host_levels(machine: Machine, version: str | None = None) -> tuple[str, ...]:
     """Names of the levels that the time of a host operation is summed over.
 
     The class of the host, and the generation of its accelerator: an older card sits beside an older processor
-    and older software.
+    and older software. ``version`` is that of PyTorch, where it is stated.
     """
-    steps = _steps(machine.accelerators[0].accelerator) if machine.accelerators else ()
-    return (host_class(machine), *steps)
+    if not machine.accelerators:
+        return (host_class(machine),)
+    accelerator = machine.accelerators[0].accelerator
+    return (host_class(machine), *_steps(accelerator), *software_era(version, accelerator))
 
 
 def device_class(accelerator: Accelerator) -> str:
@@ -305,7 +328,7 @@ def _known_residual(
 
 
 def interval_task(profile: str, *, launch: bool, kind: str = "") -> str:
-    """Key of a calibration's intervals: what residuals are learnt by, apart where the host bounds the time, and
+    """Key of a calibration's intervals: what residuals are learnt by, apart where the host takes a share of the time, and
     apart for kinds of device (`device_class`) that can be foretold less well than NVIDIA's cards.
 
     >>> interval_task("eager-nhwc", launch=False), interval_task("eager", launch=True)
@@ -340,7 +363,8 @@ def vision_scales(request: Request, view: MachineView, calibration: Calibration,
         names: tuple[str, ...] = (processor_generation(machine.host),)
     else:
         names = device_levels(used_accelerator(request, view).accelerator, profile)
-        host = host_levels(machine)
+        eager = request.runtime.name == "pytorch" and profile.startswith(("eager", "train"))
+        host = host_levels(machine, request.runtime.version if eager else None)
 
     def factor(term: str, among: tuple[str, ...]) -> float:
         table = levels.get(term, {})
@@ -385,7 +409,9 @@ def profile_rates(request: Request, view: MachineView, profile: str) -> DeviceRa
         scales = vision_scales(request, view, request.catalog.calibrations[VISION], profile)
         return graph_rates(request, view, precision, scales)
 
-    return request.catalog.memo("graph-rates").get((request.machine, view), (precision, profile), derive)
+    return request.catalog.memo("graph-rates").get(
+        (request.machine, view), (precision, profile, request.runtime.name, request.runtime.version), derive
+    )
 
 
 def graph_rates(request: Request, view: MachineView, precision: str, scales: Scales) -> DeviceRates:

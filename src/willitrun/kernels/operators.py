@@ -42,6 +42,7 @@ __all__ = [
     "OperatorCoefficients",
     "predict_images",
     "resolve_coefficients",
+    "waits_for_host",
 ]
 
 Array = NDArray[np.float64]
@@ -50,6 +51,9 @@ Codes = NDArray[np.intp]
 TERMS = ("compute", "memory-bandwidth", "kernel-floor", "launch", "input")
 BOUNDS = ("compute", "memory-bandwidth", "launch", "input")
 """Names of the terms of the time, and of the bounds that they stand for."""
+
+HOST_SHARE = 0.05
+"""Share of a pass that is the host's beyond which hosts, and not devices, decide how widely measurements spread."""
 
 _Block = TypeVar("_Block", OperatorWork, DeviceRates, ImageLoad)
 
@@ -124,6 +128,12 @@ def predict_images(
         tuple(np.concatenate(shares) for shares in zip(*(part.shares for part in parts), strict=True)),
         np.concatenate([part.bound for part in parts]),
     )
+
+
+def waits_for_host(speed: ImageSpeed) -> NDArray[np.bool_]:
+    """Whether starting kernels takes a notable share of a pass, so that the spread between hosts shows."""
+    found: NDArray[np.bool_] = speed.shares[TERMS.index("launch")] > HOST_SHARE * speed.seconds
+    return found
 
 
 def _rows_of(block: _Block, part: slice) -> _Block:

@@ -11,7 +11,7 @@ from willitrun.catalog import Catalog
 from willitrun.estimators.graph_intervals import narrowed
 from willitrun.frozen import frozen
 from willitrun.kernels.graph_block import GraphBlock
-from willitrun.kernels.operators import BOUNDS
+from willitrun.kernels.operators import BOUNDS, waits_for_host
 from willitrun.kernels.placement import WILL_NOT_RUN
 from willitrun.planning.anchors import EVIDENCE
 from willitrun.planning.graph_anchors import GraphAnchors
@@ -20,7 +20,6 @@ from willitrun.planning.sheets import ALL_BOUNDS, Sheet
 __all__ = ["GraphSpread", "GraphTile", "store_graphs", "store_unknown"]
 
 FloatArray = NDArray[np.float64]
-_LAUNCH = BOUNDS.index("launch")
 _INPUT = BOUNDS.index("input")
 _BOUNDS = np.array([ALL_BOUNDS.index(name) for name in BOUNDS], dtype=np.int8)
 _DISK = np.int8(ALL_BOUNDS.index("disk"))
@@ -136,7 +135,7 @@ def store_graphs(
     tile.write(out["tier"], tier)
     tile.write(out["fit_reason"], block.fit)
     tile.write(out["blocked_by"], stops)
-    launch = speed.bound == _LAUNCH
+    launch = waits_for_host(speed)
     low, high = (spread.end(tile, end, launch) for end in (0, 1))
     # What does not run, and what was never measured, has no speed.
     rate = np.where((tier == WILL_NOT_RUN) | np.isnan(low), np.nan, speed.images_per_s)

@@ -85,11 +85,31 @@ def _on_host(buffers: dict[str, float]) -> bool:
     return any(size > 0 for name, size in buffers.items() if name not in _on_accelerator(buffers))
 
 
+FORK_BUILDS = 5000
+"""ik_llama.cpp had not counted so many builds by 2026: rows of its issue archive with more quote the mainline."""
+
+
+def _engine(row: Any) -> str:
+    """Which program's rules the cache follows. The fork alone prints ``mla_attn``; its issues quote logs of the mainline as well.
+
+    Their compute buffers stay in the fork's table: most of them keep experts on the host by hand (``-ot``), which rows don't say.
+    """
+    engine = str(row.engine).split(" ")[0]
+    build = re.match(r"\s*(\d+)", str(row.build))
+    quoted = build is not None and int(build.group(1)) >= FORK_BUILDS and math.isnan(_number(row.mla_attn))
+    return "llama.cpp" if engine.startswith("ik") and quoted else engine
+
+
+def _contradicts_itself(row: Any) -> bool:
+    """Whether the caches of the devices don't sum to the total that the same log prints: it is of several loads."""
+    parts, total = _mapping(row.kv_buffers_mib), _number(row.kv_total_mib)
+    return bool(parts) and total > 0 and abs(sum(parts.values()) / total - 1) > 0.01
+
+
 def _policy(row: Any, flash: bool) -> CellsPolicy:
     build = re.match(r"\s*(\d+)", str(row.build))
     number = int(build.group(1)) if build else None
-    engine = str(row.engine)
-    if engine.startswith("ik"):
+    if _engine(row).startswith("ik"):
         # A fork with its own build numbers. Its MLA mode 1 without flash attention keeps a copy of the latent.
         copied = str(row.mla_attn) == "1.0" and not flash
         windowed = isinstance(row.swa_cells, str)
@@ -260,7 +280,7 @@ def _score_row(row: Any) -> Scored | None:
         sum(compute.values()),
         sum(predicted) / MIB,
         weights + (on_device - printed if on_device else 0.0),
-        isinstance(row.qa_flag, str) and "mismatch" in row.qa_flag,
+        (isinstance(row.qa_flag, str) and "mismatch" in row.qa_flag) or _contradicts_itself(row),
         devices,
         whole,
     )

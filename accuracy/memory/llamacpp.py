@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from willitrun.kernels.compute_buffers import BufferShape, GraphEra, device_buffer, graph_era
+from willitrun.kernels.compute_buffers import FORKED, BufferShape, GraphEra, device_buffer, graph_era
 from willitrun.kernels.kv_cache import (
     CellsPolicy,
     KvLayout,
@@ -176,7 +176,7 @@ def _era(row: Any, policy: CellsPolicy) -> GraphEra:
     """The graphs of a log's build; forks and builds that nobody names are dated by their cache."""
     build = re.match(r"\s*(\d+)", str(row.build))
     if str(row.engine).startswith("ik"):
-        return GraphEra(half_mask=False, separate_product=False, indexed_rows=False)
+        return FORKED
     if build:
         return graph_era(int(build.group(1)))
     return graph_era(5500 if policy.windowed else 4000)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-__all__ = ["LLAMA_CPP", "VERSION", "build_probe"]
+__all__ = ["LLAMA_CPP", "VERSION", "build_probe", "build_tracer"]
 
 VERSION = "0.3.36"
 """Of ``llama-cpp-python``."""
@@ -59,7 +59,16 @@ def _sources(version: str, folder: Path) -> Path:
     tree = folder / f"llama_cpp_python-{version}" / "vendor" / "llama.cpp"
     if not tree.exists():
         with tempfile.TemporaryDirectory() as scratch:
-            pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:")
+            pip = (
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--no-binary",
+                "llama-cpp-python",
+            )
             _run(*pip, "--dest", scratch, f"llama-cpp-python=={version}")
             with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as archive:
                 archive.extractall(folder, filter="data")
@@ -97,6 +106,73 @@ def build_probe(version: str = VERSION) -> Path:
         link = [f"-L{library.parent}", f"-Wl,-rpath,{library.parent}", "-lllama", "-lggml", "-lggml-base"]
         _run("cc", "-O1", *defines, *include, *_PROBE.glob("*.c"), *link, "-lggml-cpu", "-lm", "-o", probe)
     return probe
+
+
+# What the allocator is made to print: after a line of its source, a line of ours.
+_TRACED = (
+    (
+        "#define MAX_FREE_BLOCKS 256\n",
+        "static FILE * trace(void) {\n"
+        "    static FILE * file = NULL;\n"
+        '    return file ? file : (file = fopen(getenv("GGML_ALLOC_TRACE"), "w"));\n'
+        "}\n",
+    ),
+    (
+        "    chunk->max_size = MAX(chunk->max_size, addr.offset + size);\n",
+        '    fprintf(trace(), "ALLOC %p %zu %zu %s\\n", (void *) alloc, addr.offset, size, tensor->name);\n',
+    ),
+    (
+        "struct buffer_address addr, size_t size) {\n    size = aligned_offset(NULL, size, alloc->alignment);\n",
+        '    fprintf(trace(), "FREE %p %zu %zu\\n", (void *) alloc, addr.offset, size);\n',
+    ),
+    (
+        "    // reset allocators\n",
+        '    fprintf(trace(), "RESERVE\\n");\n'
+        "    for (int i = 0; i < galloc->n_buffers; i++) {\n"
+        '        fprintf(trace(), "BUFFER %p %s\\n", (void *) galloc->buf_tallocs[i],\n'
+        "                ggml_backend_buft_name(galloc->bufts[i]));\n"
+        "    }\n",
+    ),
+)
+
+
+def build_tracer(version: str = VERSION) -> Path:
+    """ggml's base library with an allocator that writes to the file ``GGML_ALLOC_TRACE``; to be loaded first.
+
+    Raises
+    ------
+    RuntimeError
+        The allocator's source is not what it was, or does not compile.
+    """
+    folder = user_cache_path("willitrun") / "llama.cpp" / version
+    library = folder / "libggml-base-traced.so"
+    build_probe(version)
+    ggml = _sources(version, folder) / "ggml"
+    text = (ggml / "src" / "ggml-alloc.c").read_text()
+    for line, ours in _TRACED:
+        if text.count(line) != 1:
+            raise RuntimeError(f"ggml-alloc.c has {text.count(line)} times {line!r}.")
+        text = text.replace(line, line + ours)
+    source = folder / "ggml-alloc-traced.c"
+    source.write_text(text)
+    defines = ("-DGGML_BUILD", "-DGGML_SHARED", "-DGGML_SCHED_MAX_COPIES=4", "-D_GNU_SOURCE", "-DNDEBUG")
+    include = [f"-I{ggml / part}" for part in ("src", "include")]
+    object_file = source.with_suffix(".o")
+    _run("cc", "-fPIC", "-std=gnu11", *defines, *include, "-c", source, "-o", object_file)
+    rest = (folder / "build" / "ggml" / "src" / "CMakeFiles" / "ggml-base.dir").glob("*.o")
+    others = [path for path in rest if "ggml-alloc" not in path.name]
+    _run(
+        "c++",
+        "-shared",
+        "-Wl,-soname,libggml-base.so.0",
+        "-o",
+        library,
+        *others,
+        object_file,
+        "-lpthread",
+        "-lm",
+    )
+    return library
 
 
 if __name__ == "__main__":

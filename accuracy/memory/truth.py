@@ -28,9 +28,9 @@ __all__ = ["Comparison", "compare", "main"]
 
 KINDS = {"1": "f16", "8": "q8_0", "2": "q4_0"}
 OWED_COMPUTE = 0.90
-HELD_COMPUTE = 0.83
-"""What held when this was last run: less is a loss and fails. The rest is where the allocator leaves holes: a mask that
-is freed early can take a stream, one that is freed late lies beside the logits. That needs its walk, not sums of widths.
+HELD_COMPUTE = 0.98
+"""What held when this was last run: less is a loss and fails. What is off is off under a quantized cache, whose graphs
+(with a rotation of keys and values beside attention) were not recorded.
 """
 TOLERANCE = 0.01
 ROUNDING = 0.0051 * MIB

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from willitrun.estimators.ggml_graphs import graph_number
 from willitrun.estimators.inventory_blocks import head_widths, required
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.compute_buffers import BufferShape
@@ -266,6 +267,7 @@ def buffer_shape(config: TransformerConfig) -> BufferShape:
         windowed=int(
             any(kind in ("sliding_attention", "chunked_attention") for kind in config.layer_types or ())
         ),
+        graph=graph_number(config),
     )
 
 

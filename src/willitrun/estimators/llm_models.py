@@ -69,6 +69,7 @@ class ModelRow:
     graph_attention_total: int
     graph_block_total: int
     graph_beside: int
+    graph_number: int
     graph_windowed: int
     attention_width: int
     prefill_attention_width: int
@@ -210,6 +211,7 @@ def _row(
         graph_attention_total=int(shape.attention_total),  # type: ignore[arg-type]
         graph_block_total=int(shape.block_total),  # type: ignore[arg-type]
         graph_beside=int(shape.beside),  # type: ignore[arg-type]
+        graph_number=int(shape.graph),  # type: ignore[arg-type]
         graph_windowed=int(shape.windowed),  # type: ignore[arg-type]
         attention_width=decode_width,
         prefill_attention_width=prefill_width,

@@ -11,6 +11,7 @@ from willitrun.estimators.calibration_anchors import with_anchor_term
 from willitrun.estimators.calibration_rows import phase_of
 from willitrun.estimators.llm_term_inputs import DECODE_EQUATIONS, decode_inputs
 from willitrun.estimators.obstacles import memory_suffices
+from willitrun.estimators.overheads import borrowed_from
 from willitrun.estimators.paged_pools import pool_notes
 from willitrun.estimators.support import headline_phase, interval_of, interval_task
 from willitrun.intervals import Interval
@@ -76,6 +77,8 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
         "type_v": policy.kind_v,
     }
     quantization = found.request.quantization
+    lender = borrowed_from(found.request)
+    stands_for = {"figures_of": lender} if lender else {}
     terms = (
         Term.model_construct(
             name="weights",
@@ -119,7 +122,12 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
             value=sum(activation),
             unit="B",
             equation="max(logits path, attention path) of one physical batch, per device",
-            inputs={"n_ubatch": policy.n_ubatch, "n_vocab": row.vocab_size, "n_embd": row.hidden_size},
+            inputs={
+                "n_ubatch": policy.n_ubatch,
+                "n_vocab": row.vocab_size,
+                "n_embd": row.hidden_size,
+                **stands_for,
+            },
             cites=("memory",),
             evidence="calibrated",
         ),
@@ -128,7 +136,7 @@ def pack_memory(found: EvaluatedLlm) -> MemoryEstimate:
             value=sum(overhead),
             unit="B",
             equation="device context, allocator and graphs of the runtime, per device",
-            inputs={"runtime": found.request.runtime.name, "devices": len(devices)},
+            inputs={"runtime": found.request.runtime.name, "devices": len(devices), **stands_for},
             cites=("memory",),
             evidence="calibrated",
         ),

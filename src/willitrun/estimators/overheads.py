@@ -7,12 +7,14 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike
 
+from willitrun.estimators.ggml_graphs import GRAPHS
 from willitrun.estimators.image_buffers import with_image_encoder
 from willitrun.estimators.llm_policies import ENGINES
 from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import eager_transformer_peak
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import (
+    FORKED,
     BufferShape,
     device_buffer,
     graph_era,
@@ -38,6 +40,7 @@ __all__ = [
     "GRAPHS_IN_BUDGET",
     "allocator_slack",
     "block_buffers",
+    "borrowed_from",
     "device_overhead",
     "outside_budget",
     "runtime_overhead",
@@ -49,6 +52,7 @@ CALIBRATION = "memory"
 _LIKE = {"llamafile": "llama.cpp", "sglang": "vllm", "tensorrt-llm": "vllm", "transformers": "pytorch", "diffusers": "pytorch",
          "comfyui": "pytorch", "exllama": "pytorch", "onnxruntime": "pytorch", "tensorrt": "pytorch",
          "openvino": "pytorch", "mlx": "llama.cpp"}  # fmt: skip
+FORK = "ik_llama.cpp"
 SAMPLER_CHANGED = (0, 12)
 """First version of vLLM whose sampler needs about 16 instead of 38 bytes per logit."""
 NEWEST = (10**6, 0)
@@ -57,6 +61,13 @@ NEWEST = (10**6, 0)
 def _engine(request: Request) -> str:
     engine = ENGINES.get(request.profile.id, request.profile.id)
     return _LIKE.get(engine, engine)
+
+
+def borrowed_from(request: Request) -> str | None:
+    """Server whose buffers stand for this runtime's: nobody published load logs of SGLang or TensorRT-LLM to fit."""
+    return (
+        "vLLM" if _engine(request) == "vllm" != ENGINES.get(request.profile.id, request.profile.id) else None
+    )
 
 
 def _range(calibration: Calibration, key: str) -> tuple[int, int, int]:
@@ -168,7 +179,7 @@ def block_buffers(
         # Encoders attend over the batch itself.
         cells = where(models["has_output"] > 0, cells, minimum(cells, policy.n_ubatch))
         activation = _cells_buffer(
-            ground, available, (cells, narrow), kv_cache, parallelism, calibration, request
+            ground, available, (cells, narrow), sequences, kv_cache, parallelism, calibration, request
         )
         flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
                            models["feed_forward"], models["has_output"])  # fmt: skip
@@ -213,6 +224,7 @@ def _cells_buffer(
     ground: LlmGround,
     available: IntArray,
     cells: tuple[IntArray, IntArray],
+    sequences: IntArray,
     kv_cache: IntArray,
     parallelism: Parallelism,
     calibration: Calibration,
@@ -250,8 +262,10 @@ def _cells_buffer(
         pipeline=pipeline,
         streamed_bytes=by_device(where(output, models["output"], 0)),
         streamed_layer_bytes=by_device(streamed),
-        era=graph_era(_build(request)),
+        era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
         single_buffer=by_device(machines["on_host"]),
+        graphs=GRAPHS,
+        sequences=1 if policy.unified else by_device(sequences),
     )
     factors = calibration.intervals["compute-buffer.llama.cpp"]
     return scale_range(best, factors["low"], factors["best"], factors["high"])

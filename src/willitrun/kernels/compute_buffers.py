@@ -3,7 +3,9 @@
 The graph allocator reuses memory, so a device needs the largest stage of its part of the graph: logits, attention
 (with or without flash attention) or feed-forward. Every stage is a sum of tensors that are alive together, each as
 wide as a field of `BufferShape`, for every token of a physical batch. The sums were read off a real llama.cpp by
-changing one width at a time (``python -m accuracy.memory.truth``), for the graphs of three eras.
+changing one width at a time (``python -m accuracy.memory.truth``), for the graphs of three eras. The allocator also
+leaves holes, which no sum sees: where a whole graph of the current era lies on one device and its architecture was
+recorded, the allocator is walked instead (`willitrun.kernels.ggml_walk`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from willitrun.frozen import frozen
 from willitrun.kernels.columns import pick
 from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
+from willitrun.kernels.ggml_walk import GraphShelf
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
+    "FORKED",
     "BufferShape",
     "GraphEra",
     "device_buffer",
@@ -68,6 +72,8 @@ class BufferShape:
         Inputs of all layers, which stay alive from the first to the last (Gemma 3n and 4).
     windowed
         1 where some layers have a sliding window, and so a mask of their own.
+    graph
+        Number of the model's graph on a `GraphShelf`; 0 where it was not recorded.
     """
 
     vocabulary: ArrayLike
@@ -87,6 +93,7 @@ class BufferShape:
     block_total: ArrayLike | None = None
     beside: ArrayLike = 0
     windowed: ArrayLike = 0
+    graph: ArrayLike = 0
 
 
 @frozen
@@ -106,6 +113,10 @@ class GraphEra:
     half_mask: bool = True
     separate_product: bool = True
     indexed_rows: bool = True
+
+
+FORKED = GraphEra(half_mask=False, separate_product=False, indexed_rows=False)
+"""ik_llama.cpp, which left in 2024 and counts its builds anew: https://github.com/ikawrakow/ik_llama.cpp"""
 
 
 def graph_era(build: int | None = None) -> GraphEra:
@@ -138,6 +149,8 @@ def device_buffer(
     logits_rows: ArrayLike | None = None,
     era: GraphEra | None = None,
     single_buffer: ArrayLike = False,
+    graphs: GraphShelf | None = None,
+    sequences: ArrayLike = 1,
 ) -> Int64Array:
     """Compute buffer on one accelerator [bytes].
 
@@ -179,6 +192,10 @@ def device_buffer(
         The graphs; current ones where None.
     single_buffer
         Host and device are one (CPU, and its embedded tokens lie in the same buffer).
+    graphs
+        Recorded graphs; the sums above for all models where None.
+    sequences
+        Sequences with a recurrent state of their own, which pass through a recorded graph.
 
     References
     ----------
@@ -221,6 +238,19 @@ def device_buffer(
     if pipeline is not False:
         copies = pick(flash, 2, 3) * count * batch * FLOAT_BYTES + 4 * stream
         stage = stage + where(as_bool(pipeline), copies, 0)
+    if graphs is not None and graph == GraphEra() and logits_rows is None:
+        walked = graphs.buffers(
+            shape.graph,
+            batch=batch,
+            cells=count,
+            window_cells=window_cells,
+            sequences=sequences,
+            card=~as_bool(single_buffer),
+            flash=flash,
+        )
+        streamed = as_int64(streamed_bytes) + as_int64(streamed_layer_bytes)
+        whole = (walked > 0) & as_bool(holds_output) & ~as_bool(pipeline) & (streamed == 0)
+        stage = where(whole, walked, stage)
     return as_int64(stage)
 
 

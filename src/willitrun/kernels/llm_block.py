@@ -340,6 +340,7 @@ def _buffer_shape(models: Columns) -> BufferShape:
         block_total=by_device(models["graph_block_total"]),
         beside=by_device(models["graph_beside"]),
         windowed=by_device(models["graph_windowed"]),
+        graph=by_device(models["graph_number"]),
     )
 
 

@@ -1,0 +1,341 @@
+"""Record how llama.cpp's graph allocator walks: what a graph allocates and frees, in order, with sizes as widths.
+
+Run ``python -m accuracy.memory.graphs`` to write ``src/willitrun/estimators/ggml_graphs.json`` anew. Every model of
+the truth run is loaded without data, and a second time with other widths, in a llama.cpp whose allocator
+(ggml/src/ggml-alloc.c) prints what it does. Sizes that are linear in the batch and the cells are matched with products
+of widths, which must hold for both; layers of one kind are one block. Nothing of a size is kept: the walk is done
+again, by `willitrun.kernels.ggml_walk`, for the widths of whatever model is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accuracy.memory.llamacpp_build import LLAMA_CPP, VERSION, build_probe, build_tracer
+from accuracy.memory.sparse_gguf import DIALECTS, Dialect, write_sparse
+from willitrun import load_catalog
+from willitrun.estimators.ggml_graphs import RECORDS, block_names, layer_kinds, shape_key
+from willitrun.estimators.ggml_widths import graph_widths
+from willitrun.estimators.inventory_cache import kv_layout
+from willitrun.kernels.kv_cache import cell_counts
+from willitrun.records.models import TransformerConfig
+
+__all__ = ["main"]
+
+POINTS = ((512, 2048), (1024, 2048), (1536, 2048), (512, 4096), (1024, 4096), (1536, 3072))
+"""Batches, and contexts beyond the window, that every graph is recorded at."""
+FACTORS = (1, 2, 3, 4, 6, 8, 0.5)
+_LAYER = re.compile(r"-(\d+)(?: \(.*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of the allocator: tensor ``ident`` allocated with ``size`` bytes, or freed where that is None."""
+
+    ident: int
+    size: int | None
+    name: str
+
+
+def _events(graph: str, buffer: str) -> Iterator[Event]:
+    """Steps of one graph in one buffer; tensors without elements are steps as well."""
+    allocator, count = "", 0
+    live: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for line in graph.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "BUFFER":
+            address, name = rest.split(" ", 1)
+            allocator = address if name == buffer else allocator
+        elif kind == "ALLOC":
+            address, offset, size, name = rest.split(" ", 3)
+            if address == allocator:
+                live[offset, size].append((count, name))
+                yield Event(count, int(size), name)
+                count += 1
+        elif kind == "FREE":
+            address, offset, size = rest.split(" ")
+            if address == allocator:
+                ident, name = live[offset, size].pop()
+                yield Event(ident, None, name)
+
+
+def _points(config: TransformerConfig) -> list[tuple[int, int]]:
+    window = int(kv_layout(config).window_tokens)  # type: ignore[arg-type]
+    return [(batch, context + window) for batch, context in POINTS]
+
+
+def _runs(
+    probe: Path, tracer: Path, path: Path, card: bool, points: Sequence[tuple[int, int]]
+) -> dict[bool, list[list[Event]]]:
+    """The graph at every point, without and with flash attention; the first of those that a context reserves."""
+    cases = [(flash, *point) for flash in (False, True) for point in points]
+    where = " devices=24 n_gpu_layers=999" if card else ""
+    lines = [
+        f"n_ctx={context} n_ubatch={batch} flash={int(flash)}{where}\n" for flash, batch, context in cases
+    ]
+    with tempfile.NamedTemporaryFile("r", suffix=".txt") as trace:
+        environment = os.environ | {"LD_PRELOAD": str(tracer), "GGML_ALLOC_TRACE": trace.name}
+        command = [str(probe), str(path)]
+        done = subprocess.run(
+            command, input="".join(lines), capture_output=True, text=True, env=environment, check=False
+        )
+        graphs = trace.read().split("RESERVE\n")[1:]
+    if done.stdout.count("\nEND 1") < len(cases) or len(graphs) % len(cases):
+        raise RuntimeError((done.stdout + done.stderr)[-600:])
+    step = len(graphs) // len(cases)
+    found: dict[bool, list[list[Event]]] = {False: [], True: []}
+    for (flash, *_), graph in zip(cases, graphs[::step], strict=True):
+        found[flash].append(list(_events(graph, "GPU0" if card else "CPU")))
+    for runs in found.values():
+        shapes = {tuple((event.ident, event.size is None) for event in run) for run in runs}
+        if len(shapes) > 1:
+            raise RuntimeError("The graph changes with its sizes.")
+    return found
+
+
+Form = tuple[Fraction, ...]
+"""Elements of four bytes per token, per token and cell, per token and windowed cell, per sequence, and per cell."""
+TERMS = (("", ""), ("", "*C"), ("", "*N"), ("=", ""), ("=", "*C"))
+"""How the terms of a form are spelled."""
+
+
+def _forms(config: TransformerConfig, runs: Sequence[Sequence[Event]]) -> dict[int, Form]:
+    """Sizes as linear forms; exact at every point."""
+    window = kv_layout(config).window_tokens
+    rows = []
+    for batch, context in _points(config):
+        full, narrow, _ = (int(count) for count in cell_counts(context, window, n_ubatch=batch))
+        cells = batch if _attends_batch(config) else full
+        rows.append((batch, batch * cells, batch * narrow if window else 0, 1, cells))
+    matrix = np.array(rows, dtype=float)
+    last = 4 if _attends_batch(config) else 5
+    used = [column for column in range(last) if matrix[:, column].any()]
+    forms = {}
+    for index, event in enumerate(runs[0]):
+        if event.size is None:
+            continue
+        sizes = np.array([run[index].size for run in runs], dtype=float) / 4
+        solved = np.linalg.lstsq(matrix[:, used], sizes, rcond=None)[0]
+        terms = [Fraction(0)] * 5
+        for column, value in zip(used, solved, strict=True):
+            terms[column] = Fraction(round(float(value) * 64), 64)
+        back = [sum(float(t) * x for t, x in zip(terms, row, strict=True)) for row in rows]
+        if not np.allclose(back, sizes, rtol=0, atol=8):
+            raise RuntimeError(f"{event.name}: {sizes.tolist()} is not linear.")
+        forms[event.ident] = tuple(terms)
+    return forms
+
+
+def _attends_batch(config: TransformerConfig) -> bool:
+    layout = kv_layout(config)
+    return not int(layout.full_k) + int(layout.windowed_k) + int(layout.recurrent_state)  # type: ignore[arg-type]
+
+
+@cache
+def _spellings(value: Fraction, named: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Products of widths that are this number, simple ones first."""
+    return tuple(dict.fromkeys(_products(value, dict(named))))
+
+
+def _products(value: Fraction, widths: Mapping[str, int]) -> Iterator[str]:
+    if 0 < value <= 2:
+        yield str(float(value)) if value.denominator > 1 else str(value)
+    wanted = float(value)
+    for count, factor in itertools.product((1, 2, 3), FACTORS):
+        for names in itertools.combinations_with_replacement(widths, count):
+            if prod(widths[name] for name in names) * factor == wanted:
+                yield "*".join(names) if factor == 1 else f"{factor}*" + "*".join(names)
+    if value.denominator == 1 and value < 64:
+        yield str(value)
+
+
+def _spell(forms: Sequence[Form], widths: Sequence[Mapping[str, int]], name: str) -> str:
+    """One tensor's size in words that hold for every recorded width."""
+    parts = []
+    for column, (prefix, suffix) in enumerate(TERMS):
+        values = [form[column] for form in forms]
+        if not any(values):
+            continue
+        texts = [_spellings(value, tuple(each.items())) for value, each in zip(values, widths, strict=True)]
+        common = [text for text in texts[0] if all(text in other for other in texts[1:])]
+        if not common:
+            raise RuntimeError(f"{name}: nobody is {[str(value) for value in values]} wide.")
+        parts.append(prefix + common[0] + suffix)
+    return "&".join(parts) or "0"
+
+
+def _split(runs: Sequence[Event]) -> list[tuple[int, list[Event]]]:
+    """Steps by layer; -1 for what comes before the first one."""
+    groups: list[tuple[int, list[Event]]] = [(-1, [])]
+    for event in runs:
+        found = _LAYER.search(event.name) if event.size is not None else None
+        if found and not event.name.startswith(("GPU", "node_")) and int(found[1]) > groups[-1][0]:
+            groups.append((int(found[1]), []))
+        groups[-1][1].append(event)
+    return groups
+
+
+def _record(
+    configs: Sequence[TransformerConfig], recorded: Sequence[list[list[Event]]]
+) -> tuple[str, dict[tuple[str, str], str]]:
+    """The block before the layers, and blocks by what their layers are and, where that differs, the block before."""
+    forms = [_forms(config, runs) for config, runs in zip(configs, recorded, strict=True)]
+    config = configs[0]
+    names = block_names(layer_kinds(config))
+    shared: list[int] = []
+    carried: list[int] = []
+    start, previous, blocks = "", "", dict[tuple[str, str], str]()
+    for layer, events in _split(recorded[0][0]):
+        if layer < 0:
+            last = config.num_hidden_layers - 1
+            widths: list[Mapping[str, int]] = [
+                {**graph_widths(each, 0), **{f"{n}'": w for n, w in graph_widths(each, last).items()}}
+                for each in configs
+            ]
+        else:
+            widths = [graph_widths(each, layer) for each in configs]
+        before, local, words = list(carried), list[int](), list[str]()
+        for event in events:
+            if event.size is not None:
+                local.append(event.ident)
+                text = _spell([each[event.ident] for each in forms], widths, event.name)
+                words.append(f"+{text}")
+            elif event.ident in local:
+                words.append(f"-{local.index(event.ident)}")
+            elif event.ident in before:
+                words.append(f"-c{before.index(event.ident)}")
+            else:
+                words.append(f"-g{shared.index(event.ident)}")
+            if event.size is None and event.ident in carried:
+                carried.remove(event.ident)
+        freed = {event.ident for event in events if event.size is None}
+        if layer < 0:
+            start, shared = " ".join(words), local
+            continue
+        carried += [ident for ident in local if ident not in freed]
+        name, text = names[layer], " ".join(words)
+        if blocks.setdefault((name, ""), text) != text and blocks.setdefault((name, previous), text) != text:
+            raise RuntimeError(f"Two blocks are {name}:\n{blocks[name, previous]}\n{text}")
+        previous = text
+    return start, blocks
+
+
+def _others(config: TransformerConfig) -> Iterator[TransformerConfig]:
+    """The same architecture with other widths; llama.cpp refuses what an architecture can't be."""
+    heads = config.num_attention_heads
+    change: dict[str, int] = {}
+    if config.intermediate_size:
+        change["intermediate_size"] = config.intermediate_size + 1216
+    if config.moe_intermediate_size:
+        change["moe_intermediate_size"] = config.moe_intermediate_size + 352
+    wide = {"hidden_size": config.hidden_size + (768 if config.hidden_size % 768 == 0 else 512)}
+    if heads and not config.kv_lora_rank and config.head_dim is None:
+        wide["head_dim"] = config.hidden_size // heads
+    pairs = config.num_key_value_heads or 0
+    more = {"num_attention_heads": heads + pairs} if heads and pairs else {}
+    if config.linear_num_value_heads and config.linear_num_key_heads:
+        more["linear_num_value_heads"] = config.linear_num_value_heads + config.linear_num_key_heads
+    used = {"num_experts_per_tok": config.num_experts_per_tok + 1} if config.num_experts_per_tok else {}
+    for first, second in itertools.product(
+        (used, {}), (change | wide | more, change | wide, wide, more, change)
+    ):
+        if first | second:
+            yield config.model_copy(update=first | second)
+
+
+def _load(
+    probe: Path, tracer: Path, config: TransformerConfig, dialect: Dialect, card: bool
+) -> dict[bool, list[list[Event]]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.gguf"
+        write_sparse(path, config, dialect)
+        return _runs(probe, tracer, path, card, _points(config))
+
+
+def _configs(
+    probe: Path, tracer: Path, config: TransformerConfig, dialect: Dialect
+) -> list[TransformerConfig]:
+    """The config and, where llama.cpp takes one, another of the same graph."""
+
+    def shape(one: TransformerConfig) -> list[tuple[int, bool]]:
+        run = _load(probe, tracer, one, dialect, True)[True][0]
+        return [(event.ident, event.size is None) for event in run]
+
+    expected = shape(config)
+    for other in _others(config):
+        try:
+            if shape(other) == expected:
+                return [config, other]
+        except (RuntimeError, ValueError):
+            continue
+    return [config]
+
+
+def main() -> int:
+    """Write the records of every model of the truth run, or of those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", help="record these again; all where none is named")
+    parser.add_argument("--out", type=Path, default=RECORDS)
+    arguments = parser.parse_args()
+    probe = build_probe()
+    tracer = build_tracer()
+    known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.models else {}
+    blocks: dict[str, int] = {text: number for number, text in enumerate(known.get("blocks", ()))}
+    graphs: dict[str, dict[str, Any]] = known.get("graphs", {})
+    for model in arguments.models or sorted(DIALECTS):
+        config = load_catalog().models[model].transformer
+        assert config is not None
+        dialect = DIALECTS[model]
+        configs = _configs(probe, tracer, config, dialect)
+        found: dict[str, tuple[int, dict[str, int]]] = {}
+        loaded = {
+            card: [_load(probe, tracer, each, dialect, card) for each in configs] for card in (False, True)
+        }
+        for card, flash in itertools.product((False, True), repeat=2):
+            try:
+                start, parts = _record(configs, [runs[flash] for runs in loaded[card]])
+            except RuntimeError as error:
+                print(f"{model} card={card} flash={flash}: {error}", file=sys.stderr)
+                continue
+            for text in parts.values():
+                blocks.setdefault(text, len(blocks))
+            number = {
+                name + (f"@{blocks[before]}" if before else ""): blocks[text]
+                for (name, before), text in parts.items()
+            }
+            place = "card" if card else "host"
+            found[f"{place}{int(flash)}"] = blocks.setdefault(start, len(blocks)), number
+        known_shape = graphs.setdefault(shape_key(config), {})
+        for variant, (first, number) in found.items():
+            # Models of one architecture with other patterns of layers add their blocks.
+            before = known_shape.get(variant, (first, {}))
+            known_shape[variant] = [first, {**before[1], **number}]
+        print(f"{model}: {shape_key(config)} {len(found)} graphs, {len(configs)} widths", flush=True)
+    source = (
+        f"Graphs as llama.cpp {LLAMA_CPP} (of llama-cpp-python {VERSION}) allocates them; "
+        "https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-alloc.c, recorded by accuracy.memory.graphs"
+    )
+    content = {"source": source, "blocks": list(blocks), "graphs": graphs}
+    arguments.out.write_text(json.dumps(content, indent=0, separators=(",", ":")) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

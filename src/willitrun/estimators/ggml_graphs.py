@@ -1,0 +1,157 @@
+"""Graphs of llama.cpp by architecture: recorded blocks, filled in with a model's widths.
+
+A record says which tensors a layer of an architecture allocates and frees, in which order, and how wide each is in
+terms of the widths of its config. `accuracy.memory.graphs` writes it with a real llama.cpp.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from functools import cache, partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from willitrun.estimators.ggml_widths import graph_widths, layer_kind
+from willitrun.estimators.inventory_traits import Traits, traits_of
+from willitrun.kernels.ggml_walk import Block, GraphPlan, GraphShelf, Size, read_block
+from willitrun.records.models import TransformerConfig
+
+__all__ = ["GRAPHS", "RECORDS", "block_names", "graph_number", "graph_plan", "layer_kinds", "shape_key"]
+
+RECORDS = Path(__file__).with_name("ggml_graphs.json")
+GRAPHS = GraphShelf()
+"""Plans of all models that were asked for."""
+
+FLOAT_BYTES = 4
+CARD_ALIGNMENT, HOST_ALIGNMENT = 128, 32
+"""Of tensors [bytes]: ggml-cuda.cu and ggml-backend.cpp (TENSOR_ALIGNMENT)."""
+
+
+@cache
+def _records() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RECORDS.read_text(encoding="utf-8"))
+    return found
+
+
+def layer_kinds(config: TransformerConfig) -> list[str]:
+    """What each layer is to the graph."""
+    return [layer_kind(config, layer) for layer in range(config.num_hidden_layers)]
+
+
+def block_names(kinds: Sequence[str]) -> list[str]:
+    """Each layer's block: the kinds around it, its own, and those that still come and keep their inputs alive."""
+    names: list[str] = []
+    coming: set[str] = set()
+    around = ("", *kinds, "")
+    for layer in reversed(range(len(kinds))):
+        names.append(">".join((*around[layer : layer + 3], ",".join(sorted(coming)))))
+        coming.add(kinds[layer])
+    return names[::-1]
+
+
+def _parts(config: TransformerConfig, kinds: Sequence[str]) -> str:
+    """Kinds of layers and what else changes an architecture's graph."""
+    parts = sorted(set(kinds))
+    traits = traits_of(config.model_type)
+    if config.n_shared_experts or config.shared_expert_intermediate_size or traits.always_shared:
+        parts.append("shared-experts")
+    if config.q_lora_rank:
+        parts.append("query-rank")
+    if config.index_head_dim:
+        parts.append("index")
+    return ",".join(parts)
+
+
+def shape_key(config: TransformerConfig) -> str:
+    """Name of a graph in the records."""
+    return f"{config.model_type}:{_parts(config, layer_kinds(config))}"
+
+
+@cache
+def _by_traits() -> Mapping[tuple[Traits, str], str]:
+    """Records by what their architecture is, for those that only have another name."""
+    named = ((*key.split(":"), key) for key in _records()["graphs"])
+    return {(traits_of(kind), parts): key for kind, parts, key in named}
+
+
+def _find(config: TransformerConfig, kinds: Sequence[str]) -> Mapping[str, Any] | None:
+    graphs = _records()["graphs"]
+    parts = _parts(config, kinds)
+    key = f"{config.model_type}:{parts}"
+    if key not in graphs:
+        key = _by_traits().get((traits_of(config.model_type), parts), "")
+    found: Mapping[str, Any] | None = graphs.get(key)
+    return found
+
+
+def _bytes(text: str, widths: Mapping[str, int]) -> int:
+    """A product of widths and of at most one factor, halves among them."""
+    factors = [Fraction(part) if part[0].isdigit() else Fraction(widths[part]) for part in text.split("*")]
+    return int(prod(factors, start=Fraction(FLOAT_BYTES)))
+
+
+_COLUMNS = {(False, ""): 0, (False, "*C"): 1, (False, "*N"): 2, (True, ""): 3, (True, "*C"): 4}
+
+
+def _size(text: str, widths: Mapping[str, int]) -> Size:
+    """Bytes of a tensor per token, per token and cell, per token and windowed cell, per sequence, and per cell."""
+    size = [0, 0, 0, 0, 0]
+    for term in text.split("&"):
+        product = term.removeprefix("=")
+        cells = product[-2:] if product.endswith(("*C", "*N")) else ""
+        column = _COLUMNS[product != term, cells]
+        product = product.removesuffix(cells)
+        size[column] += _bytes(product, widths)
+    return size[0], size[1], size[2], size[3], size[4]
+
+
+def graph_plan(config: TransformerConfig, *, card: bool, flash: bool) -> GraphPlan | None:
+    """The graph of one model on a card or on the host, or None where its architecture was not recorded.
+
+    Examples
+    --------
+    >>> config = TransformerConfig(model_type="llama", num_hidden_layers=32, hidden_size=4096,
+    ...     intermediate_size=14336, num_attention_heads=32, num_key_value_heads=8, vocab_size=128256)
+    >>> from willitrun.kernels.ggml_walk import walk_graph
+    >>> plan = graph_plan(config, card=True, flash=True)
+    >>> walk_graph(plan, 512, 32768) / 2**20
+    258.5
+    """
+    kinds = layer_kinds(config)
+    found = _find(config, kinds)
+    record = found and found.get(f"{'card' if card else 'host'}{int(flash)}")
+    if not record:
+        return None
+    texts: list[str] = _records()["blocks"]
+    first, by_name = record
+    last = config.num_hidden_layers - 1
+    ends = {f"{name}'": width for name, width in graph_widths(config, last).items()}
+    outer = {**graph_widths(config, 0), **ends}
+    numbers: dict[tuple[int, int, str], int] = {}
+    blocks: list[Block] = []
+    order: list[int] = []
+    text, carried = -1, 0
+    try:
+        start = read_block(texts[first], partial(_size, widths=outer))
+        for layer, name in enumerate(block_names(kinds)):
+            found_after = by_name.get(f"{name}@{text}")
+            text = by_name[name] if found_after is None else found_after
+            key = (text, carried, kinds[layer])
+            if key not in numbers:
+                numbers[key] = len(blocks)
+                size_of = partial(_size, widths=graph_widths(config, layer))
+                blocks.append(read_block(texts[text], size_of, carried))
+            order.append(numbers[key])
+            carried = len(blocks[order[-1]].kept)
+    except KeyError:
+        # Layers in an order that was not recorded, or a width that the config leaves out.
+        return None
+    return GraphPlan(start, tuple(blocks), tuple(order), CARD_ALIGNMENT if card else HOST_ALIGNMENT)
+
+
+def graph_number(config: TransformerConfig) -> int:
+    """Number of a model's graphs on the shelf, which stay empty where its architecture was not recorded."""
+    return GRAPHS.add(config, lambda card, flash: graph_plan(config, card=card, flash=flash))

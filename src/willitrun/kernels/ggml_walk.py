@@ -10,11 +10,13 @@ before ends where that ended.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from willitrun.frozen import frozen
 
 __all__ = ["Block", "GraphPlan", "GraphShelf", "read_block", "walk_graph"]
 
@@ -32,7 +34,7 @@ Size = tuple[int, int, int, int, int]
 Place = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """What one layer, or the part before the first one, does to the allocator.
 
@@ -53,7 +55,7 @@ class Block:
     kept: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class GraphPlan:
     """A graph as blocks.
 

@@ -308,6 +308,20 @@ def test_a_full_cache_saturates() -> None:
     assert np.isfinite(crowded.time_to_first_token_s[0])
 
 
+def test_prompts_of_others_add_their_work_and_not_their_launches() -> None:
+    load = {"concurrency": 9.0, "interference": 1.0}
+
+    def added(**coefficients: float) -> float:
+        k = columns(LlmCoefficients, PLAIN | coefficients)
+        mixed, apart = run(load=load, coefficients=k), run(load=load | {"interference": 0.0}, coefficients=k)
+        return float((mixed.time_per_output_token_s - apart.time_per_output_token_s)[0])
+
+    one_s = float(run(load=load).prefill_s[0])
+    assert 0.0 < added() < 8 * one_s / 128
+    assert added(prefill_layer=10.0) == pytest.approx(added(), rel=1e-9)
+    assert added(prefill_linear=2 * PLAIN["prefill_linear"]) > added()
+
+
 def test_tensor_ranks_beyond_the_heads_repeat_the_cache() -> None:
     pool = {"concurrency": 64.0, "kv_pool_bytes": 131072.0 * 576 * 32, "tensor": 8.0, "expert_shards": 8.0}
     latent = LLAMA_8B | {"kv_heads": 1.0}

@@ -18,8 +18,13 @@ FloatArray = NDArray[np.float64]
 
 def time_prefill(
     work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients
-) -> tuple[FloatArray, Callable[[], Terms]]:
-    """Return the time to prefill the prompts that go together, and what gives its terms [s]."""
+) -> tuple[FloatArray, FloatArray, Callable[[], Terms]]:
+    """Return the time to prefill the prompts that go together, the part of it that is added to decode steps which run
+    anyway, and what gives its terms [s].
+
+    A server mixes prompts into the steps of other sequences: reading the weights and starting the kernels is the
+    step's, computing and exchanging activations comes on top.
+    """
     ranks = load.tensor
     tokens = maximum(load.prompt_tokens * load.prefill_sequences, 1.0)
     batches = np.ceil(tokens / load.microbatch_tokens)
@@ -87,7 +92,8 @@ def time_prefill(
             ("moe-launch", moe_launch_s),
         )
 
-    return busy_s + stream_s + link_s + launch_s + moe_launch_s, terms
+    added_s = compute_s + link_s
+    return busy_s + stream_s + link_s + launch_s + moe_launch_s, added_s, terms
 
 
 def _attended(work: LlmWork, load: LlmLoad) -> FloatArray:

@@ -110,7 +110,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     """
     concurrency = effective_concurrency(work, load)
     step = time_decode_step(work, rates, load, coefficients, concurrency)
-    prefill_s, prefill_parts = time_prefill(work, rates, load, coefficients)
+    prefill_s, added_s, prefill_parts = time_prefill(work, rates, load, coefficients)
 
     accepted = 1.0 + load.draft_tokens * load.acceptance
     own_s = step.total_s / accepted
@@ -118,7 +118,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     per_group = concurrency / load.data
     others = maximum(per_group - 1.0, 0.0)
     outputs = maximum(load.output_tokens, 1.0)
-    per_token_s = own_s + load.interference * others * one_prefill_s / outputs
+    per_token_s = own_s + load.interference * others * (added_s / load.prefill_sequences) / outputs
 
     arrival_s = coefficients.request + step.total_s
     loaded_s = arrival_s + one_prefill_s * (1.0 + coefficients.queue * load.interference * others)

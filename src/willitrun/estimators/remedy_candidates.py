@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from willitrun.estimators.requests import (
     with_runtime_fields,
 )
 from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
-from willitrun.frozen import frozen
+from willitrun.frozen import frozen, with_changes
 from willitrun.records.machines import Host
 from willitrun.records.results import RemedyKind
 
@@ -153,7 +152,7 @@ def _context_changes(request: Request) -> Iterator[Candidate]:
         if longest is not None and length > longest:
             continue
         workload = load.model_copy(update={"context_tokens": length})
-        changed = replace(request, workload=workload, blockers=blockers)
+        changed = with_changes(request, workload=workload, blockers=blockers)
         yield Candidate(
             "context", f"Shorten the context to {length:,} tokens", changed, {"context_tokens": length}
         )
@@ -165,17 +164,17 @@ def _count_changes(request: Request, field: Literal["concurrency", "batch_size"]
     noun = "sequences at once" if field == "concurrency" else "images at once"
     while value > 1:
         value = value // 2
-        changed = replace(request, workload=request.workload.model_copy(update={field: value}))
+        changed = with_changes(request, workload=request.workload.model_copy(update={field: value}))
         yield Candidate(kind, f"Take {value} {noun}", changed, {field: value})
 
 
 def _graph_changes(request: Request) -> Iterator[Candidate]:
     load = request.workload
     if load.precision == "fp32":
-        changed = replace(request, workload=load.model_copy(update={"precision": "amp-fp16"}))
+        changed = with_changes(request, workload=load.model_copy(update={"precision": "amp-fp16"}))
         yield Candidate("precision", "Use autocast to fp16", changed, {"precision": "amp-fp16"})
     if load.execution == "eager":
-        changed = replace(request, workload=load.model_copy(update={"execution": "compile"}))
+        changed = with_changes(request, workload=load.model_copy(update={"execution": "compile"}))
         yield Candidate("execution", "Use torch.compile", changed, {"execution": "compile"})
 
 
@@ -185,13 +184,15 @@ def _pipeline_changes(request: Request) -> Iterator[Candidate]:
     runtime = request.runtime
     if not runtime.vae_tiling:
         tiled = runtime.model_copy(update={"vae_tiling": True})
-        yield Candidate("offload", "Decode in tiles", replace(request, runtime=tiled), {"vae_tiling": True})
+        yield Candidate(
+            "offload", "Decode in tiles", with_changes(request, runtime=tiled), {"vae_tiling": True}
+        )
     if request.profile.cpu_offload != "components":
         return
     if runtime.offload in ("none", "model"):
         for mode, text in _MODES[0 if runtime.offload == "none" else 1 :]:
             moved = runtime.model_copy(update={"offload": mode})
-            yield Candidate("offload", text, replace(request, runtime=moved), {"offload": mode})
+            yield Candidate("offload", text, with_changes(request, runtime=moved), {"offload": mode})
     machine = request.machine
     assert machine is not None
     have = machine.host.ram_total_bytes

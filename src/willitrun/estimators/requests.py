@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 from willitrun.catalog import Catalog, load_catalog
@@ -17,7 +16,7 @@ from willitrun.estimators.workloads import (
     image_size_reason,
     in_format,
 )
-from willitrun.frozen import frozen
+from willitrun.frozen import frozen, with_changes
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
@@ -75,15 +74,15 @@ class Request:
             self.profile,
             self.placement,
         )
-        return replace(self, blockers=blockers)
+        return with_changes(self, blockers=blockers)
 
     def unplaced(self) -> Request:
         """The same request with its placement left to the runtime."""
-        return replace(self, placement=_LEFT_OPEN).rechecked()
+        return with_changes(self, placement=_LEFT_OPEN).rechecked()
 
     def with_quantization(self, quantization: Quantization) -> Request:
         """The same request at another weight format."""
-        return replace(self, quantization=quantization, quantization_open=False)
+        return with_changes(self, quantization=quantization, quantization_open=False)
 
 
 def complete_request(
@@ -246,7 +245,7 @@ def with_machine(request: Request, machine: Machine) -> Request:
     runtime = request.runtime
     if runtime.backend == "cpu" and machine.accelerators:
         runtime = with_runtime_fields(request, backend=default_backend(request.profile, machine)).runtime
-    return replace(request, machine=machine, runtime=runtime).rechecked()
+    return with_changes(request, machine=machine, runtime=runtime).rechecked()
 
 
 def with_runtime_fields(request: Request, **fields: Any) -> Request:
@@ -254,7 +253,7 @@ def with_runtime_fields(request: Request, **fields: Any) -> Request:
     runtime = request.catalog.memo("runtime-fields").get(
         (request.runtime,), tuple(fields.items()), lambda: request.runtime.model_copy(update=fields)
     )
-    return replace(request, runtime=runtime)
+    return with_changes(request, runtime=runtime)
 
 
 def with_quantization_checked(request: Request, name: str) -> Request | None:
@@ -277,7 +276,7 @@ def with_runtime_checked(request: Request, name: str) -> Request | None:
     load = request.workload
     if "workload.execution" in request.defaulted:
         load, _ = complete_workload(request.model, load.model_copy(update={"execution": None}), name)
-    return replace(request, runtime=runtime, profile=profile, workload=load).rechecked()
+    return with_changes(request, runtime=runtime, profile=profile, workload=load).rechecked()
 
 
 def _machine(machine: Any, catalog: Catalog, without_machine: bool) -> Machine | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def support_code(
 def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:
     """Support of a request on the devices that it uses: looked up once for all lengths of its texts."""
     load = request.workload
-    fields = tuple(getattr(load, name) for name in _DECISIVE)
+    fields = _DECISIVE(load)
     return request.catalog.memo("support").get(
         (request.model, request.machine, request.quantization, request.runtime, request.profile),
         (device_ids, calibration, fields),
@@ -98,7 +99,7 @@ def support_of(request: Request, device_ids: tuple[str, ...], calibration: str) 
 
 
 #: Fields of a workload that decide which measurements are near it.
-_DECISIVE = ("concurrency", "batch_size", "image_size", "precision", "execution", "layout", "mode")
+_DECISIVE = attrgetter("concurrency", "batch_size", "image_size", "precision", "execution", "layout", "mode")
 
 
 def _support_of(request: Request, device_ids: tuple[str, ...], calibration: str) -> Support:

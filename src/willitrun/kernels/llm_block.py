@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.elementwise import as_float, maximum, minimum, numbers_of, where
@@ -97,12 +96,12 @@ class Parallelism:
     gpu_layers: IntArray
     cpu_moe_layers: IntArray
 
-    @cached_property
+    @derived
     def strategy(self) -> IntArray:
         """Which split of memory each row has: `LAYER_SPLIT` or `TENSOR_SPLIT`."""
         return where(self.tensor > 1, TENSOR_SPLIT, LAYER_SPLIT)
 
-    @cached_property
+    @derived
     def ranks(self) -> dict[str, FloatArray]:
         """The counts as the speed kernel reads them."""
         return {
@@ -178,29 +177,29 @@ class LlmGround:
             coefficients=numbers_of(self.coefficients),
         )
 
-    @cached_property
+    @derived
     def cell_bytes(self) -> CellBytes:
         """Bytes per cell of llama.cpp's cache."""
         return bytes_of_cells(self.kv_layout, self.kinds.k, self.kinds.v, self.policy.cells)
 
-    @cached_property
+    @derived
     def output(self) -> IntArray:
         """Weights beside the layers on the devices [bytes]."""
         total: IntArray = self.models["output"] + self.models["vision_bytes"]
         return total
 
-    @cached_property
+    @derived
     def embedding(self) -> IntArray:
         """Embedding that stays on the host [bytes]; where memory is one, a tied matrix is one tensor: no copy
         serves as output."""
         return where(self.machines["unified"] & self.models["tied"], 0, self.models["embedding"])
 
-    @cached_property
+    @derived
     def offload(self) -> IntArray:
         """What the runtime can move to the host; nothing is moved where memory is one."""
         return where(self.machines["unified"], 0, self.policy.offload)
 
-    @cached_property
+    @derived
     def limits(self) -> dict[str, FloatArray]:
         """Limits of the runtime as the speed kernel reads them: numbers, which hold for every row."""
         policy = self.policy
@@ -224,7 +223,7 @@ class LlmBlock:
     buffers: Buffers
     layout: Layout
 
-    @cached_property
+    @derived
     def fit(self) -> IntArray:
         """Index into `FIT_REASONS` per row."""
         ground = self.ground
@@ -232,12 +231,12 @@ class LlmBlock:
             self.layout, can_offload=ground.policy.offload > 0, unified=ground.machines["unified"]
         )
 
-    @cached_property
+    @derived
     def dominance(self) -> IntArray:
         """Index into `DOMINANCE_REASONS` per row."""
         return dominance_codes(self.layout)
 
-    @cached_property
+    @derived
     def load(self) -> LlmLoad:
         """What the speed kernel is asked."""
         policy, layout = self.ground.policy, self.layout
@@ -247,7 +246,7 @@ class LlmBlock:
             pool = as_float(sum_devices(maximum(self.available - taken, 0)))
         return _load(self.ground, self.loads, self.parallelism, layout, pool)
 
-    @cached_property
+    @derived
     def speed(self) -> LlmSpeed:
         """The speed of every row."""
         ground = self.ground

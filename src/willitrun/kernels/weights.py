@@ -173,6 +173,7 @@ _FLAT = _column("flat")
 
 
 _INT64 = np.dtype(np.int64)
+_int64, _ndarray = np.int64, np.ndarray
 _BEYOND = 2**63
 
 
@@ -189,10 +190,10 @@ def as_int64(value: ArrayLike, name: str = "value") -> Int64Array:
     >>> as_int64(2**40).item()
     1099511627776
     """
-    if type(value) is np.ndarray and value.dtype is _INT64:
-        return value
-    if type(value) is np.int64:
+    if type(value) is _int64:
         return value  # type: ignore[return-value]
+    if type(value) is _ndarray and value.dtype is _INT64:
+        return value
     if type(value) is int and -_BEYOND <= value < _BEYOND:
         return np.int64(value)
     array = np.asarray(value)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.requests import Request
-from willitrun.records.knowledge import ReasonLinks, TroubleshootingEntry
+from willitrun.records.knowledge import TroubleshootingEntry
 from willitrun.records.results import Link, Reason, SpeedEstimate, Tier
 
 __all__ = ["verdict_links"]
@@ -88,14 +87,6 @@ def _task_terms(request: Request) -> tuple[str, ...]:
     return (dataset, *usual[1:])
 
 
-@lru_cache(maxsize=8)
-def _rows_by_code(catalog: Catalog) -> dict[str, list[ReasonLinks]]:
-    found: dict[str, list[ReasonLinks]] = {}
-    for row in catalog.reasons.values():
-        found.setdefault(row.code, []).append(row)
-    return found
-
-
 def links_of_code(request: Request, code: str) -> tuple[tuple[str, ...], tuple[Link, ...]]:
     """References of a reason code for a task, a runtime and a machine, and a link for each."""
     return request.catalog.memo("links").get(
@@ -118,7 +109,8 @@ def _references(request: Request, code: str) -> list[tuple[str, str]]:
     task = request.model.task
     found: list[tuple[str, str]] = []
     # First what the code means to everybody, then what it means for this task.
-    for row in sorted(_rows_by_code(catalog).get(code, ()), key=lambda row: task in row.tasks):
+    rows = [catalog.reasons[name] for name in catalog.reasons.grouped(code)]
+    for row in sorted(rows, key=lambda row: task in row.tasks):
         if row.tasks and task not in row.tasks:
             continue
         for name in row.troubleshooting:

@@ -50,6 +50,7 @@ def index_documents(root: Traversable) -> dict[str, Any]:
         names: defaultdict[str, set[str]] = defaultdict(set)
         variants: defaultdict[str, set[str]] = defaultdict(set)
         pci: defaultdict[str, set[str]] = defaultdict(set)
+        grouped: defaultdict[str, list[str]] = defaultdict(list)
         for path, records in by_file.items():
             shard = path.rpartition("/")[2].rpartition(".")[0]
             shard = (
@@ -62,6 +63,8 @@ def index_documents(root: Traversable) -> dict[str, Any]:
                     raise CatalogInvalidError(path, identifier, f"the id is taken by {ids[identifier]}")
                 ids[identifier] = shard
                 content[identifier] = raw
+                if kind.grouped:
+                    grouped[str(raw[kind.grouped])].append(identifier)
                 for spelling in spellings(raw, kind):
                     names[spelling].add(identifier)
                 if kind.name == "accelerator":
@@ -84,6 +87,8 @@ def index_documents(root: Traversable) -> dict[str, Any]:
             lookup["variants"] = {key: sorted(value) for key, value in sorted(variants.items())}
         if pci:
             lookup["pci"] = {key: sorted(value) for key, value in sorted(pci.items())}
+        if grouped:
+            lookup["grouped"] = dict(sorted(grouped.items()))
         documents[f"{kind.name}/names.json"] = lookup
     documents["trace/names.json"] = trace_index(root)
     return documents

@@ -17,7 +17,8 @@ class Kind:
     """One kind of record.
 
     ``patterns`` are file globs relative to the catalog root; ``table`` is the TOML array of tables;
-    ``labels`` are fields beside ``id``, ``name`` and ``aliases`` by which a record is found.
+    ``labels`` are fields beside ``id``, ``name`` and ``aliases`` by which a record is found; ``grouped`` is
+    the field by which all records of one value are asked for.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Kind:
     patterns: tuple[str, ...]
     record: str
     labels: tuple[str, ...] = ()
+    grouped: str = ""
 
 
 KINDS: dict[str, Kind] = {
@@ -101,7 +103,14 @@ KINDS: dict[str, Kind] = {
             ("troubleshooting/*.toml",),
             "willitrun.records.knowledge:TroubleshootingEntry",
         ),
-        Kind("reason", "reasons", "reason", ("reasons.toml",), "willitrun.records.knowledge:ReasonLinks"),
+        Kind(
+            "reason",
+            "reasons",
+            "reason",
+            ("reasons.toml",),
+            "willitrun.records.knowledge:ReasonLinks",
+            grouped="code",
+        ),
         Kind(
             "price",
             "prices",
@@ -126,6 +135,7 @@ KINDS: dict[str, Kind] = {
             "",
             ("measurements/*.csv",),
             "willitrun.records.knowledge:Measurement",
+            grouped="accelerator",
         ),
     )
 }

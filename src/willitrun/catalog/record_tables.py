@@ -171,6 +171,21 @@ class Table(Mapping[str, R], Generic[R]):
         own = [key for key, raw in self._added.items() if pci_id.lower() in raw.get("pci_ids", ())]
         return tuple(sorted({*(self._lookup.entry(pci_id.lower(), section="pci") or ()), *own}))
 
+    def grouped(self, value: str) -> tuple[str, ...]:
+        """Ids of the records whose grouping field (`Kind.grouped`) has a value, in the order of the table.
+
+        >>> from willitrun.catalog import load_catalog
+        >>> load_catalog().reasons.grouped("assumed-host")
+        ('assumed-host',)
+        """
+        found = [
+            one
+            for one in self._lookup.entry(value, section="grouped") or ()
+            if one not in self._added or self._added[one].get(self._kind.grouped) == value
+        ]
+        own = [one for one, raw in self._added.items() if raw.get(self._kind.grouped) == value]
+        return tuple(dict.fromkeys([*found, *own]))
+
     def suggestions(self, name: str) -> tuple[str, ...]:
         """Near spellings of an unknown name."""
         known = [*self, *self._names, *self._lookup.all("variants")]

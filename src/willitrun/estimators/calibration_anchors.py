@@ -175,7 +175,7 @@ def device_anchors(catalog: Catalog, device: str, count: int, *, images: bool) -
 
 
 def _device_anchors(catalog: Catalog, key: tuple[str, int, bool]) -> DeviceAnchors | None:
-    rows = catalog.remember((ANCHORS, "by-device"), lambda: _by_device(catalog)).get(key, ())
+    rows = _rows_of(catalog, *key)
     if not rows or ANCHORS not in catalog.calibrations:
         return None
     record = catalog.calibrations[ANCHORS]
@@ -186,19 +186,15 @@ def _device_anchors(catalog: Catalog, key: tuple[str, int, bool]) -> DeviceAncho
     return DeviceAnchors(kept, record.coefficients) if kept else None
 
 
-def _by_device(catalog: Catalog) -> dict[tuple[str, int, bool], list[str]]:
-    # Raw rows are read first: most of a table is about another device.
-    found: defaultdict[tuple[str, int, bool], list[str]] = defaultdict(list)
-    for name in catalog.measurements:
+def _rows_of(catalog: Catalog, device: str, count: int, images: bool) -> list[str]:
+    # Raw rows are read first: they tell which of them are records worth making.
+    found = []
+    for name in catalog.measurements.grouped(device):
         raw = catalog.measurements.raw(name)
-        if raw["metric"] in METRICS:
-            key = (
-                raw["accelerator"],
-                int(raw.get("accelerator_count") or 1),
-                raw["metric"] == "images_per_s",
-            )
-            found[key].append(name)
-    return dict(found)
+        same = int(raw.get("accelerator_count") or 1) == count
+        if same and raw["metric"] in METRICS and (raw["metric"] == "images_per_s") == images:
+            found.append(name)
+    return found
 
 
 def read_posterior(record: Calibration, catalog: Catalog) -> dict[str, Comparison]:

@@ -212,7 +212,7 @@ class EvaluatedGraph:
         ends = (layout.total_low, layout.total, layout.total_high)
         return Interval(*(float(sum(devices_at(end, place))) for end in ends))
 
-    @cached_property
+    @derived
     def _launch(self) -> bool:
         return bool(at(waits_for_host(self.block.speed), self.place))
 

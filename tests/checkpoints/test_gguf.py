@@ -453,3 +453,15 @@ def test_block_sizes_agree_with_the_kernels():
         if kind.name in BLOCK_LAYOUTS and kind.name != "nvfp4":
             layout = BLOCK_LAYOUTS[kind.name]
             assert (layout.block_weights, layout.block_bytes) == (kind.block_elements, kind.block_bytes)
+
+
+@pytest.mark.parametrize(("layers", "blocked"), [(2, False), (1, True), (4, False)])
+def test_tensors_that_are_not_those_of_the_architecture_are_a_reason(write, store, layers, blocked):
+    """Metadata of two layers: a file of one is refused; blocks behind the last are prediction heads, which run apart."""
+    from willitrun import assess
+
+    model = describe_model(store("tiny.gguf", write.gguf(write.metadata, write.llama_tensors(layers))))
+    verdict = assess(model, "rtx-4090", runtime="llama.cpp")
+    codes = [reason.code for reason in verdict.reasons]
+    assert (codes[0] == "checkpoint-contradicts-architecture") is blocked
+    assert (verdict.tier == "will-not-run") is blocked

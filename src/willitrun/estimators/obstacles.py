@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator
 
 from willitrun.catalog import Catalog
+from willitrun.errors import WillItRunError
 from willitrun.estimators.defaults import BACKENDS
+from willitrun.estimators.inventory import parameters
 from willitrun.estimators.workloads import (
     ENCODER_TASKS,
     GRAPH_TASKS,
@@ -142,6 +144,8 @@ def _lasting(
 ) -> tuple[tuple[Reason, ...], tuple[Reason, ...]]:
     """What no workload changes: of the model and its format, and of the machine."""
     found: list[Reason] = []
+    if (contradiction := _contradiction(model)) is not None:
+        found.append(contradiction)
     if model.task not in profile.tasks:
         found.append(
             Reason.model_construct(
@@ -200,6 +204,38 @@ def _lasting(
                 )
             )
     return of_model, tuple(found)
+
+
+CONTRADICTION = 0.2
+"""Share of elements by which a file may differ from its architecture's tensors: rules for new relatives of a family miss a
+few small ones, a truncated or mislabelled file misses layers."""
+_ASIDE = frozenset({"vision", "audio", "prediction"})
+_WHOLE_FORMATS = frozenset({"f32", "f16", "bf16"})
+
+
+def _contradiction(model: Model) -> Reason | None:
+    """A checkpoint whose tensors are not those of the architecture that it declares."""
+    table, config = model.tensors, model.transformer
+    if table is None or config is None:
+        return None
+    kept = [(form, elements) for role, form, _, elements, _ in table.rows if role not in _ASIDE]
+    if table.source != "gguf" and not {form for form, _ in kept} <= _WHOLE_FORMATS:
+        return None  # packed integers do not say how many weights they hold
+    stored = sum(elements for _, elements in kept)
+    try:
+        declared = parameters(config.model_copy(update={"vision": None}))
+    except WillItRunError:
+        return None
+    # A tied matrix may be stored twice.
+    twice = declared + config.vocab_size * config.hidden_size
+    if declared * (1 - CONTRADICTION) <= stored <= twice * (1 + CONTRADICTION):
+        return None
+    return Reason(
+        code="checkpoint-contradicts-architecture",
+        message=f"{model.name} declares {config.model_type} of {declared / 1e9:.4g} billion parameters and its file holds "
+        f"{stored / 1e9:.4g} billion: it is incomplete, or of another model. Describe the whole file, or the model by its name.",
+        numbers={"parameters": declared, "parameters_stored": stored},
+    )
 
 
 def _reads(profile: RuntimeProfile, quantization: Quantization) -> str:

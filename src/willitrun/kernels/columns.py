@@ -67,6 +67,7 @@ def columns_of(rows: Sequence[Any]) -> Columns:
 
     Examples
     --------
+    >>> from dataclasses import dataclass
     >>> @dataclass
     ... class Row:
     ...     size: int
@@ -86,6 +87,7 @@ def numbers_of_row(row: Any) -> Columns:
 
     Examples
     --------
+    >>> from dataclasses import dataclass
     >>> @dataclass
     ... class Row:
     ...     size: int

@@ -249,8 +249,8 @@ def device_buffer(
             flash=flash,
         )
         streamed = as_int64(streamed_bytes) + as_int64(streamed_layer_bytes)
-        whole = (walked > 0) & as_bool(holds_output) & ~as_bool(pipeline) & (streamed == 0)
-        stage = where(whole, walked, stage)
+        whole = as_bool(holds_output) & ~as_bool(pipeline) & (streamed == 0)
+        stage = where((walked > 0) & whole, walked, stage)
     return as_int64(stage)
 
 

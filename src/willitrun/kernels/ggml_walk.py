@@ -27,6 +27,7 @@ ENDLESS = 1 << 62
 NO_GRAPH = 0
 DENSE = 8
 """Possible rows per row up to which a table of all is faster than sorting."""
+KEPT_SETS = 64
 KEPT_RESULTS = 1 << 16
 """Buffers that a plan remembers; a sweep over contexts and batches needs some hundred."""
 
@@ -92,6 +93,7 @@ class GraphShelf:
         self._numbers: dict[object, int] = {}
         self._makers: list[Callable[[bool, bool], GraphPlan | None]] = []
         self._plans: dict[tuple[int, bool, bool], GraphPlan | None] = {}
+        self._recent: dict[tuple[object, bytes], Int64Array] = {}
 
     def add(self, key: object, make: Callable[[bool, bool], GraphPlan | None]) -> int:
         """Number of the plan that ``make`` makes of (card, flash attention), the same for equal keys."""
@@ -128,9 +130,7 @@ class GraphShelf:
             return np.zeros(shape, dtype=np.int64)
         if all(value.size == 1 for value in given):
             return np.full(shape, self._buffer(*(value.item() for value in given)), dtype=np.int64)
-        different, inverse = _different_rows(given)
-        sizes = np.array([self._buffer(*row) for row in different], dtype=np.int64)
-        return sizes[inverse].reshape(shape)
+        return _once_each(given, self._buffer, self._recent).reshape(shape)
 
     def _buffer(
         self, number: int, batch: int, cells: int, narrow: int, sequences: int, card: int, flash: int
@@ -147,39 +147,57 @@ class GraphShelf:
         return found
 
 
-def _different_rows(given: list[Int64Array]) -> tuple[list[list[int]], Int64Array]:
-    """Rows that occur, and where each row stands among them."""
-    steps: list[tuple[int, int, int]] = []
-    for value in given:
-        least = int(value.min())
-        step = int(np.gcd.reduce((value - least).ravel())) or 1
-        steps.append((least, step, (int(value.max()) - least) // step + 1))
-    span = prod(count for *_, count in steps)
+def _once_each(
+    given: list[Int64Array],
+    value_of: Callable[..., int],
+    recent: dict[tuple[object, bytes], Int64Array],
+) -> Int64Array:
+    """What ``value_of`` says of every row of some columns, asked once for equal rows; flat.
+
+    ``recent`` keeps answers for sets of rows: the tiles of a sweep ask for the same loads one after the other.
+    """
+    digits: list[tuple[int, int, int]] = []
+    for column in given:
+        least = int(column.min())
+        # Cells and batches are multiples of powers of two.
+        bits = int(np.bitwise_or.reduce((column - least).ravel()))
+        shift = (bits & -bits).bit_length() - 1 if bits else 0
+        digits.append((least, shift, (bits >> shift) + 1))
+    span = prod(count for *_, count in digits)
     if span > ENDLESS:
         rows = np.stack([row.ravel() for row in np.broadcast_arrays(*given)])
         found, inverse = np.unique(rows, axis=1, return_inverse=True)
-        return found.T.tolist(), inverse.ravel()
+        return np.array([value_of(*row) for row in found.T.tolist()], dtype=np.int64)[inverse.ravel()]
     # One number per row, each column a digit of its own base.
-    code, base = np.zeros((), dtype=np.int64), 1
-    for value, (least, step, count) in zip(given, steps, strict=True):
-        code = code + (value - least) // step * base
-        base *= count
+    code, base = np.zeros(np.broadcast_shapes(*(column.shape for column in given)), dtype=np.int64), 1
+    for column, (least, shift, count) in zip(given, digits, strict=True):
+        if count > 1:
+            code += ((column - least) >> shift) * base
+            base *= count
     flat = code.ravel()
-    if span > DENSE * flat.size + KEPT_RESULTS:
-        different, inverse = np.unique(flat, return_inverse=True)
-        inverse = inverse.ravel()
-    else:
+    dense = span <= DENSE * flat.size + KEPT_RESULTS
+    if dense:
         present = np.zeros(span, dtype=bool)
         present[flat] = True
         different = np.flatnonzero(present)
-        place = np.zeros(span, dtype=np.int64)
-        place[different] = np.arange(different.size)
-        inverse = place[flat]
-    columns = []
-    for least, step, count in steps:
-        different, digit = np.divmod(different, count)
-        columns.append((digit * step + least).tolist())
-    return [list(row) for row in zip(*columns, strict=True)], inverse
+    else:
+        different, inverse = np.unique(flat, return_inverse=True)
+    key = (tuple(digits), different.tobytes())
+    values = recent.get(key)
+    if values is None:
+        rest, columns = different, []
+        for least, shift, count in digits:
+            rest, digit = np.divmod(rest, count)
+            columns.append(((digit << shift) + least).tolist())
+        if len(recent) >= KEPT_SETS:
+            recent.clear()
+        values = np.array([value_of(*row) for row in zip(*columns, strict=True)], dtype=np.int64)
+        recent[key] = values
+    if not dense:
+        return values[inverse.ravel()]
+    table = np.zeros(span, dtype=np.int64)
+    table[different] = values
+    return table[flat]
 
 
 def walk_graph(plan: GraphPlan, batch: int, cells: int, window_cells: int = 0, sequences: int = 1) -> int:

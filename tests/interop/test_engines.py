@@ -45,7 +45,8 @@ def agrees(found: Any, expected: dict[str, Any]) -> None:
     for name, values in expected.items():
         got = np.asarray(found[name])
         if values.dtype.kind == "f":
-            np.testing.assert_array_equal(got.astype(float), values, err_msg=name)
+            # Rows of another batch pass other lanes of NumPy's vector units: the last bit may differ.
+            np.testing.assert_allclose(got.astype(float), values, rtol=1e-12, atol=0, err_msg=name)
         else:
             np.testing.assert_array_equal(got.astype(values.dtype), values, err_msg=name)
 

@@ -96,8 +96,54 @@ def format_intervals(calibration: dict[str, Any]) -> str:
     )
 
 
+WORST_HEAD = """# The worst twenty configurations on a device never seen
+
+Written by `python -m accuracy.speed.report --data ../shared/data --worst accuracy/speed/worst.md`; do not edit by hand.
+The last column follows from the data by `name_cause`, not from looking at the row.
+
+"""
+#: Fewer configurations of a program and vendor than this on other devices say little about one that is held out.
+FEW_ALIKE = 8
+#: Two measurements of one configuration that differ by more than this factor explain an error of that size.
+DISAGREE = 1.4
+
+
+def name_cause(observations: Observations, ratio: np.ndarray, row: int) -> str:
+    """Why a row may be predicted badly when its device is held out, from what the data says of it.
+
+    In this order: what others measured on the same device, model, format and runtime; how much there is to learn from
+    on other devices; what the machine's facts are assumed from; whether its other rows are off alike.
+    """
+    device, vendor = observations.device[row], observations.vendor_class[row]
+    first = np.searchsorted(observations.row, np.arange(len(observations)))
+    engine = np.stack([observations.codes[axis][first] for axis in ("runtime", "backend", "format")])
+    same_program = (engine[:2] == engine[:2, row : row + 1]).all(axis=0)
+    phase = observations.phase == observations.phase[row]
+    here = phase & (observations.device == device)
+    twin = here & same_program & (observations.model == observations.model[row])
+    twin &= (engine[2] == engine[2, row]) & (observations.configuration != observations.configuration[row])
+    own = np.median(ratio[observations.configuration == observations.configuration[row]])
+    if twin.any():
+        other = float(np.exp(np.median(ratio[twin]) - own))
+        if max(other, 1.0 / other) > DISAGREE:
+            return f"another measurement of it is x{other:.2f} of this one"
+    alike = phase & same_program & (observations.vendor_class == vendor) & (observations.device != device)
+    known = len(np.unique(observations.configuration[alike]))
+    if known < FEW_ALIKE:
+        return f"{known} configurations of its program on other devices of {vendor}"
+    if str(vendor).startswith("cpu"):
+        return "memory and cores are taken by series; how many channels are filled and what else runs is not stated"
+    rest = here & (observations.configuration != observations.configuration[row])
+    if rest.any():
+        level = float(np.exp(-np.median(ratio[rest])))
+        if abs(np.log(level)) < np.log(1.25):
+            return f"the device's other rows are at x{level:.2f}: the model, the format or this run"
+        return f"the whole device is off: its other rows are at x{level:.2f}"
+    return "the device's only configuration"
+
+
 def format_worst(observations: Observations, ratio: np.ndarray, count: int = 20) -> str:
-    """Return the configurations with the largest median error when their device is held out."""
+    """Return the configurations with the largest median error when their device is held out, and why."""
     first = np.searchsorted(observations.row, np.arange(len(observations)))
     names, member = np.unique(observations.configuration, return_inverse=True)
     middle = np.array([np.median(ratio[member == i]) for i in range(len(names))])
@@ -107,13 +153,13 @@ def format_worst(observations: Observations, ratio: np.ndarray, count: int = 20)
         rows.append(
             [
                 *names[index].split("|"),
-                f"{np.median(observations.actual[member == index]):.3g}",
                 f"x{np.exp(-middle[index]):.2f}",
                 f"{observations.rates.memory_bytes_per_s[first[row]] / 1e9:.0f}",
+                name_cause(observations, ratio, row),
             ]
         )
-    header = ("phase", "source", "device", "count", "model", "format", "runtime", "backend", "measured",
-              "predicted / measured", "GB/s")  # fmt: skip
+    header = ("phase", "source", "device", "count", "model", "format", "runtime", "backend",
+              "predicted / measured", "GB/s", "why")  # fmt: skip
     return format_table(header, rows)
 
 
@@ -134,6 +180,7 @@ def main() -> None:
     parser.add_argument("--residuals", type=Path, help="held-out log ratios written by accuracy.speed.fit")
     parser.add_argument("--calibration", type=Path, default=CALIBRATION)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--worst", type=Path, help="also write the table of the worst configurations alone")
     arguments = parser.parse_args()
     calibration = tomllib.loads(arguments.calibration.read_text(encoding="utf-8"))
     parts = ["# Accuracy of LLM speed", "", f"{calibration['method']}", ""]
@@ -159,7 +206,10 @@ def main() -> None:
             "",
         ]
         parts += ["## Worst twenty configurations on a device never seen", ""]
-        parts += [format_worst(observations, held_out["device"]), "", "## Rows left out", ""]
+        worst = format_worst(observations, held_out["device"])
+        if arguments.worst is not None:
+            arguments.worst.write_text(WORST_HEAD + worst + "\n", encoding="utf-8")
+        parts += [worst, "", "## Rows left out", ""]
         ordered = sorted(observations.skipped.items(), key=lambda item: -item[1])
         parts += [format_table(("reason", "rows"), ([reason, str(count)] for reason, count in ordered))]
     text = "\n".join(parts) + "\n"

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from willitrun.errors import AmbiguousNameError, MissingDataError, UnitError, UnknownIdError, WillItRunError
+from willitrun.estimators.llm_machines import host_flop_per_s
 from willitrun.hardware.budgets import metal_budget
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.hardware.platforms import platform_of
+from willitrun.hardware.processor_cores import cores_of
 from willitrun.hardware.queries import from_query, to_query
 from willitrun.records.machines import Machine
 
@@ -242,14 +244,78 @@ def test_a_device_without_a_record_is_not_shareable() -> None:
         ("AMD Ryzen Threadripper PRO 7995WX 96-Cores", "threadripper-pro-7000"),
         ("AMD Ryzen 9 5950X 16-Core Processor", "ddr4-3200-dual"),
         ("AMD Ryzen 9 7950X 16-Core Processor", "ddr5-5600-dual"),
-        ("AMD Ryzen 7 5800U with Radeon Graphics", None),
-        ("Intel(R) Core(TM) i9-10900K CPU @ 3.70GHz", "ddr4-3200-dual"),
-        ("13th Gen Intel(R) Core(TM) i7-13700K", None),
+        ("AMD Ryzen 7 5800U with Radeon Graphics", "ddr4-3200-dual"),
+        ("AMD Ryzen 7 7730U with Radeon Graphics", "ddr4-3200-dual"),
+        ("AMD Ryzen 7 7840U w/ Radeon 780M Graphics (znver4)", "ddr5-5600-dual"),
+        ("AMD Ryzen 9 6900HX with Radeon Graphics", "ddr5-4800-dual"),
+        ("AMD FX(tm)-8320 Eight-Core Processor", "ddr3-1866-dual"),
+        ("Intel(R) Core(TM) i9-10900K CPU @ 3.70GHz", "ddr4-2933-dual"),
+        ("13th Gen Intel(R) Core(TM) i7-13700K", "ddr5-5600-dual"),
+        ("13th Gen Intel(R) Core(TM) i5-1335U", "ddr5-5200-dual"),
+        ("Intel(R) Core(TM) i7-8550U CPU @ 1.80GHz", "ddr4-2400-dual"),
+        ("Intel(R) Core(TM) i5-2500 CPU @ 3.30GHz", "ddr3-1333-dual"),
+        ("Intel(R) Core(TM)2 Duo CPU     L9400  @ 1.86GHz", "core-2"),
+        ("Intel Core2 Duo CPU     L9400  @ 1.86GHz", "core-2"),
+        ("Intel(R) Xeon(R) CPU E5-2697 v2 @ 2.70GHz", "xeon-e5-v2"),
+        ("Intel(R) Xeon(R) CPU E5-2680 0 @ 2.70GHz", "xeon-e5"),
+        ("Intel(R) Xeon(R) CPU           X5660  @ 2.80GHz", "xeon-5600"),
+        ("Intel(R) Xeon(R) w5-3425", "xeon-w-3400"),
+        ("AMD EPYC 7551 32-Core Processor", "epyc-7001"),
         ("", None),
     ],
 )
 def test_the_platform_of_a_processor(cpu: str, platform: str | None) -> None:
     assert platform_of(cpu) == platform
+
+
+@pytest.mark.parametrize(
+    ("cpu", "cores"),
+    [
+        ("AMD Ryzen 9 5950X 16-Core Processor", 16),
+        ("AMD FX(tm)-8320 Eight-Core Processor", 8),
+        ("AMD Ryzen 5 4600G with Radeon Graphics", 6),
+        ("AMD Ryzen 9 7945HX with Radeon Graphics", 16),
+        ("Intel(R) Core(TM) i5-6200U CPU @ 2.30GHz", 2),
+        ("Intel(R) Core(TM) i7-6700HQ CPU @ 2.60GHz", 4),
+        ("Intel(R) Core(TM) i7-8700K CPU @ 3.70GHz", 6),
+        ("Intel(R) Core(TM) i9-9900KF CPU @ 3.60GHz", 8),
+        ("12th Gen Intel(R) Core(TM) i7-1260P", 12),
+        ("13th Gen Intel(R) Core(TM) i9-13900HX", 24),
+        ("Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz", 16),
+        ("Intel(R) Xeon(R) w5-3435X", 16),
+        ("Intel(R) Xeon(R) Platinum 8259CL CPU @ 2.50GHz", None),
+        ("Apple M4 Max 12P+4E", 16),
+        ("", None),
+    ],
+)
+def test_the_cores_of_a_processor(cpu: str, cores: int | None) -> None:
+    assert cores_of(cpu) == cores
+
+
+def test_an_apple_chip_by_name_reads_memory_as_its_record_says() -> None:
+    host = describe_machine({"accelerators": [], "host": {"cpu": "Apple M4 Max 12P+4E"}}).host
+    assert host.memory_bandwidth_bytes_per_s == pytest.approx(546e9, rel=0.01)
+    assert host.cores == 16
+
+
+def test_a_single_board_computer_has_its_processor() -> None:
+    for name in ("Raspberry Pi 5 Model B Rev 1.0", "Pi 5 - 8GB"):
+        host = describe_machine({"accelerators": [], "host": {"cpu": name}}).host
+        assert host.cores == 4
+        assert host.memory_bandwidth_bytes_per_s == pytest.approx(17.1e9)
+
+
+def test_vectors_of_older_processors_are_narrower() -> None:
+    rates = [
+        host_flop_per_s(describe_machine({"accelerators": [], "host": {"cpu": cpu, "cores": 4}}).host)
+        for cpu in (
+            "Intel(R) Xeon(R) CPU X5660 @ 2.80GHz",
+            "Intel(R) Core(TM) i5-2500 CPU @ 3.30GHz",
+            "Intel(R) Core(TM) i5-4570 CPU @ 3.20GHz",
+        )
+    ]
+    assert rates[1] == 2 * rates[0]
+    assert rates[2] == 2 * rates[1]
 
 
 def test_metal_budget_grows_with_memory_and_stays_below_it() -> None:

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import UnitError, UnknownIdError, WillItRunError
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, compute_peak, platform_of, processor_name
+from willitrun.hardware.platforms import (
+    DEFAULT_PLATFORM,
+    compute_peak,
+    instruction_sets_of,
+    platform_of,
+    processor_name,
+    processor_of_board,
+)
+from willitrun.hardware.processor_cores import cores_of
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host
 from willitrun.units import format_bytes, format_rate, parse_bytes, parse_rate
@@ -39,8 +47,7 @@ _DEFAULT_RAM = 32 << 30
 _DEFAULT_CORES = 8
 _DEFAULT_PCIE = 4
 _LEAST_RAM = 64 << 20
-# Processors that carry their core count in their name, as AMD's do.
-_CORES = re.compile(r"\b(\d{1,3})-Cores?\b", re.IGNORECASE)
+_APPLE_CHIP = r"\bApple M\d+(?: (?:Pro|Max|Ultra))?\b"
 
 
 def describe_host(
@@ -91,6 +98,9 @@ def _apply_platforms(spec: Mapping[Any, Any], catalog: Catalog, fields: dict[str
         if name is None:
             continue
         known = catalog.hosts.named(str(name)) or catalog.hosts.named(processor_name(str(name)))
+        board = processor_of_board(str(name)) if key == "cpu" and len(known) != 1 else None
+        if board is not None:
+            known = (board,)
         if key == "cpu" and len(known) != 1:
             # A processor without a record of its own is a label; its memory decides the speed.
             fields["cpu"] = str(name)
@@ -181,18 +191,20 @@ def _apply_defaults(
         assumed.append(f"{format_bytes(_DEFAULT_RAM)} of RAM")
     if fields.get("memory_bandwidth_bytes_per_s") is None:
         own = [accelerator.memory_bandwidth for accelerator in shared if accelerator.memory_bandwidth]
+        own = own or _chip_bandwidth(catalog, fields.get("cpu"))
         if own:
             fields["memory_bandwidth_bytes_per_s"] = max(own)
-            fields.setdefault("memory_type", shared[0].memory_type)
+            fields.setdefault("memory_type", shared[0].memory_type if shared else None)
         else:
             platform = catalog.hosts[platform_of(fields.get("cpu")) or DEFAULT_PLATFORM]
             fields["memory_bandwidth_bytes_per_s"] = platform.memory_bandwidth
             fields["memory_type"] = platform.memory_type
             fields["memory_channels"] = platform.memory_channels
             assumed.append(f"{platform.name} ({format_rate(platform.memory_bandwidth or 0.0, 'B/s')})")
-    stated = _CORES.search(fields.get("cpu") or "")
-    if fields.get("cores") is None and stated:
-        fields["cores"] = int(stated.group(1))
+    if fields.get("cores") is None:
+        fields["cores"] = cores_of(fields.get("cpu"))
+    if not fields.get("instruction_sets"):
+        fields["instruction_sets"] = instruction_sets_of(fields.get("cpu"))
     if fields.get("cores") is None:
         fields["cores"] = _DEFAULT_CORES
         assumed.append(f"{_DEFAULT_CORES} CPU cores")
@@ -201,6 +213,20 @@ def _apply_defaults(
         fields["pcie_generation"] = _DEFAULT_PCIE
         if not shared:
             assumed.append("PCIe 4.0 x16")
+
+
+def _chip_bandwidth(catalog: Catalog, cpu: str | None) -> list[float]:
+    """What the memory of an Apple chip gives by its name, over its variants [bytes/s]."""
+    chip = re.search(_APPLE_CHIP, cpu or "")
+    if chip is None:
+        return []
+    prefix = chip.group().lower().replace(" ", "-")
+    variants = (catalog.accelerators[name] for name in catalog.accelerators if name.startswith(f"{prefix}-"))
+    return [
+        record.memory_bandwidth
+        for record in variants
+        if record.memory_bandwidth and record.name.startswith(f"{chip.group()} (")
+    ]
 
 
 def host_of_board(

@@ -11,7 +11,17 @@ from collections.abc import Collection
 
 from willitrun.records.accelerators import HostPlatform
 
-__all__ = ["DEFAULT_PLATFORM", "compute_peak", "platform_of", "processor_name"]
+__all__ = [
+    "DEFAULT_PLATFORM",
+    "compute_peak",
+    "has_avx512_bf16",
+    "has_vnni",
+    "instruction_sets_of",
+    "is_hybrid",
+    "platform_of",
+    "processor_name",
+    "processor_of_board",
+]
 
 DEFAULT_PLATFORM = "ddr5-5600-dual"
 
@@ -26,18 +36,112 @@ _SERIES = (
     (r"\bThreadripper 79\d0X\b", "threadripper-7000"),
     (r"\bThreadripper PRO 99\d5WX\b", "threadripper-pro-9000"),
     (r"\bThreadripper 99\d0X\b", "threadripper-9000"),
-    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d2\d\d\w*\b", "xeon-sp-2"),
-    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d3\d\d\w*\b", "xeon-sp-3"),
-    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d4\d\d\w*\b", "xeon-sp-4"),
-    (r"\bXeon\S* (?:Platinum|Gold|Silver|Bronze) \d5\d\d\w*\b", "xeon-sp-5"),
+    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d2\d\d\w*\b", "xeon-sp-2"),
+    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d3\d\d\w*\b", "xeon-sp-3"),
+    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d4\d\d\w*\b", "xeon-sp-4"),
+    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d5\d\d\w*\b", "xeon-sp-5"),
     (r"\bXeon\S* 67\d\dP\b", "xeon-6-6700p"),
     (r"\bXeon\S* 69\d\dP\b", "xeon-6-6900p-ddr5"),
-    # Socket AM4 takes DDR4 only; the mobile parts of these numbers end in U, H or HS.
-    (r"\bRyzen [3579] (?:3|5)\d{3}(?:X|XT|X3D|G|GE)?(?= |$)", "ddr4-3200-dual"),
-    (r"\bRyzen [3579] (?:7|9)\d{3}(?:X|X3D|F)?(?= |$)", "ddr5-5600-dual"),
-    (r"\bCore\S* i[3579]-(?:8|9)\d{3}(?:K|KF|KS|F|T)?\b", "ddr4-2666-dual"),
-    (r"\bCore\S* i[3579]-1[01]\d{3}(?:K|KF|F|T)?\b", "ddr4-3200-dual"),
+    (r"\bEPYC 7[\dF]\d1\w?\b", "epyc-7001"),
+    (r"\bThreadripper 29\d0W?X\b", "threadripper-2000"),
+    (r"\bOpteron\S* (?:Processor )?63\d\d\b", "opteron-6300"),
+    (r"\bXeon\S*(?: CPU)? +[EXLW]56\d\d\b", "xeon-5600"),
+    (r"\bXeon\S*(?: CPU)? +E5-[124]6\d\d\w? v2\b", "xeon-e5-v2"),
+    (r"\bXeon\S*(?: CPU)? +E5-[124]6\d\d\w? v3\b", "xeon-e5-v3"),
+    (r"\bXeon\S*(?: CPU)? +E5-[124]6\d\d\w? v4\b", "xeon-e5-v4"),
+    (r"\bXeon\S*(?: CPU)? +E5-[124]6\d\d\w?(?! v)\b", "xeon-e5"),
+    (r"\bXeon\S*(?: CPU)? +E3-12\d\d\w? v[23]\b", "ddr3-1600-dual"),
+    (r"\bXeon\S*(?: CPU)? +E3-1[25]\d\d\w? v5\b", "ddr4-2133-dual"),
+    (r"\bXeon\S*(?: CPU)? +E3-1[25]\d\d\w? v6\b", "ddr4-2400-dual"),
+    (r"\bXeon\S*(?: CPU)? +W-21\d\d\w?\b", "xeon-w-2100"),
+    (r"\bXeon\S*(?: CPU)? +W-22\d\d\w?\b", "xeon-w-2200"),
+    (r"\bXeon\S*(?: CPU)? +w[357]-24\d\d\w?\b", "xeon-w-2400"),
+    (r"\bXeon\S*(?: CPU)? +w[579]-34\d\d\w?\b", "xeon-w-3400"),
+    # Socket AM4 takes DDR4 only, and so do the mobile parts to 5000; of 7000 the third digit tells the core.
+    (r"\bRyzen [3579] (?:PRO )?[12]\d{3}\w{0,2}(?= |$)", "ddr4-2933-dual"),
+    (r"\bRyzen [3579] (?:PRO )?3[57]\d0(?:U|H)(?= |$)|\bRyzen Embedded R1\d{3}\w?\b", "ddr4-2400-dual"),
+    (r"\bRyzen [3579] (?:PRO )?(?:3|4|5)\d{3}\w{0,3}(?= |$)", "ddr4-3200-dual"),
+    (r"\bRyzen [3579] (?:PRO )?7[1-9]3\d(?:U|H|HS)(?= |$)", "ddr4-3200-dual"),
+    (r"\bRyzen [3579] (?:PRO )?(?:6\d{3}|7[1-9][23]5)(?:U|H|HS|HX|Z)(?= |$)", "ddr5-4800-dual"),
+    (r"\bRyzen [3579] (?:PRO )?7\d{2}5HX\b", "ddr5-5200-dual"),
+    (r"\bRyzen [3579] (?:PRO )?(?:7|8|9)\d{3}(?:X|X3D|F|G|GE|U|H|HS|HX|HX3D)?(?= |$)", "ddr5-5600-dual"),
+    (r"\bFX\S*-[4689]\d{3}\b", "ddr3-1866-dual"),
+    (r"\bPhenom\S* II\b", "ddr3-1333-dual"),
+    (r"\bCore(?:\(TM\))?2 |\bC2[DQ]\b", "core-2"),
+    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d1\d\d\w*\b", "xeon-sp-1"),
+    (r"\bCore\S* i[357]-2\d{3}\w{0,2}\b", "ddr3-1333-dual"),
+    (r"\bCore\S* i[357]-[345]\d{3}\w{0,2}\b|\bCore\S* M-5Y\d\d\b", "ddr3-1600-dual"),
+    (r"\bCore\S* i[357]-6\d{3}(?!X)\w{0,2}\b|\bCore\S* (?:i[57]|m3)-[67]Y\d\d\b", "ddr4-2133-dual"),
+    (r"\bCore\S* i[357]-7\d{3}U\b", "ddr4-2133-dual"),
+    (r"\bCore\S* i[357]-7\d{3}(?!X)\w{0,2}\b|\bCore\S* i[3579]-8\d{3}[UY]\b", "ddr4-2400-dual"),
+    (r"\bCore\S* i[3579]-(?:8|9)\d{3}(?!X)\w{0,2}\b|\bCore\S* i[357]-10\d{3}U\b", "ddr4-2666-dual"),
+    (r"\bPentium\S* Gold G6\d{3}\b", "ddr4-2666-dual"),
+    (r"\bCore\S* i[3579]-10\d{3}(?!X)(?:K|KF|F|T|H|HK)?\b", "ddr4-2933-dual"),
+    (
+        r"\bCore\S* i[357]-(?:10\d{2}G\d|11\d{2}G\d|11\d{3}\w{0,2})\b|\bCore\S* i9-11\d{3}\w{0,2}\b",
+        "ddr4-3200-dual",
+    ),
+    (r"\bCore\S* i[3579]-12\d{2,3}\w{0,2}\b", "ddr5-4800-dual"),
+    (r"\bCore\S* i[3579]-13\d{2,3}(?:U|P|H|HK)\b", "ddr5-5200-dual"),
+    (r"\bCore\S* i[3579]-1[34]\d{3}\w{0,2}\b|\bCore\S* Ultra [579] 1\d\d[UHL]\b", "ddr5-5600-dual"),
+    (r"\bCore\S* Ultra [579] 2\d\d(?:K|KF|F|HX|T)?\b", "ddr5-6400-dual"),
+    (r"\bAmpereOne A\d+-\d+X\b", "ampereone"),
 )
+
+
+# A board by its name -> the record of its processor. Revisions and memory sizes follow the name.
+_BOARDS: tuple[tuple[str, str], ...] = (
+    (
+        r"\b(?:Raspberry )?Pi (?:4|400|CM4)\b|\bRaspberry Pi Compute Module 4\b",
+        "broadcom-bcm2711",
+    ),
+    (
+        r"\b(?:Raspberry )?Pi (?:5|500\+?|CM5)(?!\w)|\bRaspberry Pi Compute Module 5\b",
+        "broadcom-bcm2712",
+    ),
+)
+
+# Widest vectors where they are short of AVX2, by the makers' names of processors and cores, as compilers know them
+# (-march lists of GCC, https://gcc.gnu.org/onlinedocs/gcc/x86-Options.html).
+_OLDER_SETS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"\((?:westmere|nehalem|core2|amdfam10)\)|\bCore(?:\(TM\))?2 |\bC2Q\b|\bPhenom\b|\bXeon\S*(?: CPU)? +[EXLW]5[56]\d\d\b"
+                r"|\bPentium\S* Gold G[456]\d{3}\b", ("sse4.2",)),
+    (r"\bRISC-V\b", ("rv64",)),
+    (r"\bTensor G\d\b|\b(?:Kirin|Snapdragon|Exynos|Dimensity|Graviton|AmpereOne|Kunpeng)\b|\bCortex-[AX]\d+\b"
+                r"|\bAmpere Altra\b", ("asimd",)),
+    (r"\((?:sandybridge|ivybridge|bdver[12])\)|\bCore\S* i[357]-[23]\d{3}\w{0,2}\b"
+                r"|\bXeon\S*(?: CPU)? +E[35]-\d{4}\w?(?: v2|(?! v))\b", ("sse4.2", "avx")),
+)  # fmt: skip
+
+
+def instruction_sets_of(cpu: str | None) -> tuple[str, ...]:
+    """Vector instruction sets of x86 before AVX2, of Arm and of RISC-V, by name; empty for newer x86 and unknown ones.
+
+    >>> instruction_sets_of("Intel Core i5-2500 CPU @ 3.30GHz (sandybridge)"), instruction_sets_of("Intel Core i7-8700K")
+    (('sse4.2', 'avx'), ())
+    """
+    return next((sets for pattern, sets in _OLDER_SETS if re.search(pattern, cpu or "", re.IGNORECASE)), ())
+
+
+_HYBRID = r"\bCore\S* i[3579]-1[234]\d{2,3}\w{0,2}\b|\bCore\S* Ultra [579] \d{3}\w{0,2}\b"
+
+
+def is_hybrid(cpu: str | None) -> bool:
+    """Whether a processor has cores of two kinds, by Intel's numbers (Core of the 12th generation and later).
+
+    >>> is_hybrid("13th Gen Intel(R) Core(TM) i5-1335U"), is_hybrid("Intel Core i7-8550U")
+    (True, False)
+    """
+    return bool(re.search(_HYBRID, cpu or "", re.IGNORECASE))
+
+
+def processor_of_board(cpu: str | None) -> str | None:
+    """Id of the processor record of a single-board computer, or None.
+
+    >>> processor_of_board("Raspberry Pi 4 Model B Rev 1.1"), processor_of_board("Pi 5 - 8GB")
+    ('broadcom-bcm2711', 'broadcom-bcm2712')
+    """
+    return next((record for pattern, record in _BOARDS if re.search(pattern, cpu or "", re.IGNORECASE)), None)
 
 
 _NOISE = r"\((?:R|TM|C)\)|®|™|@.*$|\b(?:\d+(?:st|nd|rd|th) Gen|CPU|Processor|\d+-Core)\b"
@@ -106,3 +210,18 @@ def has_avx512_bf16(cpu: str | None, instruction_sets: Collection[str] = ()) -> 
     if instruction_sets:
         return any(name.lower().replace("-", "_") == "avx512_bf16" for name in instruction_sets)
     return bool(cpu) and re.search(_AVX512_BF16, cpu or "", re.IGNORECASE) is not None
+
+
+def has_vnni(cpu: str | None, instruction_sets: Collection[str] = ()) -> bool:
+    """Whether a processor multiplies bytes in one instruction (VNNI of 512 bits, AMX), by its flags or its name.
+
+    Without flags only generations count whose every part has it; they are those with BF16 vectors.
+
+    >>> has_vnni("AMD Ryzen 7 7800X3D 8-Core Processor (znver4)"), has_vnni("x", ("avx2", "avx512-vnni"))
+    (True, True)
+    """
+    if instruction_sets:
+        return bool(
+            {"avx512-vnni", "amx-int8"} & {name.lower().replace("_", "-") for name in instruction_sets}
+        )
+    return has_avx512_bf16(cpu)

@@ -143,7 +143,7 @@ def test_contradictions_name_the_field_and_the_remedy(call: Callable[[], object]
         (lambda: assess(CHAT, [CARD] * 2, runtime="vllm", placement=Placement(ep=2)), "expert-parallel-without-experts"),
         (lambda: assess(CHAT, CARD, runtime="vllm", placement=Placement(gpu_layers=20)), "placement-not-supported-by-runtime"),
         (lambda: assess(CHAT, CARD, quantization="q4_k_m", runtime="ollama", placement=Placement(cpu_moe_layers=4)), "placement-not-supported-by-runtime"),
-        (lambda: assess(CHAT, [CARD] * 2, quantization="q4_k_m", runtime="ollama", placement=Placement(tp=2)), "strategy-not-supported-by-runtime"),
+        (lambda: assess(CHAT, [CARD] * 2, quantization="q4_k_m", runtime="ollama", placement=Placement(tp=2)), "placement-not-supported-by-runtime"),
         (lambda: assess(CHAT, CARD, quantization="exl3-4.0", runtime="exllamav3", placement="cpu"), "placement-not-supported-by-runtime"),
         (lambda: assess(CHAT, CARD, runtime="vllm:metal"), "runtime-not-on-vendor"),
         (lambda: assess(CHAT, CARD, quantization="mlx-4bit", runtime="mlx"), "runtime-not-on-system"),

@@ -77,9 +77,9 @@ def test_sweeps_divide_alike() -> None:
         (TWO, "vllm", Placement(tp=2, pp=2), "more-ranks-than-devices"),
         (TWO, "vllm", Placement(dp=3), "more-ranks-than-devices"),
         (TWO, "llama.cpp", Placement(split=(1, 1, 1)), "more-ranks-than-devices"),
-        (TWO, "ollama", Placement(tp=2), "strategy-not-supported-by-runtime"),
-        (TWO, "ollama", "tensor", "strategy-not-supported-by-runtime"),
-        (TWO, "llama.cpp", "expert", "strategy-not-supported-by-runtime"),
+        (TWO, "ollama", Placement(tp=2), "placement-not-supported-by-runtime"),
+        (TWO, "ollama", "tensor", "placement-not-supported-by-runtime"),
+        (TWO, "llama.cpp", "expert", "placement-not-supported-by-runtime"),
         (["rtx-3090"] * 3, "vllm", Placement(tp=3), "tensor-parallel-does-not-divide"),
     ],
 )

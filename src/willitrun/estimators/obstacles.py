@@ -66,9 +66,9 @@ def _of_placement(placement: Placement, machine: Machine, profile: RuntimeProfil
     for mode in _modes(placement):
         if not set(profile.multi_gpu) & _SAME.get(mode, {mode}):
             yield Reason(
-                code="strategy-not-supported-by-runtime",
+                code="placement-not-supported-by-runtime",
                 message=f"{profile.name} does not split by {mode}; it knows {', '.join(profile.multi_gpu) or 'one device'}.",
-                numbers={"runtime": profile.id, "strategy": mode},
+                numbers={"runtime": profile.id, "placement": mode},
             )
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from accuracy.speed.formats import is_gguf, quantization_of
+from willitrun import load_catalog
+from willitrun.hardware.platforms import platform_of, processor_name, processor_of_board
+from willitrun.hardware.processor_cores import cores_of
 from willitrun.kernels.llm_levels import classify_era
 
 #: (prompt, output) tokens of LocalScore's nine tests; its figures are means of the nine rates.
@@ -66,6 +69,7 @@ _KV_TYPES = {"q8_0": "q8_0", "q4_0": "q4_0", "fp8": "fp8", "fp8_e4m3": "fp8"}
 #: Notes of the one source that states its offload: layers whose experts stay on the host, and whether MoE.
 _OFFLOAD = re.compile(r"offload=(\d*);.*moe=(true|false)")
 _ALL_LAYERS = frozenset({"all", "99", "999", "999999", "100"})
+_BOARD = re.compile(r"\b(?:HiFive|DC-ROMA)\b|\bRISC-V\b")
 _HOST = re.compile(r"\bcpu=([^;]+)")
 _SYSTEM = re.compile(r"\bos=(Linux|Windows|Darwin)")
 _RAM = re.compile(r"\bram=([\d.]+)GB")
@@ -91,7 +95,7 @@ class Ask:
     model: str
     device: str
     count: int
-    host: tuple[tuple[str, str], ...]
+    host: tuple[tuple[str, str | int], ...]
     workload: tuple[tuple[str, int | float], ...]
     quantization: str
     runtime: tuple[tuple[str, object], ...]
@@ -128,14 +132,24 @@ def _era(text: str) -> str | None:
     return text if classify_era(text) else None
 
 
-def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str], ...]:
+def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str | int], ...]:
     """What a row says of its host: processor, memory, system."""
-    found = {}
+    found: dict[str, str | int] = {}
     name = _HOST.search(record["notes"])
     if name:
         found["cpu"] = name.group(1).strip()
     elif on_cpu:
         found["cpu"] = record["device"].strip()
+    if on_cpu:
+        cpu = str(found.get("cpu", ""))
+        cores = cores_of(cpu)
+        known = load_catalog().hosts.named(processor_name(cpu)) or processor_of_board(cpu) or platform_of(cpu)
+        if cores is None and not known and not cpu.startswith("Apple "):
+            raise RowSkipped("processor of which neither memory nor cores are known")
+        threads = _whole(record["n_threads"], 0)
+        if threads:
+            # As many cores as it was told to use; threads beyond the cores share their vector units.
+            found["cores"] = min(threads, cores) if cores else threads
     system = _SYSTEM.search(record["notes"])
     if system:
         found["os"] = system.group(1)
@@ -219,6 +233,10 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
     device = "" if on_cpu else record["hardware_id"]
     if not on_cpu and not device:
         raise RowSkipped("device without a record")
+    host = record["device"].partition("(")[0]
+    if not on_cpu and (processor_of_board(host) or _BOARD.search(host)):
+        # One PCIe lane and drivers that work around the board's incoherent memory: not what the card does elsewhere.
+        raise RowSkipped("card on a single-board computer")
     count = 1 if on_cpu else _whole(record["device_count"], 1)
     placement = _placement(record, runtime, count)
     offload = False if on_cpu else _offload(record, runtime, placement)

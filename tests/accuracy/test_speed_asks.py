@@ -15,7 +15,7 @@ from accuracy.speed.prediction import predict_rates
 
 from willitrun import load_catalog
 
-BLANK = dict.fromkeys(("row_id", "source_id", "date_or_version", "device", "hardware_id", "device_count", "cpu_offload_ngl", "model_norm", "quant", "runtime", "backend", "flash_attn", "kv_cache_type", "n_ubatch", "parallelism", "spec_decode", "phase", "metric_def", "prompt_tokens", "gen_tokens", "context_depth", "batch_size_concurrency", "value_tok_s", "qc_flag", "reliability", "notes"), "")  # fmt: skip
+BLANK = dict.fromkeys(("row_id", "source_id", "date_or_version", "device", "hardware_id", "device_count", "cpu_offload_ngl", "model_norm", "quant", "runtime", "backend", "flash_attn", "kv_cache_type", "n_threads", "n_ubatch", "parallelism", "spec_decode", "phase", "metric_def", "prompt_tokens", "gen_tokens", "context_depth", "batch_size_concurrency", "value_tok_s", "qc_flag", "reliability", "notes"), "")  # fmt: skip
 DECODE = BLANK | {
     "row_id": "r1",
     "source_id": "here",
@@ -115,6 +115,26 @@ def test_a_host_alone_is_no_network() -> None:
     assert one(DECODE | {"notes": "rpc_nodes=0; x"}).count == 1
     with pytest.raises(RowSkipped):
         one(DECODE | {"notes": "rpc_nodes=1; x"})
+
+
+def test_a_processor_runs_on_as_many_cores_as_it_was_given_threads() -> None:
+    record = DECODE | {"hardware_id": "", "backend": "cpu", "device": "Intel Core i5-1235U"}
+    assert dict(one(record | {"n_threads": "6.0"}).host)["cores"] == 6
+    assert dict(one(record | {"n_threads": "12.0"}).host)["cores"] == 10
+    assert "cores" not in dict(one(record | {"n_threads": ""}).host)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"device": "Pi 5 - 8GB (NVIDIA RTX 4090)"}, "single-board"),
+        ({"device": "HiFive Premier P550 (NVIDIA RTX 4090)"}, "single-board"),
+        ({"device": "Some Box (128GB)", "hardware_id": "", "backend": "cpu"}, "neither memory nor cores"),
+    ],
+)
+def test_a_host_that_says_nothing_of_the_device_is_left_out(change: dict[str, str], reason: str) -> None:
+    with pytest.raises(RowSkipped, match=reason):
+        one(DECODE | change)
 
 
 def test_llamafile_beside_avx512_bf16_is_a_program_of_its_own() -> None:

@@ -31,6 +31,7 @@ import numpy as np
 from accuracy.memory.llamacpp_build import LLAMA_CPP, VERSION, build_probe, build_tracer
 from accuracy.memory.sparse_gguf import DIALECTS, Dialect, write_sparse
 from willitrun import load_catalog
+from willitrun.estimators import ggml_graphs
 from willitrun.estimators.ggml_graphs import RECORDS, block_names, layer_kinds, shape_key
 from willitrun.estimators.ggml_widths import graph_widths
 from willitrun.estimators.inventory_cache import kv_layout
@@ -292,7 +293,7 @@ def main() -> int:
     """Write the records of every model of the truth run, or of those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="record these again; all where none is named")
-    parser.add_argument("--out", type=Path, default=RECORDS)
+    parser.add_argument("--out", type=Path, default=Path(ggml_graphs.__file__).with_name(RECORDS))
     arguments = parser.parse_args()
     probe = build_probe()
     tracer = build_tracer()

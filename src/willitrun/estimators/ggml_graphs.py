@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cache, partial
 from math import prod
-from pathlib import Path
 from typing import Any
 
 from willitrun.estimators.ggml_widths import graph_widths, layer_kind
@@ -21,7 +20,7 @@ from willitrun.records.models import TransformerConfig
 
 __all__ = ["GRAPHS", "RECORDS", "block_names", "graph_number", "graph_plan", "layer_kinds", "shape_key"]
 
-RECORDS = Path(__file__).with_name("ggml_graphs.json")
+RECORDS = "ggml_graphs.json"
 GRAPHS = GraphShelf()
 """Plans of all models that were asked for."""
 
@@ -32,7 +31,10 @@ CARD_ALIGNMENT, HOST_ALIGNMENT = 128, 32
 
 @cache
 def _records() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(RECORDS.read_text(encoding="utf-8"))
+    from importlib.resources import files
+
+    # Through the package, not a path: it may lie in a zip.
+    found: dict[str, Any] = json.loads((files("willitrun.estimators") / RECORDS).read_text("utf-8"))
     return found
 
 

@@ -1,7 +1,8 @@
 """Physical cores of a processor by its name, where the name states them or the maker's numbering decides them.
 
-The counts are the makers' (source cpu-spec-dataset: exports of ark.intel.com and amd.com). What a virtual machine has
-of them only its system knows.
+The table follows the makers' numbering as its author knows it; only part of it was compared with exports of ark.intel.com
+and amd.com (source cpu-spec-dataset), so these are assumptions and no cited facts: models that leave their series are
+counted wrong. They belong in the catalog, each with its source. What a virtual machine has of them only its system knows.
 """
 
 from __future__ import annotations

@@ -2,20 +2,18 @@
 
 Usage: ``python -m accuracy.power`` prints the rows and writes ``catalogs/calibrations/power.toml``.
 
-A share is a median of medians per device, so that one board with many rows does not speak for all. The interval comes
-from leaving devices out: the widest ratios seen between a board and what the others say, since four boards allow no
+A share is a median of medians per device. The interval comes from leaving devices out: the widest ratios seen between a board and what the others say, since four boards allow no
 quantile. No board draws more than its limit for long.
 """
 
 from __future__ import annotations
 
 import datetime
-import statistics
 import tomllib
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from accuracy.devices_out import by_device, central, left_out, residual
 from accuracy.vision.record import CalibrationRecord, digest, write_record
 from willitrun import Workload, describe_machine, estimate_speed
 
@@ -41,27 +39,17 @@ def share_of(row: dict[str, Any]) -> tuple[str, str, float]:
     return str(speed.bound), row["machine"], row["watts"] / limit
 
 
-def share(found: list[tuple[str, str, float]]) -> float:
-    """Median over devices of their median shares."""
-    by_device: defaultdict[str, list[float]] = defaultdict(list)
-    for _, device, value in found:
-        by_device[device].append(value)
-    return statistics.median(statistics.median(values) for values in by_device.values())
-
-
 def main() -> None:
     """Fit and write."""
     rows = tomllib.loads(ROWS.read_text("utf-8"))["row"]
     found = [share_of(row) for row in rows]
-    ratios = []
     for row, (bound, device, value) in zip(rows, found, strict=True):
-        others = share([one for one in found if one[1] != device])
-        ratios.append(value / others)
-        print(f"{row['model']:45} {device:22} {bound:17} {value:6.2f} of its limit, others {others:.2f}")
-    best = share(found)
+        print(f"{row['model']:45} {device:22} {bound:17} {value:6.2f} of its limit")
+    shares = by_device((device, value) for _, device, value in found)
+    ratios = [ratio for kept in left_out(shares).values() for ratio in kept]
+    best = central(shares)
     low, high = best * min(ratios), min(1.0, best * max(ratios))
     print(f"share {best:.3f}, {low:.3f} to {high:.3f}")
-    errors = [abs(1 / ratio - 1) for ratio in ratios]
     write_record(
         CalibrationRecord(
             id="power",
@@ -73,18 +61,8 @@ def main() -> None:
             coefficients={"share": best, "share_low": low, "share_high": high},
             levels={},
             intervals={},
-            residuals=[
-                {
-                    "held_out": "device",
-                    "task": "board power",
-                    "rows": len(rows),
-                    "configurations": len(rows),
-                    "median": round(statistics.median(errors), 3),
-                    "mean": round(statistics.mean(errors), 3),
-                    "p90": round(statistics.quantiles(errors, n=10)[-1], 3),
-                }
-            ],
-            support={"devices": sorted({row["machine"] for row in rows})},
+            residuals=[residual("board power", ratios)],
+            support={"devices": sorted(shares)},
         ),
         RECORD,
         fitted=datetime.datetime.now(tz=datetime.UTC).date(),

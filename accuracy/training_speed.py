@@ -11,12 +11,12 @@ from __future__ import annotations
 import datetime
 import statistics
 import tomllib
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from accuracy.devices_out import by_device, central, left_out, residual
 from accuracy.vision.record import CalibrationRecord, digest, write_record
 from willitrun import describe_machine
 from willitrun.estimators.rates import device_rates
@@ -62,34 +62,25 @@ def efficiency_of(row: dict[str, Any]) -> float:
     return float((parts[0] + parts[1]) / (seconds - parts[2] - parts[3]))
 
 
-def central(found: dict[str, list[float]]) -> float:
-    """Median over devices of their medians."""
-    return statistics.median(statistics.median(values) for values in found.values())
-
-
 def main() -> None:
     """Fit and write."""
     rows = tomllib.loads(ROWS.read_text("utf-8"))["row"]
-    by_device: defaultdict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        by_device[row["device"]].append(efficiency_of(row))
-    ratios = []
-    for device, values in by_device.items():
-        others = central({name: kept for name, kept in by_device.items() if name != device})
-        ratios += [value / others for value in values]
+    found = by_device((row["device"], efficiency_of(row)) for row in rows)
+    for device, values in found.items():
         print(
             f"{device:24} {len(values):3} rows, efficiency {min(values):.2f} to {max(values):.2f}, "
-            f"median {statistics.median(values):.3f}; the others' {others:.3f}"
+            f"median {statistics.median(values):.3f}"
         )
-    best = central(by_device)
-    medians = [statistics.median(values) / best for values in by_device.values()]
+    ratios = [ratio for kept in left_out(found).values() for ratio in kept]
+    best = central(found)
+    medians = [statistics.median(values) / best for values in found.values()]
     low = min(float(np.quantile(ratios, 0.05)), *medians)
     high = max(float(np.quantile(ratios, 0.95)), *medians)
-    errors = [abs(1 / ratio - 1) for ratio in ratios]
     inside = statistics.mean(low <= ratio <= high for ratio in ratios)
+    errors = residual("training step", ratios)
     print(
         f"efficiency {best:.3f}, x{low:.2f} to x{high:.2f}, holds {inside:.0%}; seconds of devices left out: "
-        f"median {statistics.median(errors):.1%}, mean {statistics.mean(errors):.1%}"
+        f"median {errors['median']:.1%}, mean {errors['mean']:.1%}"
     )
     write_record(
         CalibrationRecord(
@@ -102,18 +93,8 @@ def main() -> None:
             coefficients={"efficiency": best},
             levels={},
             intervals={"training_step_s": {"low": 1.0 / high, "high": 1.0 / low}},
-            residuals=[
-                {
-                    "held_out": "device",
-                    "task": "training step",
-                    "rows": len(rows),
-                    "configurations": len(rows),
-                    "median": round(statistics.median(errors), 3),
-                    "mean": round(statistics.mean(errors), 3),
-                    "p90": round(float(np.quantile(errors, 0.9)), 3),
-                }
-            ],
-            support={"devices": sorted(by_device)},
+            residuals=[errors],
+            support={"devices": sorted(found)},
         ),
         RECORD,
         fitted=datetime.datetime.now(tz=datetime.UTC).date(),

@@ -7,11 +7,12 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from willitrun.kernels.llm_levels import classify_memory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass

@@ -15,7 +15,7 @@ from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.recipes import Placement
-from willitrun.records.results import DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Tier
+from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
 
 __all__ = ["Replicated", "evaluate_replicas", "replicas_asked"]
 
@@ -127,7 +127,7 @@ class Replicated:
         return found.model_copy(
             update={
                 **amounts,
-                "per_device": self._per_device(found.per_device),
+                "per_device": found.per_device * self.count,
                 "terms": tuple(
                     term.model_copy(
                         update={
@@ -140,9 +140,6 @@ class Replicated:
                 ),
             }
         )
-
-    def _per_device(self, one: tuple[DeviceMemory, ...]) -> tuple[DeviceMemory, ...]:
-        return tuple(device for _ in range(self.count) for device in one)
 
     def speed_estimate(self) -> SpeedEstimate | None:
         """A sequence runs as in one replica; throughput is that of all."""

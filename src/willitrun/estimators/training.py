@@ -90,12 +90,13 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
     trained = _trained(request, config, total)
     ranks = len(view.available)
     full = mode == "full-finetune"
+    # Adapters are small enough to be kept in float32.
+    element = 2 if full else 4
     states = training_states(
         trained,
         frozen_bytes=0 if full else row.repeating + row.output,
-        # Adapters are small enough to be kept in float32.
-        parameter_bytes=2 if full else 4,
-        gradient_bytes=2 if full else 4,
+        parameter_bytes=element,
+        gradient_bytes=element,
         master_bytes=4 if full else 0,
         optimizer=load.optimizer or "adamw",
         zero_stage=load.zero_stage or 0,
@@ -168,7 +169,7 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
     tier, memory, reason = judge_parts(
         request, view, parts, host_bytes=int(states.host), disk_bytes=row.total_bytes
     )
-    speed, note = training_speed(request, config, row, view, states, trained)
+    speed, note = training_speed(request, config, row, view, states, exchanged_bytes=trained * element)
     return Ready(
         request=request,
         tier=tier,

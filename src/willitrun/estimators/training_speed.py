@@ -34,7 +34,8 @@ def training_speed(
     row: ModelRow,
     view: MachineView,
     states: TrainingStates,
-    trained: int,
+    *,
+    exchanged_bytes: int,
 ) -> tuple[SpeedEstimate, Reason]:
     """Seconds of one step on every rank and sequences per second over all of them, or why they are unknown."""
     load, rates = request.workload, view.row
@@ -74,7 +75,7 @@ def training_speed(
     if ranks > 1:
         exchange = float(
             exposed_exchange_s(
-                trained * (2 if full else 4),
+                exchanged_bytes,
                 ranks,
                 link_bytes_per_s=rates.link_bytes_per_s,
                 hidden_s=parts[0] / 2,

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from willitrun import WillItRunError, load_catalog
 from willitrun.estimators.calibration_rows import compare
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 MOST = 24
 TARGET = Path(__file__).resolve().parents[1] / "catalogs" / "measurements"

@@ -8,7 +8,7 @@ import numpy as np
 
 from willitrun import Runtime, WillItRunError, Workload, estimate_speed, load_catalog
 from willitrun.catalog import Catalog
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 METRICS = (
     "images_per_s",

@@ -17,7 +17,8 @@ from willitrun import (
     load_catalog,
 )
 from willitrun.intervals import Interval
-from willitrun.records.results import Explanation, SpeedEstimate
+from willitrun.records.explanations import Explanation
+from willitrun.records.results import SpeedEstimate
 
 CASES: list[tuple[str, Any, Workload, str | None]] = [
     ("llama-3.1-8b", "rtx-4090", Workload(), "q4_k_m"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from generators.links import listed, term, terms
 from generators.markup import Page, Section, link_text, page, table, toctree
 from willitrun import Catalog
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 from willitrun.records.presentation import format_field
 
 SECTION = Section(

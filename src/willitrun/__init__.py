@@ -65,10 +65,11 @@ if TYPE_CHECKING:
     from willitrun.planning.tables import PlanTable
     from willitrun.recommendations import recommend
     from willitrun.records.answers import Answer
+    from willitrun.records.explanations import Explanation
     from willitrun.records.machines import Machine
     from willitrun.records.models import Model
     from willitrun.records.recipes import Placement, Runtime, Workload
-    from willitrun.records.results import Explanation, MemoryEstimate, Reason, SpeedEstimate, Term, Verdict
+    from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Term, Verdict
     from willitrun.verdicts import assess
     from willitrun.versions import show_versions
 
@@ -128,7 +129,7 @@ _EXPORTS = {
     "Placement": "records.recipes",
     "Runtime": "records.recipes",
     "Workload": "records.recipes",
-    "Explanation": "records.results",
+    "Explanation": "records.explanations",
     "MemoryEstimate": "records.results",
     "Reason": "records.results",
     "SpeedEstimate": "records.results",

@@ -7,8 +7,9 @@ from typing import Any
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.estimators.evidence import nearest_measurement
 from willitrun.intervals import Interval
+from willitrun.records.explanations import Explanation, Step
 from willitrun.records.presentation import format_field, format_interval
-from willitrun.records.results import Explanation, MemoryEstimate, SpeedEstimate, Step, Term, Verdict
+from willitrun.records.results import MemoryEstimate, SpeedEstimate, Term, Verdict
 from willitrun.sensitivities import find_sensitivities
 
 __all__ = ["explain"]

@@ -18,9 +18,10 @@ from willitrun.estimators.requests import (
     with_quantization_checked,
 )
 from willitrun.estimators.workloads import GRAPH_TASKS, LLM_TASKS
+from willitrun.records.explanations import Sensitivity
 from willitrun.records.machines import Machine
 from willitrun.records.recipes import Runtime, Workload
-from willitrun.records.results import Sensitivity, Verdict
+from willitrun.records.results import Verdict
 
 __all__ = ["find_sensitivities"]
 

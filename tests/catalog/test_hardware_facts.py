@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from willitrun.catalog.names import normalise_name
-from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect
+from willitrun.records.accelerators import Accelerator, HostPlatform
+from willitrun.records.interconnects import Interconnect
 
 BANDWIDTH_TOLERANCE = 0.02
 MEMORY_TOLERANCE = 0.07

@@ -9,7 +9,7 @@ import pytest
 from willitrun import Workload, estimate_speed, load_catalog
 from willitrun.estimators.calibration_rows import compare
 from willitrun.estimators.evidence import nearest_measurement
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 LICENCES = {"MIT", "Apache-2.0", "CC-BY-4.0", "BSD-3-Clause"}
 LANGUAGE = ("decode_tokens_per_s", "prefill_tokens_per_s", "time_per_output_token_s")

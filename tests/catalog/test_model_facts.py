@@ -16,8 +16,9 @@ from willitrun.catalog.layout import KINDS
 from willitrun.catalog.names import normalise_name
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
 from willitrun.estimators.inventory import active_parameters, parameters
-from willitrun.records.knowledge import Dataset, Source
-from willitrun.records.models import Checkpoint, Model, TransformerConfig
+from willitrun.records.checkpoints import Checkpoint
+from willitrun.records.models import Model, TransformerConfig
+from willitrun.records.sources import Dataset, Source
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGS = ROOT / "catalogs"

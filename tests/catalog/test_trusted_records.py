@@ -15,8 +15,8 @@ from willitrun.catalog.record_tables import validated
 from willitrun.errors import CatalogInvalidError
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.bases import Citation, Record
-from willitrun.records.knowledge import Measurement
 from willitrun.records.machines import Host, InstalledAccelerator, Machine
+from willitrun.records.measurements import Measurement
 from willitrun.records.trusted import Unreadable, read_trusted
 
 

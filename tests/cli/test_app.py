@@ -20,8 +20,8 @@ from willitrun import Verdict, assess
 from willitrun.checkups import DoctorReport, doctor
 from willitrun.cli.app import app
 from willitrun.cli.options import machine_argument, runtime_argument, tokens
+from willitrun.records.explanations import Explanation
 from willitrun.records.machines import Machine
-from willitrun.records.results import Explanation
 
 OOM = (
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.64 GiB "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import pkgutil
+from importlib import import_module
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from willitrun import Workload, assess
-from willitrun.records import knowledge, machines, models, recipes, results
+from willitrun import Workload, assess, records
 from willitrun.records.bases import Record
 from willitrun.records.results import Link, Reason, Remedy, SpeedEstimate, Verdict
 
@@ -17,8 +18,8 @@ from willitrun.records.results import Link, Reason, Remedy, SpeedEstimate, Verdi
 def record_classes() -> list[type[Record]]:
     found = {
         value
-        for module in (knowledge, machines, models, recipes, results)
-        for value in vars(module).values()
+        for module in pkgutil.iter_modules(records.__path__, "willitrun.records.")
+        for value in vars(import_module(module.name)).values()
         if isinstance(value, type) and issubclass(value, Record)
     }
     return sorted(found, key=lambda kind: kind.__name__)

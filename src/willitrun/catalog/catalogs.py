@@ -20,21 +20,18 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-    from willitrun.records.accelerators import Accelerator, HostPlatform, Interconnect
+    from willitrun.records.accelerators import Accelerator, HostPlatform
+    from willitrun.records.calibrations import Calibration
+    from willitrun.records.checkpoints import Checkpoint
     from willitrun.records.differences import CatalogDifference
     from willitrun.records.guides import Guide, PromptKit
-    from willitrun.records.knowledge import (
-        Calibration,
-        Dataset,
-        GlossaryEntry,
-        Measurement,
-        ReasonLinks,
-        Source,
-        TroubleshootingEntry,
-    )
-    from willitrun.records.models import Checkpoint, Model
+    from willitrun.records.interconnects import Interconnect
+    from willitrun.records.knowledge import GlossaryEntry, ReasonLinks, TroubleshootingEntry
+    from willitrun.records.measurements import Measurement
+    from willitrun.records.models import Model
     from willitrun.records.prices import Price, PriceAge
     from willitrun.records.recipes import Quantization, RuntimeProfile, WorkloadProfile
+    from willitrun.records.sources import Dataset, Source
 
 __all__ = ["Catalog", "Table", "load_catalog", "open_catalog"]
 

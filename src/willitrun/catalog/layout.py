@@ -54,7 +54,7 @@ KINDS: dict[str, Kind] = {
             "interconnects",
             "interconnect",
             ("interconnects.toml",),
-            "willitrun.records.accelerators:Interconnect",
+            "willitrun.records.interconnects:Interconnect",
         ),
         Kind(
             "model",
@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
             "checkpoints",
             "checkpoint",
             ("models/*.toml", "vision/*.toml", "diffusion/*.toml"),
-            "willitrun.records.models:Checkpoint",
+            "willitrun.records.checkpoints:Checkpoint",
             ("repository",),
         ),
         Kind(
@@ -88,7 +88,7 @@ KINDS: dict[str, Kind] = {
             ("workloads.toml",),
             "willitrun.records.recipes:WorkloadProfile",
         ),
-        Kind("dataset", "datasets", "dataset", ("datasets.toml",), "willitrun.records.knowledge:Dataset"),
+        Kind("dataset", "datasets", "dataset", ("datasets.toml",), "willitrun.records.sources:Dataset"),
         Kind(
             "glossary",
             "glossary",
@@ -121,20 +121,20 @@ KINDS: dict[str, Kind] = {
         Kind("guide", "guides", "guide", ("guides/*.toml",), "willitrun.records.guides:Guide"),
         Kind("prompt-kit", "prompt_kits", "kit", ("prompts/*.toml",), "willitrun.records.guides:PromptKit"),
         Kind("price-age", "price_ages", "age", ("prices/ages.toml",), "willitrun.records.prices:PriceAge"),
-        Kind("source", "sources", "source", ("sources*.toml",), "willitrun.records.knowledge:Source"),
+        Kind("source", "sources", "source", ("sources*.toml",), "willitrun.records.sources:Source"),
         Kind(
             "calibration",
             "calibrations",
             "",
             ("calibrations/*.toml",),
-            "willitrun.records.knowledge:Calibration",
+            "willitrun.records.calibrations:Calibration",
         ),
         Kind(
             "measurement",
             "measurements",
             "",
             ("measurements/*.csv",),
-            "willitrun.records.knowledge:Measurement",
+            "willitrun.records.measurements:Measurement",
             grouped="accelerator",
         ),
     )

@@ -41,8 +41,8 @@ _FORMAT_SUFFIXES = (
     (r"(nvfp4|mxfp4|bf16|fp16|f16)", r"\1"),
     (r"fp4", "nvfp4"),
 )
-_SIZE_TAG = re.compile(r"(.+):(\d{1,4}(?:\.\d{1,2})?)b$")
-_TAG_VARIANT = re.compile(r"-(?:instruct|chat|it)$", re.IGNORECASE)
+_SIZE_TAG = r"(.+):(\d{1,4}(?:\.\d{1,2})?)b$"
+_TAG_VARIANT = r"(?i)-(?:instruct|chat|it)$"
 
 
 def normalise_name(name: str) -> str:
@@ -95,7 +95,7 @@ def names_without_format(name: str) -> tuple[tuple[str, str], ...]:
         name, stated = hit
         weights = weights or stated
         found.append((name, weights))
-        if ":" in name and (plain := _TAG_VARIANT.sub("", name)) != name:
+        if ":" in name and (plain := re.sub(_TAG_VARIANT, "", name)) != name:
             found.append((plain, weights))
     return tuple(found)
 
@@ -122,7 +122,7 @@ def name_and_size(name: str) -> tuple[str, float] | None:
     >>> name_and_size("phi4:14b"), name_and_size("phi4-mini:3.8b"), name_and_size("qwen3:30b-a3b")
     (('phi4', 14.0), ('phi4-mini', 3.8), None)
     """
-    match = _SIZE_TAG.match(name.strip().lower())
+    match = re.match(_SIZE_TAG, name.strip().lower())
     return (match[1], float(match[2])) if match else None
 
 

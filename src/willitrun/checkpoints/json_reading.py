@@ -16,7 +16,7 @@ MAX_DEPTH = 64
 MAX_LEVEL_CONTAINERS = 1 << 19
 MAX_DIGITS = 40
 """2^63 has 19 digits, a float's shortest spelling 17; a hash in a string may have some in a row."""
-_LONG_NUMBER = re.compile(rb"[0-9]{41}")
+_LONG_NUMBER = rb"[0-9]{41}"
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -61,7 +61,7 @@ def parse_object(
     if data.count(b",") > most_values:
         raise CorruptCheckpointError(f"{what} holds more than {most_values} values.")
     # Parsing a long integer takes time that grows with its square.
-    if _LONG_NUMBER.search(data):
+    if re.search(_LONG_NUMBER, data):
         raise CorruptCheckpointError(f"{what} holds a number of more than {MAX_DIGITS} digits.")
     try:
         text = data.decode("utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from willitrun.checkpoints.config_fields import MAX_LAYERS, ConfigFields, missing
@@ -13,6 +12,7 @@ from willitrun.checkpoints.layer_patterns import layer_pattern
 from willitrun.checkpoints.text_blocks import read_attention, read_feed_forward, read_state_space
 from willitrun.checkpoints.vision_towers import read_tower
 from willitrun.errors import UnsupportedArchitectureError
+from willitrun.packaged_files import read_packaged
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["class_defaults", "is_known", "read_text_config"]
@@ -87,8 +87,8 @@ _COUNTS = (
 @cache
 def class_defaults() -> Mapping[str, Mapping[str, Any]]:
     """Defaults of the configuration classes, by ``model_type``."""
-    text = files("willitrun.checkpoints").joinpath("hf_defaults.json").read_text("utf-8")
-    defaults: dict[str, dict[str, Any]] = json.loads(text)["defaults"]
+    document = json.loads(read_packaged("willitrun.checkpoints", "hf_defaults.json"))
+    defaults: dict[str, dict[str, Any]] = document["defaults"]
     return defaults
 
 

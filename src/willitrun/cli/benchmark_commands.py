@@ -11,7 +11,7 @@ import typer
 
 from willitrun.cli import options as opt
 from willitrun.cli.errors import reporting_errors
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["benchmark_app"]
 

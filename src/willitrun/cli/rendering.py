@@ -9,9 +9,10 @@ from rich.text import Text
 
 from willitrun.checkups import DoctorReport
 from willitrun.intervals import Interval
+from willitrun.records.explanations import Explanation
 from willitrun.records.machines import Machine
 from willitrun.records.presentation import format_field, format_interval
-from willitrun.records.results import Explanation, MemoryEstimate, SpeedEstimate, Verdict
+from willitrun.records.results import MemoryEstimate, SpeedEstimate, Verdict
 from willitrun.units import format_bytes, format_rate
 
 __all__ = [

@@ -14,7 +14,7 @@ from willitrun.errors import CatalogInvalidError, WillItRunError
 from willitrun.estimators.calibration_anchors import ANCHORS, write_posterior
 from willitrun.estimators.calibration_rows import METRICS, OWN, Comparison, compare
 from willitrun.estimators.workloads import GRAPH_TASKS
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["calibrate", "compare_measurements"]
 

@@ -14,7 +14,7 @@ from willitrun.catalog import Catalog
 from willitrun.estimators.calibration_rows import METRICS, AnchorKeys, Comparison, compare
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.anchors import condition, narrowing
-from willitrun.records.knowledge import Calibration
+from willitrun.records.calibrations import Calibration
 from willitrun.records.results import Term
 
 __all__ = [

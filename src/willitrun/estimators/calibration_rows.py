@@ -15,12 +15,12 @@ from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.frozen import frozen
 from willitrun.kernels.anchors import LLM_METRICS, SLACK, llm_limits, llm_rate
 from willitrun.kernels.columns import at
-from willitrun.records.knowledge import Measurement
 from willitrun.records.recipes import Runtime, Workload
 from willitrun.units import format_bytes
 
 if TYPE_CHECKING:
     from willitrun.estimators.llm_evaluation import Prepared
+    from willitrun.records.measurements import Measurement
 
 __all__ = ["METRICS", "OWN", "AnchorKeys", "Comparison", "compare", "configuration_of", "phase_of"]
 

@@ -24,7 +24,7 @@ from willitrun.estimators.support import Support, interval_of, support_of
 from willitrun.intervals import Interval
 from willitrun.kernels.diffusion_speed import PIPELINE_TERMS, PipelineSpeed, offload_traffic, time_pipeline
 from willitrun.kernels.operators import predict_images
-from willitrun.records.knowledge import Calibration
+from willitrun.records.calibrations import Calibration
 from willitrun.records.results import Bound, Evidence, MemoryEstimate, Reason, SpeedEstimate, Term, Tier
 from willitrun.units import format_bytes, format_duration
 

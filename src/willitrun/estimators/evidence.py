@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from willitrun.catalog import Catalog
 from willitrun.frozen import frozen
-from willitrun.records.knowledge import Measurement
+
+if TYPE_CHECKING:
+    from willitrun.records.measurements import Measurement
 
 __all__ = ["Nearest", "is_measured", "nearest_measurement"]
 

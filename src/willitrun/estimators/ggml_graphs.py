@@ -16,6 +16,7 @@ from typing import Any
 from willitrun.estimators.ggml_widths import graph_widths, layer_kind
 from willitrun.estimators.inventory_traits import Traits, traits_of
 from willitrun.kernels.ggml_walk import Block, GraphPlan, GraphShelf, Size, read_block
+from willitrun.packaged_files import read_packaged
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["GRAPHS", "RECORDS", "block_names", "graph_number", "graph_plan", "layer_kinds", "shape_key"]
@@ -31,10 +32,7 @@ CARD_ALIGNMENT, HOST_ALIGNMENT = 128, 32
 
 @cache
 def _records() -> dict[str, Any]:
-    from importlib.resources import files
-
-    # Through the package, not a path: it may lie in a zip.
-    found: dict[str, Any] = json.loads((files("willitrun.estimators") / RECORDS).read_text("utf-8"))
+    found: dict[str, Any] = json.loads(read_packaged("willitrun.estimators", RECORDS))
     return found
 
 

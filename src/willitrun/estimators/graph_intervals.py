@@ -11,7 +11,7 @@ from willitrun.estimators.graph_totals import widened_by_totals
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, interval_factors
-from willitrun.records.knowledge import Calibration
+from willitrun.records.calibrations import Calibration
 
 __all__ = ["interval_key", "narrowed", "spread_factors", "spread_kind"]
 

@@ -32,7 +32,7 @@ from willitrun.kernels.operator_residuals import (
 )
 from willitrun.kernels.operator_work import OperatorWork
 from willitrun.records.accelerators import Accelerator
-from willitrun.records.knowledge import Calibration
+from willitrun.records.calibrations import Calibration
 from willitrun.records.machines import Host, InstalledAccelerator, Machine
 from willitrun.records.models import Model
 from willitrun.records.traces import OperatorTrace

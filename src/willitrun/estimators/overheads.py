@@ -33,7 +33,7 @@ from willitrun.kernels.overheads import (
 )
 from willitrun.kernels.placement import layers_on_host, output_on_host
 from willitrun.kernels.splits import by_device, count_devices, is_alone, sum_devices
-from willitrun.records.knowledge import Calibration
+from willitrun.records.calibrations import Calibration
 
 __all__ = [
     "CALIBRATION",

@@ -19,7 +19,7 @@ from willitrun.estimators.workloads import ENCODER_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.llm_levels import AXES
-from willitrun.records.knowledge import Calibration
+from willitrun.records.calibrations import Calibration
 from willitrun.records.results import Evidence, Reason
 
 __all__ = [

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceWish", "read_wishes", "resolve_wish"]
 
-_SIZED = re.compile(r"(?P<name>.*\S)[\s-]+(?P<size>\d{1,4})\s?Gi?B\Z", re.IGNORECASE)
-_COUNTED = re.compile(r"\s*(?P<before>\d{1,4})\s*[x×*]\s+(?P<what>\S.*)\Z")
-_COUNTED_AFTER = re.compile(r"\s*(?P<what>\S.*?)\s+[x×*]\s*(?P<before>\d{1,4})\s*\Z")
-_PCI_ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\Z")
+# Compiled where they are used: most names are plain ids.
+_SIZED = r"(?i)(?P<name>.*\S)[\s-]+(?P<size>\d{1,4})\s?Gi?B\Z"
+_COUNTED = r"\s*(?P<before>\d{1,4})\s*[x×*]\s+(?P<what>\S.*)\Z"
+_COUNTED_AFTER = r"\s*(?P<what>\S.*?)\s+[x×*]\s*(?P<before>\d{1,4})\s*\Z"
+_PCI_ID = r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\Z"
 _MOST_DEVICES = 1024
 _TOLERANCE = 0.07
 # Keys of a device mapping that describe this copy of it, and those that describe the product.
@@ -76,8 +77,7 @@ def read_wishes(specs: Iterable[object]) -> list[DeviceWish]:
         if isinstance(spec, Accelerator):
             wishes.append(DeviceWish(record=spec))
         elif isinstance(spec, str):
-            match = _COUNTED.match(spec) or _COUNTED_AFTER.match(spec)
-            count, name = (int(match["before"]), match["what"]) if match else (1, spec)
+            count, name = _count_and_name(spec)
             wishes += [_named(name.strip())] * _counted(count)
         elif isinstance(spec, Mapping):
             wishes += [_mapped(spec)] * _counted(spec.get("count", 1))
@@ -90,6 +90,13 @@ def read_wishes(specs: Iterable[object]) -> list[DeviceWish]:
     return wishes
 
 
+def _count_and_name(spec: str) -> tuple[int, str]:
+    # A count is set off by a space.
+    spaced = len(spec.split()) > 1
+    match = re.match(_COUNTED, spec) or re.match(_COUNTED_AFTER, spec) if spaced else None
+    return (int(match["before"]), match["what"]) if match else (1, spec)
+
+
 def _counted(count: object) -> int:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_DEVICES:
         raise WillItRunError(
@@ -99,7 +106,7 @@ def _counted(count: object) -> int:
 
 
 def _named(name: str) -> DeviceWish:
-    if _PCI_ID.match(name):
+    if _is_pci_id(name):
         return DeviceWish(name=name)
     head, separator, tail = name.rpartition(":")
     if separator and head:
@@ -165,7 +172,7 @@ def resolve_wish(wish: DeviceWish, catalog: Catalog) -> tuple[DeviceWish, Accele
         accelerator = _looked_up(wish, catalog)
     except UnknownIdError:
         # "M4 Max 128GB": people write the size of shared memory after the name, as they do that of a card.
-        sized = _SIZED.match(wish.name)
+        sized = re.match(_SIZED, wish.name)
         if sized is None or wish.memory_bytes is not None:
             raise
         wish = replace(wish, name=sized["name"], memory_bytes=int(sized["size"]) << 30)
@@ -201,9 +208,13 @@ def _looked_up(wish: DeviceWish, catalog: Catalog) -> Accelerator:
     return accelerator
 
 
+def _is_pci_id(name: str) -> bool:
+    return name[4:5] == ":" and re.match(_PCI_ID, name) is not None
+
+
 def _by_pci_id(name: str, catalog: Catalog) -> Accelerator | None:
     """The one device that lists a PCI id (``"10de:2684"``); None where the name is no PCI id or is not listed."""
-    if not _PCI_ID.match(name):
+    if not _is_pci_id(name):
         return None
     ids = catalog.pci(name)
     if len(ids) > 1:

@@ -29,9 +29,10 @@ UNIFIED_SHORTFALL = 0.15
 """Firmware and kernel take up to this share of unified memory before the system reports it."""
 CLOCK_TOLERANCE = 0.03
 
-_MIG = re.compile(r"\s+MIG\s+\d+(?:c\.\d+)?g\.\d+gb\S*$", re.IGNORECASE)
-_VGPU = re.compile(r"-\d{1,3}[ABCQ]$|\bMxGPU\b|\bvGPU\b|\bVF$")
-_MARKS = re.compile(r"\((?:r|tm|c)\)|[®™]", re.IGNORECASE)
+# Compiled where they are used: ids need none of them.
+_MIG = r"(?i)\s+MIG\s+\d+(?:c\.\d+)?g\.\d+gb\S*$"
+_VGPU = r"-\d{1,3}[ABCQ]$|\bMxGPU\b|\bvGPU\b|\bVF$"
+_MARKS = r"(?i)\((?:r|tm|c)\)|[®™]"
 _QUALIFIERS = {
     "laptop": "laptop",
     "mobile": "laptop",
@@ -88,7 +89,7 @@ def is_virtual(name: str) -> bool:
     >>> is_virtual("GRID T4-8Q"), is_virtual("Tesla T4")
     (True, False)
     """
-    return bool(_VGPU.search(name))
+    return re.search(_VGPU, name) is not None
 
 
 def identify_accelerator(
@@ -153,8 +154,8 @@ def identify(
     """
     name = (reading.name or "").strip()
     for pattern, what in ((_MIG, "a MIG slice"), (_VGPU, "a virtual GPU")):
-        if pattern.search(name):
-            whole = _named(pattern.sub("", name), by_name, get)[1]
+        if re.search(pattern, name):
+            whole = _named(re.sub(pattern, "", name), by_name, get)[1]
             return Identity(None, None, _ids(whole), f"{name!r} is {what}, not the whole device.")
     by_id = [record for record in _with_pci_id(reading, by_pci_id, get) if _same_vendor(record, reading)]
     exact, named = _named(name, by_name, get)
@@ -214,7 +215,7 @@ def _with_pci_id(
 
 def _spellings(name: str) -> list[str]:
     """The name as reported, without trade marks, and with or without the vendor that old drivers omit."""
-    plain = " ".join(_MARKS.sub(" ", name).split())
+    plain = " ".join(re.sub(_MARKS, " ", name).split())
     bare = plain.removeprefix("NVIDIA ").removeprefix("AMD ")
     return list(dict.fromkeys([name, plain, f"NVIDIA {bare}", f"AMD {bare}", bare]))
 
@@ -242,7 +243,7 @@ def _named(
 
 def _normalised_names(record: Accelerator) -> set[str]:
     listed = (record.id, record.name, *record.aliases, *record.os_names)
-    return {normalise_name(spelling) for name in listed for spelling in (name, _MARKS.sub(" ", name))}
+    return {normalise_name(spelling) for name in listed for spelling in (name, re.sub(_MARKS, " ", name))}
 
 
 def _qualifiers(name: str) -> set[str]:

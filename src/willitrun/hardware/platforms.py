@@ -120,7 +120,9 @@ def instruction_sets_of(cpu: str | None) -> tuple[str, ...]:
     >>> instruction_sets_of("Intel Core i5-2500 CPU @ 3.30GHz (sandybridge)"), instruction_sets_of("Intel Core i7-8700K")
     (('sse4.2', 'avx'), ())
     """
-    return next((sets for pattern, sets in _OLDER_SETS if re.search(pattern, cpu or "", re.IGNORECASE)), ())
+    if not cpu:
+        return ()
+    return next((sets for pattern, sets in _OLDER_SETS if re.search(pattern, cpu, re.IGNORECASE)), ())
 
 
 _HYBRID = r"\bCore\S* i[3579]-1[234]\d{2,3}\w{0,2}\b|\bCore\S* Ultra [579] \d{3}\w{0,2}\b"
@@ -132,7 +134,7 @@ def is_hybrid(cpu: str | None) -> bool:
     >>> is_hybrid("13th Gen Intel(R) Core(TM) i5-1335U"), is_hybrid("Intel Core i7-8550U")
     (True, False)
     """
-    return bool(re.search(_HYBRID, cpu or "", re.IGNORECASE))
+    return bool(cpu) and re.search(_HYBRID, cpu or "", re.IGNORECASE) is not None
 
 
 def processor_of_board(cpu: str | None) -> str | None:

@@ -213,7 +213,9 @@ def cores_of(cpu: str | None) -> int | None:
     >>> cores_of("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"), cores_of("Intel Xeon Processor (Skylake)") is None
     (14, True)
     """
-    name = cpu or ""
+    if not cpu:
+        return None  # and none of the patterns compiled: a described machine seldom names its processor
+    name = cpu
     stated = re.search(_STATED_CORES, name, re.IGNORECASE)
     if stated:
         return int(stated.group(1) or stated.group(2))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from willitrun.interop.benchmark_rows import MOST_ROWS, Subject, fail, parse_json, record
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["read_optimum", "read_timm"]
 

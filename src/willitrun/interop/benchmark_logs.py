@@ -21,7 +21,7 @@ from willitrun.interop.benchmark_images import read_optimum, read_timm
 from willitrun.interop.benchmark_llama import read_bench_csv, read_bench_json, read_bench_table, read_timings
 from willitrun.interop.benchmark_rows import MOST_CHARACTERS, MOST_ROWS, Subject, fail, record
 from willitrun.interop.benchmark_servers import read_ollama, read_vllm
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["FORMATS", "read_benchmarks"]
 

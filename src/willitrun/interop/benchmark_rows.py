@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from willitrun.errors import WillItRunError
 from willitrun.frozen import frozen
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["MOST_CHARACTERS", "MOST_ROWS", "Subject", "fail", "parse_json", "record"]
 

@@ -21,7 +21,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from willitrun.frozen import frozen
 from willitrun.interop.benchmark_rows import Subject, fail, parse_json, record
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["SERVERS", "ServerRun", "requests_of", "run_server", "save_overlay"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from willitrun.errors import WillItRunError
 from willitrun.interop.benchmark_rows import MOST_ROWS, Subject, fail, parse_json, record
-from willitrun.records.knowledge import Measurement
+from willitrun.records.measurements import Measurement
 
 __all__ = ["read_ollama", "read_vllm"]
 

@@ -18,7 +18,7 @@ from willitrun.records.bases import (
     Watt,
 )
 
-__all__ = ["Accelerator", "Form", "HostPlatform", "Interconnect", "MemoryKind", "Peaks", "Vendor"]
+__all__ = ["Accelerator", "Form", "HostPlatform", "MemoryKind", "Peaks", "Vendor"]
 
 Vendor = Literal[
     "nvidia",
@@ -180,15 +180,3 @@ class HostPlatform(CitedRecord):
     @classmethod
     def _labels(cls) -> set[str]:
         return {"vendor", "kind", "os_names"}
-
-
-class Interconnect(CitedRecord):
-    """A link between devices or between device and host."""
-
-    kind: Literal["pcie", "nvlink", "infinity-fabric", "c2c", "usb4", "thunderbolt", "ethernet", "oculink"]
-    bandwidth_per_direction: BytesPerSecond
-    lanes: int | None = None
-
-    @classmethod
-    def _labels(cls) -> set[str]:
-        return {"kind"}

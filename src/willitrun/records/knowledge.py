@@ -1,63 +1,18 @@
-"""Sources, datasets, glossary and troubleshooting entries, measurements, calibrations."""
+"""Glossary and troubleshooting entries, and which of them explain a reason."""
 
-from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from willitrun.records.bases import Bytes, CitedRecord, Record, RecordId
+from willitrun.records.bases import CitedRecord, Record, RecordId
 
 __all__ = [
-    "Calibration",
     "Cause",
-    "Dataset",
     "Fix",
     "GlossaryEntry",
-    "Measurement",
     "ReasonLinks",
-    "Source",
     "TroubleshootingEntry",
 ]
-
-
-class Source(Record):
-    """A place where facts were read."""
-
-    id: RecordId
-    title: str
-    publisher: str
-    url: str = Field(pattern=r"^https?://[^\s]+$")
-    kind: Literal[
-        "vendor",
-        "paper",
-        "config",
-        "repository",
-        "documentation",
-        "database",
-        "encyclopedia",
-        "measurement",
-        "standard",
-    ]
-    retrieved: date
-    licence: str | None = None
-
-
-class Dataset(CitedRecord):
-    """A dataset that workloads name: counts, classes, size on disk."""
-
-    task: str
-    splits: dict[str, int] = Field(default_factory=dict)
-    classes: int | None = Field(None, gt=0)
-    disk: Bytes | None = None
-    mean_image_bytes: Bytes | None = None
-    mean_image_pixels: int | None = None
-    hours: float | None = None
-    licence: str | None = None
-    note: str = ""
-
-    @classmethod
-    def _labels(cls) -> set[str]:
-        return {"task", "note"}
 
 
 class GlossaryEntry(CitedRecord):
@@ -151,74 +106,6 @@ class TroubleshootingEntry(CitedRecord):
             "related",
             "reasons",
         }
-
-
-class Measurement(Record):
-    """One published measurement with its whole tuple."""
-
-    id: RecordId
-    model: str
-    accelerator: str
-    accelerator_count: int = Field(1, ge=1)
-    task: str
-    runtime: str
-    runtime_version: str = ""
-    backend: str = ""
-    quantization: str = ""
-    execution: str = ""
-    precision: str = ""
-    layout: str = ""
-    image_size: int | None = None
-    batch_size: int | None = None
-    concurrency: int | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    """Tokens in the cache before the prompt (the depth of a llama-bench test)."""
-    output_tokens: int | None = None
-    context_tokens: int | None = None
-    metric: str
-    """``images_per_s``, ``decode_tokens_per_s``, ``prefill_tokens_per_s``, ..."""
-    value: float = Field(gt=0)
-    unit: str
-    date: str = ""
-    source_url: str
-    licence: str = ""
-    command: str = ""
-    notes: str = ""
-
-    @field_validator(
-        "image_size",
-        "batch_size",
-        "concurrency",
-        "prompt_tokens",
-        "cached_tokens",
-        "output_tokens",
-        "context_tokens",
-        mode="before",
-    )
-    @classmethod
-    def _empty_is_unknown(cls, value: Any) -> Any:
-        return None if value == "" else value
-
-
-class Calibration(Record):
-    """Fitted numbers, kept apart from facts: coefficients, residuals, intervals and where they come from."""
-
-    id: RecordId
-    kind: str
-    method: str
-    fitted: date
-    data_digest: str
-    n_rows: int
-    n_configurations: int
-    coefficients: dict[str, float]
-    levels: dict[str, dict[str, float]] = Field(default_factory=dict)
-    intervals: dict[str, dict[str, float]] = Field(default_factory=dict)
-    difficulty: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Task -> ``"<runtime>/<back end>/<dense or moe>"`` -> class of spread; its intervals are ``"<task>:<class>/<tier>"``."""
-    residuals: tuple[dict[str, Any], ...] = ()
-    support: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """What the fit has seen: ``devices``, ``families``, ``classes`` (vendor/memory class)."""
 
 
 class ReasonLinks(Record):

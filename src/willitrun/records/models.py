@@ -1,15 +1,14 @@
-"""Models: an architecture, and checkpoints that point to it."""
+"""Models: an architecture and what is known of it."""
 
 from datetime import date
 from typing import Literal
 
 from pydantic import Field
 
-from willitrun.records.bases import Bytes, CitedRecord, Record, RecordId
+from willitrun.records.bases import Bytes, CitedRecord, Record
 from willitrun.records.traces import OperatorTrace
 
 __all__ = [
-    "Checkpoint",
     "DiffusionComponent",
     "DiffusionConfig",
     "Model",
@@ -219,24 +218,6 @@ class TensorTable(Record):
     tensors: int
     file_bytes: int
     source: Literal["gguf", "safetensors"]
-
-
-class Checkpoint(CitedRecord):
-    """Published weights of a model: a Hub repository, a timm or torchvision name."""
-
-    model: RecordId
-    repository: str | None = None
-    revision: str | None = None
-    licence: str | None = None
-    quantization: str | None = None
-    parameters: int | None = Field(None, gt=0)
-    """Elements stored, which may count tied heads twice and prediction heads that never run."""
-    file_bytes: Bytes | None = None
-    top1: float | None = Field(None, ge=0, le=1)
-
-    @classmethod
-    def _labels(cls) -> set[str]:
-        return {"model", "repository"}
 
 
 class Model(CitedRecord):

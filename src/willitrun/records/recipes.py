@@ -1,7 +1,6 @@
 """How a model is run: quantizations, runtimes, workloads, placements."""
 
 from collections.abc import Sequence
-from inspect import Parameter, Signature
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -98,8 +97,25 @@ class WorkloadProfile(CitedRecord):
         return {"task", "fields", "note", "label", "reference", "reference_quantization"}
 
 
+class _FieldsAsParameters:
+    """`help()` and editors list the fields, not ``**fields``; made when asked for, as `inspect` asks the class."""
+
+    def __get__(self, instance: object, owner: "type[Recipe]") -> Any:
+        from inspect import Parameter, Signature
+
+        if instance is not None:
+            raise AttributeError("__signature__")
+        parameters = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+            for name, field in owner.model_fields.items()
+        ]
+        return Signature(parameters)
+
+
 class Recipe(Record):
     """A record that callers write by hand: what is wrong with it is said in the library's own words."""
+
+    __signature__ = _FieldsAsParameters()
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -132,16 +148,6 @@ class Recipe(Record):
         return f"{type(self).__name__}({', '.join(said)})"
 
     __str__ = __repr__
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """`help()` and editors list the fields, not ``**fields``."""
-        super().__pydantic_init_subclass__(**options)
-        parameters = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
-            for name, field in cls.model_fields.items()
-        ]
-        cls.__signature__ = Signature(parameters)
 
 
 class Runtime(Recipe):

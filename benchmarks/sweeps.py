@@ -10,7 +10,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from willitrun import Workload, describe_machine, load_catalog, plan, scan
@@ -78,7 +77,7 @@ def memory_rows() -> Callable[[], int]:
     """The memory kernels of a language sweep alone: caches, buffers, placement, tier."""
     from willitrun.estimators.llm_evaluation import speed_tables
     from willitrun.estimators.overheads import block_buffers, device_overhead
-    from willitrun.kernels.llm_block import assess_block, cache_bytes, lay_ground
+    from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
     from willitrun.planning.axes import build_axes
     from willitrun.planning.sheets import Sheet
     from willitrun.planning.sweeps import _Group, _Pair, _tiles
@@ -98,9 +97,7 @@ def memory_rows() -> Callable[[], int]:
         for lines, loads in _tiles(len(pairs), axes.n_workloads):
             ground = lay_ground(policy, group.models(lines), group.machines(lines), speed_tables(catalog))
             asked, room = group.loads(lines, loads), group.room[lines]
-            parallelism = type(group.parallelism)(
-                *(getattr(group.parallelism, field.name)[lines] for field in fields(group.parallelism))
-            )
+            parallelism = Parallelism(**group.parallelism(lines).arrays)
             cache = cache_bytes(ground, asked)
             overhead = device_overhead(ground, parallelism, request)
             buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, request)

@@ -83,6 +83,24 @@ def test_a_row_alone_is_a_row_of_a_block(asked: tuple[str, str, str, str, Placem
         assert (int(alone.fit), int(alone.dominance)) == (int(block.fit[0]), int(block.dominance[0]))
 
 
+def test_quotients_of_columns_are_those_of_integers() -> None:
+    rng = random.Random(3)
+    numerators, denominators = [], []
+    for bits in range(1, 53):
+        for _ in range(200):
+            denominator = rng.randint(1, 2 ** rng.randint(1, 40))
+            # Whole multiples and their neighbours, where a rounded quotient would give itself away.
+            near = rng.randint(0, 2**bits) // denominator * denominator + rng.choice((-1, 0, 1))
+            numerators.append(min(max(near, 0), 2**53 - 1))
+            denominators.append(denominator)
+    down = elementwise.divided(np.array(numerators), np.array(denominators))
+    up = elementwise.divided(np.array(numerators), np.array(denominators), up=True)
+    assert down.tolist() == [n // d for n, d in zip(numerators, denominators, strict=True)]
+    assert up.tolist() == [-(-n // d) for n, d in zip(numerators, denominators, strict=True)]
+    beyond = np.array([2**62 + 1, 2**53 + 1])
+    assert elementwise.divided(beyond, np.array([2, 1])).tolist() == [2**61, 2**53 + 1]
+
+
 def test_several_devices_stay_columns() -> None:
     request = complete_request("llama-3.1-8b", ["rtx-3090", "rtx-3090"], quantization="q4_k_m")
     found = evaluate_llm([request])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from willitrun.estimators.ggml_graphs import GRAPHS
 from willitrun.estimators.image_buffers import with_image_encoder
@@ -21,7 +21,7 @@ from willitrun.kernels.compute_buffers import (
     host_buffer,
     output_buffer,
 )
-from willitrun.kernels.elementwise import maximum, minimum, where
+from willitrun.kernels.elementwise import exists, maximum, minimum, where
 from willitrun.kernels.kv_cache import cell_counts
 from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism
 from willitrun.kernels.overheads import (
@@ -240,35 +240,61 @@ def _cells_buffer(
         last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
         holds_output = np.arange(devices) == last[..., None]
         pipeline = (present.sum(axis=-1) > 1)[..., None]
-    # Experts that lie on the host, told or because they must, leave a copy of the largest of their tensors, and so
-    # does an output matrix that lies there: a batch of 32 tokens or more is computed on the card.
-    whole = models["repeating"] + models["output"] + kv_cache
-    spills = (whole > sum_devices(available)) & ~machines["unified"] & (policy.offload == 2)
-    told, told_moe = parallelism.gpu_layers, parallelism.cpu_moe_layers
-    card = ~machines["unified"] & ~machines["on_host"]
-    spills = where(told_moe < 0, spills, told_moe > 0)
-    left = layers_on_host(models["n_layers"], told, output_last=policy.output_last)
-    spills = spills | ((told >= 0) & (left > 0) & card)
-    output = output_on_host(models["n_layers"], told, output_last=policy.output_last) & (told >= 0) & card
-    streamed = where(spills, models["largest_expert_bytes"], 0)
     full, narrow = cells
-    best = device_buffer(
-        ground.buffer_shape,
-        by_device(full),
-        window_cells=by_device(narrow),
-        n_ubatch=policy.n_ubatch,
-        flash_attention=request.runtime.flash_attention is not False,
-        holds_output=holds_output,
-        pipeline=pipeline,
-        streamed_bytes=by_device(where(output, models["output"], 0)),
-        streamed_layer_bytes=by_device(streamed),
-        era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
-        single_buffer=by_device(machines["on_host"]),
-        graphs=GRAPHS,
-        sequences=1 if policy.unified else by_device(sequences),
-    )
     factors = calibration.intervals["compute-buffer.llama.cpp"]
-    return scale_range(best, factors["low"], factors["best"], factors["high"])
+    told, card = parallelism.gpu_layers, ~machines["unified"] & ~machines["on_host"]
+    output = output_on_host(models["n_layers"], told, output_last=policy.output_last) & (told >= 0) & card
+
+    def buffer(streamed_bytes: ArrayLike) -> MemoryRange:
+        best = device_buffer(
+            ground.buffer_shape,
+            by_device(full),
+            window_cells=by_device(narrow),
+            n_ubatch=policy.n_ubatch,
+            flash_attention=request.runtime.flash_attention is not False,
+            holds_output=holds_output,
+            pipeline=pipeline,
+            streamed_bytes=by_device(where(output, models["output"], 0)),
+            streamed_layer_bytes=streamed_bytes,
+            era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
+            single_buffer=by_device(machines["on_host"]),
+            graphs=GRAPHS,
+            sequences=1 if policy.unified else by_device(sequences),
+        )
+        return scale_range(best, factors["low"], factors["best"], factors["high"])
+
+    spills = _spills(ground, available, kv_cache, parallelism)
+    largest = models["largest_expert_bytes"]
+    if not (exists(largest) and exists(spills)):
+        return buffer(0)
+    streaming = buffer(by_device(largest))
+    if not exists(~spills):
+        return streaming
+    # Two buffers of the loads, and which of them on the grid, instead of a buffer for every place of it.
+    resident, spilled = buffer(0), by_device(spills)
+    return MemoryRange(
+        where(spilled, streaming.low, resident.low),
+        where(spilled, streaming.best, resident.best),
+        where(spilled, streaming.high, resident.high),
+    )
+
+
+def _spills(
+    ground: LlmGround, available: IntArray, kv_cache: IntArray, parallelism: Parallelism
+) -> NDArray[np.bool_]:
+    """Whether experts lie on the host, told or because they must, which leaves a copy of the largest of their tensors.
+
+    So does an output matrix that lies there: a batch of 32 tokens or more is computed on the card.
+    """
+    policy, models, machines = ground.policy, ground.models, ground.machines
+    told, told_moe = parallelism.gpu_layers, parallelism.cpu_moe_layers
+    spills = told_moe > 0
+    if policy.offload == 2:
+        whole = models["repeating"] + models["output"] + kv_cache
+        spills = spills | ((whole > sum_devices(available)) & ~machines["unified"] & (told_moe < 0))
+    left = layers_on_host(models["n_layers"], told, output_last=policy.output_last) > 0
+    told_left: NDArray[np.bool_] = (told >= 0) & left & ~machines["unified"] & ~machines["on_host"]
+    return told_left | spills
 
 
 def server_version(request: Request) -> tuple[int, int]:

@@ -54,6 +54,7 @@ __all__ = [
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+CodeArray = NDArray[np.int8]
 
 
 @frozen
@@ -224,7 +225,7 @@ class LlmBlock:
     layout: Layout
 
     @derived
-    def fit(self) -> IntArray:
+    def fit(self) -> CodeArray:
         """Index into `FIT_REASONS` per row."""
         ground = self.ground
         return fit_codes(
@@ -232,7 +233,7 @@ class LlmBlock:
         )
 
     @derived
-    def dominance(self) -> IntArray:
+    def dominance(self) -> CodeArray:
         """Index into `DOMINANCE_REASONS` per row."""
         return dominance_codes(self.layout)
 

@@ -36,75 +36,82 @@ def time_decode_step(
     work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients, concurrency: FloatArray
 ) -> DecodeStep:
     """Return one step of ``concurrency`` sequences at the load's mean depth."""
+    # Columns of a grid grow to the whole of it as late as they can: what models and machines decide is multiplied
+    # first, then what loads decide, then both. Parts are functions, so that none outlives its use in a sweep.
     sequences = maximum(concurrency / (load.data * load.pipeline), 1.0)
     tokens = sequences * (1.0 + load.draft_tokens)
     ranks = load.tensor
     depth = load.context_tokens
     windowed_depth = minimum(depth, work.window_tokens)
-    expert_tokens = tokens * load.expert_shards / ranks
-    hit = share_of_experts_hit(work, expert_tokens)
+    hit = share_of_experts_hit(work, tokens * (load.expert_shards / ranks))
     used = work.n_experts_used / work.n_experts
     on_dense = 1.0 - load.host_dense_fraction
-    on_expert = (1.0 - load.host_expert_fraction) * hit / load.expert_shards
+    expert_resident = 1.0 - load.host_expert_fraction
+    on_expert = expert_resident * (hit / load.expert_shards)
 
-    per_weight_byte = k.weights / rates.memory_bytes_per_s
-    per_kv_byte = k.kv / rates.memory_bytes_per_s
-    dense = work.dense_bytes * on_dense / ranks
+    dense = work.dense_bytes / ranks
     head = work.lm_head_bytes / ranks
-    expert = work.expert_bytes * on_expert
-    kv = (
-        sequences
-        * (depth * work.kv_bytes_per_token + windowed_depth * work.windowed_kv_bytes_per_token)
+    expert = on_expert * work.expert_bytes
+    kv = sequences * (
+        (depth * work.kv_bytes_per_token + windowed_depth * work.windowed_kv_bytes_per_token)
         / minimum(ranks, work.kv_heads)
     )
-    state = sequences * work.state_bytes / ranks
-    dense_s = dense * per_weight_byte
-    head_s = head * per_weight_byte
-    expert_s = expert * (per_weight_byte * k.experts)
-    kv_s = kv * per_kv_byte
-    state_s = state * per_kv_byte
-    memory_s = dense_s + head_s + expert_s + kv_s + state_s
+    state = sequences * (work.state_bytes / ranks)
+    per_weight_byte = k.weights / rates.memory_bytes_per_s
+    per_expert_byte = per_weight_byte * k.experts
+    per_kv_byte = k.kv / rates.memory_bytes_per_s
+    fetch = k.fetch / rates.issue_per_s
+    unpack = k.unpack / rates.issue_per_s
+    linear = k.linear / rates.compute_flop_per_s
+    each = tokens / ranks
+    attention_flop = (4.0 * each) * (work.attention_width * depth + work.windowed_width * windowed_depth)
 
-    always = work.dense_params * on_dense + work.lm_head_params
-    per_cycle = 1.0 / rates.issue_per_s
-    read = dense + head + expert + kv + state
-    fetch_s = read * (k.fetch * per_cycle)
-    unpack_s = (always / ranks + work.expert_params * on_expert) * (k.unpack * per_cycle)
-    issue_s = fetch_s + unpack_s
-    linear_flop = (
-        2.0 * (tokens / ranks) * (always + work.expert_params * used * (1.0 - load.host_expert_fraction))
-    )
-    attention_flop = (
-        4.0 * (tokens / ranks) * (work.attention_width * depth + work.windowed_width * windowed_depth)
-    )
-    linear_s = linear_flop * k.linear / rates.compute_flop_per_s
-    attention_s = attention_flop * k.attention / rates.attention_flop_per_s
-    compute_s = linear_s + attention_s
+    def read_bytes() -> FloatArray:
+        read: FloatArray = (head + expert + (kv + state)) + on_dense * dense
+        return read
+
+    def unpack_s() -> FloatArray:
+        always = work.lm_head_params / ranks + on_expert * work.expert_params
+        seconds: FloatArray = always * unpack + on_dense * (work.dense_params / ranks * unpack)
+        return seconds
+
+    def linear_flop() -> FloatArray:
+        active = work.lm_head_params + expert_resident * (work.expert_params * used)
+        flop: FloatArray = (active + on_dense * work.dense_params) * (2.0 * each)
+        return flop
+
+    memory_s = head * per_weight_byte + expert * per_expert_byte
+    memory_s = memory_s + (kv + state) * per_kv_byte + on_dense * (dense * per_weight_byte)
+    issue_s = read_bytes() * fetch + unpack_s()
+    attention_s = attention_flop * (k.attention / rates.attention_flop_per_s)
+    compute_s = linear_flop() * linear + attention_s
 
     busy_s = smooth_maximum(memory_s, issue_s, compute_s)
-    memory_share = share_factor(memory_s, busy_s)
-
+    memory_part = memory_s * share_factor(memory_s, busy_s)
     host_s = _host_seconds(work, rates, load, k, tokens, hit)
     crossing_s = k.host_layer * work.n_moe_layers * load.host_expert_fraction
+    off_device_s = host_s + crossing_s
     link_s = time_collectives(work, rates, load, k, tokens, ranks)
     layer_s = k.layer * work.n_layers
     moe_layer_s = k.moe_layer * work.n_moe_layers
     sequence_s = k.sequence * sequences
     launch_s = k.step + layer_s + moe_layer_s + sequence_s
-    total_s = busy_s + host_s + crossing_s + link_s + launch_s
+    bound = _largest(memory_part, busy_s - memory_part, launch_s, link_s, off_device_s)
+    total_s = busy_s + (launch_s + link_s) + off_device_s
 
     def terms() -> Terms:
+        memory_share = share_factor(memory_s, busy_s)
         compute_share = share_factor(compute_s, busy_s)
         issue_share = share_factor(issue_s, busy_s)
         return (
-            ("dense-weights", dense_s * memory_share),
-            ("lm-head", head_s * memory_share),
-            ("expert-weights", expert_s * memory_share),
-            ("kv-cache", kv_s * memory_share),
-            ("recurrent-state", state_s * memory_share),
-            ("load-issue", fetch_s * issue_share),
-            ("unpacking", unpack_s * issue_share),
-            ("linear-compute", linear_s * compute_share),
+            ("dense-weights", on_dense * (dense * per_weight_byte) * memory_share),
+            ("lm-head", head * per_weight_byte * memory_share),
+            ("expert-weights", expert * per_expert_byte * memory_share),
+            ("kv-cache", kv * per_kv_byte * memory_share),
+            ("recurrent-state", state * per_kv_byte * memory_share),
+            ("load-issue", read_bytes() * fetch * issue_share),
+            ("unpacking", unpack_s() * issue_share),
+            ("linear-compute", linear_flop() * linear * compute_share),
             ("attention-compute", attention_s * compute_share),
             ("host-weights", host_s),
             ("host-crossings", crossing_s),
@@ -115,12 +122,11 @@ def time_decode_step(
             ("sequence-bookkeeping", sequence_s),
         )
 
-    memory_part = memory_s * memory_share
     return DecodeStep(
         total_s=total_s,
         terms=terms,
-        bound=_largest(memory_part, busy_s - memory_part, launch_s, link_s, host_s + crossing_s),
-        work=lambda: (read, linear_flop + attention_flop),
+        bound=bound,
+        work=lambda: (read_bytes(), linear_flop() + attention_flop),
     )
 
 
@@ -132,24 +138,21 @@ def _host_seconds(
     if is_zero(host_dense) and is_zero(host_expert):
         return 0.0 * host_dense
     used = work.n_experts_used / work.n_experts
+    read = host_dense * work.dense_bytes + host_expert * hit * work.expert_bytes
+    active = host_dense * work.dense_params + host_expert * (work.expert_params * used)
     return smooth_maximum(
-        (work.dense_bytes * host_dense + work.expert_bytes * host_expert * hit)
-        * k.host
-        / rates.host_bytes_per_s,
-        2.0
-        * tokens
-        * (work.dense_params * host_dense + work.expert_params * host_expert * used)
-        * k.host
-        / rates.host_flop_per_s,
+        read * (k.host / rates.host_bytes_per_s),
+        active * (2.0 * tokens) * (k.host / rates.host_flop_per_s),
     )
 
 
 def _largest(*parts: FloatArray) -> IntArray:
-    """Return the index of the largest part per row, without stacking them."""
-    best = parts[0]
+    """Return the index of the largest part per row, the first of equal ones, without stacking them."""
+    best, *rest = parts
     index: IntArray = np.int64(0)  # type: ignore[assignment]
-    for position, part in enumerate(parts[1:], start=1):
-        wins = part > best
-        index = where(wins, position, index)
-        best = maximum(best, part)
+    for position, part in enumerate(rest, start=1):
+        # Nothing is larger than something by being zero, as most parts are in most sweeps.
+        if not is_zero(part):
+            index = where(part > best, position, index)
+            best = maximum(best, part)
     return index

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
-from willitrun.kernels.elementwise import maximum, minimum, where
+from willitrun.kernels.elementwise import exists, maximum, minimum, where
 from willitrun.kernels.llm_decode import BOUNDS, Terms, time_decode_step
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_prefill import time_prefill
@@ -46,14 +46,14 @@ class LlmSpeed:
         Output tokens of all sequences [tokens/s].
     prefill_s, prefill_tokens_per_s
         Time of the prompts that are prefilled together, and their rate [s], [tokens/s].
-    time_to_first_token_s
-        Of a request on an idle server [s].
     loaded_time_to_first_token_s
         At the concurrency; NaN where the scheduler or the KV pool cannot hold that many sequences [s].
     effective_concurrency
         Sequences that fit the scheduler and the KV pool.
     bound
         Index into `BOUNDS`: what the decode step mostly waits for.
+    first_token
+        Gives the time to the first token of a request on an idle server [s].
     step_parts, prefill_parts
         Give the terms when somebody asks: a sweep never does, and they cost as much as the prediction.
     step_work
@@ -66,13 +66,18 @@ class LlmSpeed:
     throughput_tokens_per_s: FloatArray
     prefill_s: FloatArray
     prefill_tokens_per_s: FloatArray
-    time_to_first_token_s: FloatArray
     loaded_time_to_first_token_s: FloatArray
     effective_concurrency: FloatArray
     bound: IntArray
+    first_token: Callable[[], FloatArray]
     step_parts: Callable[[], Terms]
     prefill_parts: Callable[[], Terms]
     step_work: Callable[[], tuple[FloatArray, FloatArray]]
+
+    @property
+    def time_to_first_token_s(self) -> FloatArray:
+        """Of a request on an idle server [s]."""
+        return self.first_token()
 
     @property
     def terms(self) -> Terms:
@@ -112,16 +117,15 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     step = time_decode_step(work, rates, load, coefficients, concurrency)
     prefill_s, added_s, prefill_parts = time_prefill(work, rates, load, coefficients)
 
-    accepted = 1.0 + load.draft_tokens * load.acceptance
-    own_s = step.total_s / accepted
+    own_s = step.total_s / (1.0 + load.draft_tokens * load.acceptance)
     one_prefill_s = prefill_s / load.prefill_sequences
-    per_group = concurrency / load.data
-    others = maximum(per_group - 1.0, 0.0)
+    others = maximum(concurrency / load.data - 1.0, 0.0)
+    delayed = load.interference * others
     outputs = maximum(load.output_tokens, 1.0)
-    per_token_s = own_s + load.interference * others * (added_s / load.prefill_sequences) / outputs
+    per_token_s = own_s + delayed / (load.prefill_sequences * outputs) * added_s
 
     arrival_s = coefficients.request + step.total_s
-    loaded_s = arrival_s + one_prefill_s * (1.0 + coefficients.queue * load.interference * others)
+    loaded_s = arrival_s + one_prefill_s * (1.0 + coefficients.queue * delayed)
     saturated = concurrency < load.concurrency
     prompt = load.prompt_tokens * load.prefill_sequences
     return LlmSpeed(
@@ -131,10 +135,10 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
         throughput_tokens_per_s=concurrency / per_token_s,
         prefill_s=prefill_s,
         prefill_tokens_per_s=prompt / prefill_s,
-        time_to_first_token_s=arrival_s + one_prefill_s,
-        loaded_time_to_first_token_s=where(saturated, np.nan, loaded_s),
+        loaded_time_to_first_token_s=where(saturated, np.nan, loaded_s) if exists(saturated) else loaded_s,
         effective_concurrency=concurrency,
         bound=step.bound,
+        first_token=lambda: arrival_s + one_prefill_s,
         step_parts=step.terms,
         prefill_parts=prefill_parts,
         step_work=step.work,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
-from willitrun.kernels.elementwise import as_float, ceiled, exists, floored, maximum, minimum, where
+from willitrun.kernels.elementwise import as_code, as_float, ceiled, exists, floored, maximum, minimum, where
 from willitrun.kernels.splits import (
     LAYER_SPLIT,
     TENSOR_SPLIT,
@@ -124,7 +124,7 @@ class Layout:
     host_moe_layers: IntArray
     host_dense_fraction: FloatArray
     host_expert_fraction: FloatArray
-    tier: IntArray
+    tier: NDArray[np.int8]
     out_of_host: BoolArray
     """It would have to lie on the host, and the host has too little."""
 
@@ -183,31 +183,34 @@ def place(demand: Demand, room: Room) -> Layout:
     state_split = split.spread(demand.state - host.state, None)
     cached = kv_split + state_split
     total = weights + cached + fixed
-    low = (
-        floored(weights * by_device(demand.weights_low))
-        + cached
-        + on_devices(demand.activation_low + demand.overhead_low)
+    low = on_devices(demand.activation_low + demand.overhead_low) + cached
+    high = on_devices(demand.activation_high + demand.overhead_high) + cached
+    # Formats with an exact rule have no range.
+    low = low + (
+        floored(weights * by_device(demand.weights_low)) if exists(demand.weights_low != 1.0) else weights
     )
-    high = (
-        ceiled(weights * by_device(demand.weights_high))
-        + cached
-        + on_devices(demand.activation_high + demand.overhead_high)
-    )
+    ranged = exists(demand.weights_high != 1.0)
+    high = high + (ceiled(weights * by_device(demand.weights_high)) if ranged else weights)
 
     host_bytes = host.weights + host.kv + host.state + (demand.embedding - embedding_on_device)
     host_bytes = host_bytes + demand.host_buffer
-    host_high = host_bytes + ceiled(host.weights * maximum(demand.weights_high - 1.0, 0.0))
+    host_high = host_bytes
+    if ranged:
+        host_high = host_bytes + ceiled(host.weights * maximum(demand.weights_high - 1.0, 0.0))
 
-    fits = all_devices((total <= available) | ~present) & any_device(present)
-    roomy = all_devices((high <= _less_headroom(available)) | ~present)
+    fits, roomy = total <= available, high <= _less_headroom(available)
+    if whole_room:
+        fits, roomy = all_devices(fits), all_devices(roomy)
+    else:
+        fits = all_devices(fits | ~present) & any_device(present)
+        roomy = all_devices(roomy | ~present)
     # Unified memory: what the host needs comes out of the same pool, and was counted on the device.
     host_fits = room.unified | (host_bytes <= room.host_available)
     host_roomy = room.unified | (host_high <= _less_headroom(room.host_available))
-    tier = where(
-        fits & host_fits,
-        where(host.moved, OFFLOAD, where(roomy & host_roomy, COMFORTABLE, TIGHT)),
-        WILL_NOT_RUN,
-    )
+    # Every tier asks for what the one below it does, and one thing more.
+    runs = fits & host_fits
+    stays = runs & ~host.moved
+    tier = as_code(runs) + as_code(stays) + as_code(stays & roomy & host_roomy)
     return Layout(
         weights=weights,
         kv_cache=kv_split,
@@ -305,33 +308,37 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
         can_experts = (room.offload == OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
         expert_layer = ceil_div(experts, demand.n_moe_layers)
         auto_moe = where(can_experts, minimum(ceil_div(excess, expert_layer), demand.n_moe_layers), 0)
-        host_moe = where(given_moe, minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
+        host_moe = auto_moe
+        if exists(given_moe):
+            host_moe = where(given_moe, minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
         expert_host = share(experts, host_moe, demand.n_moe_layers)
 
     rest = demand.repeating - expert_host
     left = maximum(excess - expert_host, 0) if routed else excess
     rest_layer = ceil_div(rest + kv + demand.state, n_layers)
     can_layers = room.offload >= OFFLOAD_LAYERS
-    auto_layers = where(can_layers, minimum(ceil_div(left, rest_layer), n_layers), 0)
-    host_layers = where(
-        given_layers, layers_on_host(n_layers, room.gpu_layers, output_last=room.output_last), auto_layers
-    )
-    on_host = where(
-        given_layers,
-        output_on_host(n_layers, room.gpu_layers, output_last=room.output_last),
-        host_layers >= n_layers,
-    )
+    layers = where(can_layers, minimum(ceil_div(left, rest_layer), n_layers), 0)
+    on_host = layers >= n_layers
+    if exists(given_layers):
+        told, last = room.gpu_layers, room.output_last
+        layers = where(given_layers, layers_on_host(n_layers, told, output_last=last), layers)
+        on_host = where(given_layers, output_on_host(n_layers, told, output_last=last), on_host)
     output_host = where(on_host, demand.output, 0)
-    expert_layers_host = share(experts - expert_host, host_layers, n_layers) if routed else expert_host
+    moved = (layers > 0) | (output_host > 0)
+    expert_fraction = as_float(expert_host)
+    if routed:
+        moved = moved | (host_moe > 0)
+        all_experts_host = expert_host + share(experts - expert_host, layers, n_layers)
+        expert_fraction = where(experts > 0, as_float(all_experts_host) / as_float(maximum(experts, 1)), 0.0)
     return _HostPart(
-        layers=host_layers,
+        layers=layers,
         moe_layers=host_moe,
-        moved=(host_moe > 0) | (host_layers > 0) | (output_host > 0),
-        weights=expert_host + share(rest, host_layers, n_layers) + output_host,
-        kv=share(kv, host_layers, n_layers),
-        state=share(demand.state, host_layers, n_layers),
-        dense_fraction=host_layers / maximum(n_layers, 1),
-        expert_fraction=where(experts > 0, (expert_host + expert_layers_host) / maximum(experts, 1), 0.0),
+        moved=moved,
+        weights=expert_host + share(rest, layers, n_layers) + output_host,
+        kv=share(kv, layers, n_layers),
+        state=share(demand.state, layers, n_layers) if exists(demand.state) else _NONE,
+        dense_fraction=as_float(layers) / as_float(maximum(n_layers, 1)),
+        expert_fraction=expert_fraction,
     )
 
 

@@ -27,14 +27,18 @@ def smooth_maximum(*times_s: FloatArray) -> FloatArray:
     >>> round(float(smooth_maximum(np.array([3.0]), np.array([1.0]))[0]), 4)
     3.0092
     """
-    first = times_s[0]
-    square = first * first
-    total = square * square
+    total: FloatArray = _fourth_power(times_s[0])
     for time in times_s[1:]:
-        square = time * time
-        total = total + square * square
+        total = total + _fourth_power(time)
     result: FloatArray = np.sqrt(np.sqrt(total))
     return result
+
+
+def _fourth_power(values: FloatArray) -> FloatArray:
+    square = values * values
+    # In place where it is a column: a new one would push others out of the cache.
+    square *= square
+    return square
 
 
 def share_factor(time_s: FloatArray, maximum_s: FloatArray) -> FloatArray:
@@ -49,7 +53,8 @@ def share_factor(time_s: FloatArray, maximum_s: FloatArray) -> FloatArray:
     True
     """
     ratio = time_s / maximum(maximum_s, np.finfo(np.float64).tiny)
-    result: FloatArray = ratio * ratio * ratio
+    result: FloatArray = ratio * ratio
+    result *= ratio
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.elementwise import maximum
+from willitrun.kernels.elementwise import divided, maximum
 
 __all__ = [
     "LAYER_SPLIT",
@@ -71,9 +71,7 @@ def any_device(present: BoolArray) -> BoolArray:
 
 def ceil_div(numerator: IntArray, denominator: IntArray) -> IntArray:
     """``numerator / denominator`` rounded up; a denominator of 0 counts as 1."""
-    safe = maximum(denominator, 1)
-    result: IntArray = -(-numerator // safe)
-    return result
+    return divided(numerator, maximum(denominator, 1), up=True)
 
 
 def _prefix_layers(weights: IntArray, layers: IntArray) -> IntArray:
@@ -89,9 +87,9 @@ def _prefix_layers(weights: IntArray, layers: IntArray) -> IntArray:
 def share(total: IntArray, count: IntArray, of: IntArray) -> IntArray:
     """``total * count / of`` without overflow or loss: whole parts first, then the remainder."""
     safe = maximum(of, 1)
-    whole = total // safe
+    whole = divided(total, safe)
     rest = total - whole * safe
-    result: IntArray = whole * count + (rest * count) // safe
+    result: IntArray = whole * count + divided(rest * count, safe)
     return result
 
 

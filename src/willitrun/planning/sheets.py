@@ -129,7 +129,8 @@ class Sheet:
         ):
             out[name][place] = sum_devices(values)
         out["host_bytes"][place] = layout.host
-        tier = np.where(stops > 0, WILL_NOT_RUN, layout.tier)
+        stopped = stops > 0
+        tier = np.where(stopped, np.int8(WILL_NOT_RUN), layout.tier) if stopped.any() else layout.tier
         refused: NDArray[np.bool_] = tier == WILL_NOT_RUN
         out["tier"][place] = tier
         out["fit_reason"][place] = block.fit
@@ -185,7 +186,11 @@ class Sheet:
         self, tile: Tile, name: str, values: FloatArray, factors: FloatArray, alive: FloatArray
     ) -> None:
         place = (tile.pairs, tile.loads)
-        values = values * alive
-        self.out[name][place] = values
-        self.out[f"{name}_low"][place] = values * factors[..., 0]
-        self.out[f"{name}_high"][place] = values * factors[..., 1]
+        best, low, high = (self.out[name + suffix][place] for suffix in ("", "_low", "_high"))
+        np.multiply(values, alive, out=best)
+        np.multiply(best, factors[..., 0], out=low)
+        np.multiply(best, factors[..., 1], out=high)
+        if not isinstance(tile.pairs, slice):
+            # An index gave copies.
+            for suffix, written in (("", best), ("_low", low), ("_high", high)):
+                self.out[name + suffix][place] = written

@@ -122,7 +122,7 @@ class _Group:
     pairs: list[_Pair]
     models: Callable[[slice], Columns]
     machines: Callable[[slice], Columns]
-    parallelism: Parallelism
+    parallelism: Callable[[slice], Columns]
     room: IntArray
     stops: NDArray[np.int16]
     longest: IntArray
@@ -144,7 +144,7 @@ class _Group:
             pairs=pairs,
             models=sides(columns_of([row.model for row in prepared])),
             machines=sides(columns_of([row.machine.row for row in prepared])),
-            parallelism=Parallelism(*(getattr(lines, field.name)[:, None] for field in fields(Parallelism))),
+            parallelism=sides(Columns({field.name: getattr(lines, field.name) for field in fields(lines)})),
             room=np.array([row.machine.available for row in prepared], dtype=np.int64)[:, None, :],
             stops=np.array([sheet.blocked_code(pair.slot.blocked) for pair in pairs], dtype=np.int16)[
                 :, None
@@ -163,9 +163,7 @@ class _Group:
             first.policy, self.models(lines), self.machines(lines), speed_tables(axes.catalog)
         )
         asked, room = self.loads(lines, rows), self.room[lines]
-        parallelism = Parallelism(
-            *(getattr(self.parallelism, field.name)[lines] for field in fields(Parallelism))
-        )
+        parallelism = Parallelism(**self.parallelism(lines).arrays)
         cache = cache_bytes(ground, asked)
         overhead = device_overhead(ground, parallelism, first.request)
         buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, first.request)

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from accuracy.speed.formats import is_gguf, quantization_of
 from willitrun import load_catalog
-from willitrun.hardware.platforms import platform_of, processor_name, processor_of_board
-from willitrun.hardware.processor_cores import cores_of
+from willitrun.hardware.platforms import platform_of
+from willitrun.hardware.processors import cores_of, processor_of, processor_of_board
 from willitrun.kernels.llm_levels import classify_era
 
 #: (prompt, output) tokens of LocalScore's nine tests; its figures are means of the nine rates.
@@ -142,8 +142,8 @@ def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str | int
         found["cpu"] = record["device"].strip()
     if on_cpu:
         cpu = str(found.get("cpu", ""))
-        cores = cores_of(cpu)
-        known = load_catalog().hosts.named(processor_name(cpu)) or processor_of_board(cpu) or platform_of(cpu)
+        cores = cores_of(cpu, load_catalog())
+        known = processor_of(cpu, load_catalog()) or platform_of(cpu)
         if cores is None and not known and not cpu.startswith("Apple "):
             raise RowSkipped("processor of which neither memory nor cores are known")
         threads = _whole(record["n_threads"], 0)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.devices import DeviceIndex, load_hardware
-from willitrun import describe_machine
+from willitrun import describe_machine, load_catalog
 from willitrun.estimators.graph_rates import (
     PRECISION_BYTES,
     Scales,
@@ -29,7 +29,7 @@ from willitrun.estimators.graph_rates import (
     profile_of,
     software_era,
 )
-from willitrun.estimators.llm_machines import host_flop_per_s
+from willitrun.estimators.host_compute import host_flop_per_s
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
 from willitrun.kernels.operators import PROFILES, DeviceRates, ImageLoad
 
@@ -134,7 +134,7 @@ def read_device(device: str, precision: str, profile: str) -> Device:
         bandwidth = host.memory_bandwidth_bytes_per_s
         assert bandwidth is not None
         generation = processor_generation(host)
-        rates = processor_rates(host_flop_per_s(host), bandwidth, plain)
+        rates = processor_rates(host_flop_per_s(host, load_catalog()), bandwidth, plain)
         return Device(rates, (generation,), (), "cpu", generation)
     machine = describe_machine(device)
     installed = machine.accelerators[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from willitrun import Interval, Workload, describe_machine, estimate_speed, load_catalog
-from willitrun.estimators.llm_machines import host_flop_per_s
+from willitrun.estimators.host_compute import host_flop_per_s
 
 
 def rate(device: object, runtime: str = "pytorch", **fields: object) -> Interval:
@@ -43,8 +43,8 @@ def test_tiers_of_unseen_devices_are_as_wide_as_laboratories_differ() -> None:
 
 def test_a_processor_without_a_record_is_read_conservatively() -> None:
     host = describe_machine({"host": {"cpu": "Intel Core i9-10940X"}}).host
-    known = host_flop_per_s(host)
+    known = host_flop_per_s(host, load_catalog())
     unknown = host.model_copy(update={"fp32_flop_per_s": None, "usable_cores": 14.0})
-    assert host_flop_per_s(unknown) < known
+    assert host_flop_per_s(unknown, load_catalog()) < known
     half = unknown.model_copy(update={"usable_cores": 7.0})
-    assert host_flop_per_s(half) == host_flop_per_s(unknown) / 2
+    assert host_flop_per_s(half, load_catalog()) == host_flop_per_s(unknown, load_catalog()) / 2

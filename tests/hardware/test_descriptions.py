@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from willitrun.catalog import load_catalog
 from willitrun.errors import AmbiguousNameError, MissingDataError, UnitError, UnknownIdError, WillItRunError
-from willitrun.estimators.llm_machines import host_flop_per_s
+from willitrun.estimators.host_compute import host_flop_per_s
 from willitrun.hardware.budgets import metal_budget
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.hardware.platforms import platform_of
-from willitrun.hardware.processor_cores import cores_of
+from willitrun.hardware.processors import cores_of
 from willitrun.hardware.queries import from_query, to_query
 from willitrun.records.machines import Machine
 
@@ -284,12 +285,19 @@ def test_the_platform_of_a_processor(cpu: str, platform: str | None) -> None:
         ("Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz", 16),
         ("Intel(R) Xeon(R) w5-3435X", 16),
         ("Intel(R) Xeon(R) Platinum 8259CL CPU @ 2.50GHz", None),
+        ("AMD Ryzen 3 3250U with Radeon Graphics", 2),
+        ("AMD Ryzen 7 3700U with Radeon Vega Mobile Gfx", 4),
+        ("AMD Ryzen 5 7520U with Radeon Graphics", 4),
+        ("Ryzen 9 5950X", 16),
+        ("Intel(R) Core(TM)2 Duo CPU     L9400  @ 1.86GHz", 2),
+        ("Intel(R) Core(TM) Ultra 7 268V", 8),
+        ("Intel Core i5-9999Q", None),
         ("Apple M4 Max 12P+4E", 16),
         ("", None),
     ],
 )
 def test_the_cores_of_a_processor(cpu: str, cores: int | None) -> None:
-    assert cores_of(cpu) == cores
+    assert cores_of(cpu, load_catalog()) == cores
 
 
 def test_an_apple_chip_by_name_reads_memory_as_its_record_says() -> None:
@@ -307,7 +315,9 @@ def test_a_single_board_computer_has_its_processor() -> None:
 
 def test_vectors_of_older_processors_are_narrower() -> None:
     rates = [
-        host_flop_per_s(describe_machine({"accelerators": [], "host": {"cpu": cpu, "cores": 4}}).host)
+        host_flop_per_s(
+            describe_machine({"accelerators": [], "host": {"cpu": cpu, "cores": 4}}).host, load_catalog()
+        )
         for cpu in (
             "Intel(R) Xeon(R) CPU X5660 @ 2.80GHz",
             "Intel(R) Core(TM) i5-2500 CPU @ 3.30GHz",

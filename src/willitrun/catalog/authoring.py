@@ -6,6 +6,7 @@ from importlib.resources.abc import Traversable
 
 from willitrun.catalog.layout import Kind
 from willitrun.catalog.locations import catalog_files
+from willitrun.catalog.processor_rows import processor_record
 from willitrun.catalog.spellings import RawRecord
 from willitrun.errors import CatalogInvalidError
 
@@ -33,7 +34,7 @@ def read_raw_file(kind: Kind, path: str, file: Traversable) -> list[RawRecord]:
         rows: list[RawRecord] = list(csv.DictReader(io.StringIO(text)))
         if any(None in row for row in rows):
             raise CatalogInvalidError(path, "file", "a row has more cells than the header")
-        return _with_ids(rows, path)
+        return _with_ids([processor_record(row) for row in rows] if kind.name == "host" else rows, path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

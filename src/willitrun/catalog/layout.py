@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
             "host",
             "hosts",
             "host",
-            ("hosts/*.toml",),
+            ("hosts/*.toml", "hosts/*.csv"),
             "willitrun.records.accelerators:HostPlatform",
             ("os_names",),
         ),

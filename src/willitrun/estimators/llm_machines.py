@@ -7,16 +7,17 @@ from dataclasses import replace
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
+from willitrun.estimators.host_compute import host_flop_per_s
 from willitrun.estimators.image_inputs import image_input
 from willitrun.estimators.live_limits import live_limits
 from willitrun.estimators.overheads import outside_budget
-from willitrun.estimators.rates import DeviceRates, device_rates, host_rates, pcie_bytes_per_s
+from willitrun.estimators.rates import DeviceRates, device_rates, host_bytes_per_s, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
 from willitrun.estimators.topology import GroupLink, group_link, host_numbers
 from willitrun.frozen import frozen
-from willitrun.hardware.platforms import has_vnni, is_hybrid
+from willitrun.hardware.platforms import has_vnni
 from willitrun.kernels.llm_levels import level_code
-from willitrun.records.machines import Host, InstalledAccelerator, Machine
+from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
 from willitrun.records.results import Reason
@@ -232,7 +233,10 @@ def machine_row(request: Request) -> MachineView:
 def _machine_row(request: Request) -> MachineView:
     machine = request.machine
     assert machine is not None
-    host_bandwidth, host_flops = _host_speed(machine)
+    host_bandwidth = _host_bandwidth(machine)
+    host_flops = host_flop_per_s(machine.host, request.catalog)
+    if not math.isfinite(host_flops):
+        host_flops = math.inf
     windows = machine.host.system == "windows"
     if on_host(request):
         room = available_memory(machine, request.memory, request.catalog, on_host=True)
@@ -318,57 +322,30 @@ def _utilization(request: Request) -> float | None:
     return request.runtime.gpu_memory_utilization or request.profile.default_gpu_memory_utilization
 
 
-def _host_speed(machine: Machine) -> tuple[float, float]:
+def _host_bandwidth(machine: Machine) -> float:
     try:
-        return host_rates(machine)
+        return host_bytes_per_s(machine)
     except MissingDataError:
         if machine.accelerators:
-            return math.nan, math.inf
+            return math.nan
         raise
-
-
-def host_flop_per_s(host: Host) -> float:
-    """FP32 peak of a CPU from cores, vector width and clock [FLOP/s]; NaN where they are unknown.
-
-    A processor without a record is read conservatively: 512-bit vectors count as one unit's worth, because many parts
-    have one unit, clock it down, or are a virtual machine's hardware threads that share it.
-    """
-    if host.fp32_flop_per_s is not None:
-        return host.fp32_flop_per_s
-    if host.cores is None:
-        return math.nan
-    names = {name.lower() for name in host.instruction_sets}
-    # Two fused multiply-adds of 256 bits or one of 512 per cycle, at a sustained 3 GHz; half of it on Arm, and with
-    # the multiply and the add of 256 (AVX) or 128 bits (SSE) that were there before; scalar RISC-V has one of 32.
-    if is_hybrid(host.cpu):
-        # About half of the cores are the smaller ones, with vectors of 128 bits; a product is handed out in chunks.
-        per_cycle = 24.0
-    elif not names or names & {"avx2", "fma", "avx512"}:
-        per_cycle = 32.0
-    elif names & {"neon", "asimd", "avx"}:
-        per_cycle = 16.0
-    else:
-        per_cycle = 2.0 if "rv64" in names else 8.0
-    cores = float(host.cores if host.usable_cores is None else min(host.cores, host.usable_cores))
-    return cores * per_cycle * 3e9
 
 
 def _host_row(
     machine: Machine, room: Availability, bandwidth: float, flops: float, windows: bool
 ) -> MachineRow:
-    peak = flops if math.isfinite(flops) else host_flop_per_s(machine.host)
     return MachineRow(
         memory_bytes_per_s=bandwidth,
-        fp32=peak if math.isfinite(peak) else math.inf,
+        fp32=flops,
         fp16=math.nan,
         fp16_fast=math.nan,
         # One instruction multiplies and adds what takes AVX2 two: about twice the rate on bytes.
-        int8=2.0 * peak
-        if math.isfinite(peak) and has_vnni(machine.host.cpu, machine.host.instruction_sets)
+        int8=2.0 * flops
+        if math.isfinite(flops) and has_vnni(machine.host.cpu, machine.host.instruction_sets)
         else math.nan,
         fp8=math.nan,
         fp4=math.nan,
-        issue_per_s=peak / 256.0 if math.isfinite(peak) else math.inf,
+        issue_per_s=flops / 256.0,
         link_bytes_per_s=bandwidth,
         hop_s=0.0,
         pcie_bytes_per_s=bandwidth,
@@ -423,9 +400,7 @@ def _device_row(
         hop_s=link.hop_s,
         pcie_bytes_per_s=min(rate.pcie_bytes_per_s for rate in rates),
         host_bytes_per_s=host_bandwidth if math.isfinite(host_bandwidth) else pcie_bytes_per_s(None, None),
-        host_flop_per_s=host_flops
-        if math.isfinite(host_flops)
-        else host_flop_per_s(machine.host) or math.inf,
+        host_flop_per_s=host_flops,
         host_available=room.host,
         unified=room.unified,
         devices=len(rates),

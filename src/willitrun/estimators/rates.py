@@ -12,7 +12,7 @@ from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.results import Reason
 
-__all__ = ["DeviceRates", "device_rates", "host_rates", "pcie_bytes_per_s"]
+__all__ = ["DeviceRates", "device_rates", "host_bytes_per_s", "pcie_bytes_per_s"]
 
 NAN = math.nan
 
@@ -180,8 +180,8 @@ def _neighbours(device: InstalledAccelerator, machine: Machine, pcie: float) -> 
     return direct / 2, DIRECT_HOP_S
 
 
-def host_rates(machine: Machine) -> tuple[float, float]:
-    """Memory bandwidth [bytes/s] and FP32 peak [FLOP/s] of the host; infinity where the peak is unknown.
+def host_bytes_per_s(machine: Machine) -> float:
+    """Memory bandwidth of the host [bytes/s].
 
     Raises
     ------
@@ -194,4 +194,4 @@ def host_rates(machine: Machine) -> tuple[float, float]:
             f"{machine.name}: no source says the bandwidth of the host's memory.",
             hint="Describe the host with memory = 'ddr5-5600-dual' or memory_bandwidth = '... GB/s'.",
         )
-    return host.memory_bandwidth_bytes_per_s, host.fp32_flop_per_s or math.inf
+    return host.memory_bandwidth_bytes_per_s

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
 from willitrun.hardware.findings import Findings, Sighting
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, compute_peak, platform_of, processor_name
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of
+from willitrun.hardware.processors import compute_peak, processor_of
 from willitrun.hardware.recognition import Recognition, recognise
 from willitrun.records.accelerators import Accelerator, HostPlatform
 from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine, ProbeReport
@@ -188,8 +189,7 @@ def _links(
 def _with_processor(machine: Machine, catalog: Catalog) -> Machine:
     """What no system tells of the host and its record does: rates of the processor, bandwidth of its memory."""
     host = machine.host
-    known = catalog.hosts.named(processor_name(host.cpu)) if host.cpu else ()
-    record = catalog.hosts[known[0]] if len(known) == 1 else None
+    record = processor_of(host.cpu, catalog)
     peak = None if record is None else compute_peak(record)
     if peak is not None and host.fp32_flop_per_s is None:
         peak *= host.sockets or 1

@@ -7,15 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import UnitError, UnknownIdError, WillItRunError
-from willitrun.hardware.platforms import (
-    DEFAULT_PLATFORM,
-    compute_peak,
-    instruction_sets_of,
-    platform_of,
-    processor_name,
-    processor_of_board,
-)
-from willitrun.hardware.processor_cores import cores_of
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, instruction_sets_of, platform_of
+from willitrun.hardware.processors import compute_peak, cores_of, processor_of
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host
 from willitrun.units import format_bytes, format_rate, parse_bytes, parse_rate
@@ -97,22 +90,23 @@ def _apply_platforms(spec: Mapping[Any, Any], catalog: Catalog, fields: dict[str
     for key, name in names:
         if name is None:
             continue
-        known = catalog.hosts.named(str(name)) or catalog.hosts.named(processor_name(str(name)))
-        board = processor_of_board(str(name)) if key == "cpu" and len(known) != 1 else None
-        if board is not None:
-            known = (board,)
-        if key == "cpu" and len(known) != 1:
+        platform = processor_of(str(name), catalog)
+        if platform is None and key == "cpu":
             # A processor without a record of its own is a label; its memory decides the speed.
             fields["cpu"] = str(name)
             continue
-        platform = catalog.hosts[known[0]] if known else catalog.resolve("host", str(name))
+        if platform is None:
+            platform = catalog.resolve("host", str(name))
+        peak, given = compute_peak(platform), spec.get("cores")
+        if peak is not None and platform.cores and isinstance(given, int):
+            peak *= given / platform.cores
         for ours, theirs in (
             ("memory_bandwidth_bytes_per_s", platform.memory_bandwidth),
             ("memory_type", platform.memory_type),
             ("memory_channels", platform.memory_channels),
             ("cores", platform.cores),
             ("instruction_sets", platform.instruction_sets),
-            ("fp32_flop_per_s", compute_peak(platform)),
+            ("fp32_flop_per_s", peak),
             ("pcie_generation", platform.pcie_generation),
         ):
             if theirs not in (None, ()):
@@ -202,7 +196,7 @@ def _apply_defaults(
             fields["memory_channels"] = platform.memory_channels
             assumed.append(f"{platform.name} ({format_rate(platform.memory_bandwidth or 0.0, 'B/s')})")
     if fields.get("cores") is None:
-        fields["cores"] = cores_of(fields.get("cpu"))
+        fields["cores"] = cores_of(fields.get("cpu"), catalog)
     if not fields.get("instruction_sets"):
         fields["instruction_sets"] = instruction_sets_of(fields.get("cpu"))
     if fields.get("cores") is None:

@@ -9,19 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from willitrun.records.accelerators import HostPlatform
-
-__all__ = [
-    "DEFAULT_PLATFORM",
-    "compute_peak",
-    "has_avx512_bf16",
-    "has_vnni",
-    "instruction_sets_of",
-    "is_hybrid",
-    "platform_of",
-    "processor_name",
-    "processor_of_board",
-]
+__all__ = ["DEFAULT_PLATFORM", "has_avx512_bf16", "has_vnni", "instruction_sets_of", "platform_of"]
 
 DEFAULT_PLATFORM = "ddr5-5600-dual"
 
@@ -89,22 +77,11 @@ _SERIES = (
 )
 
 
-# A board by its name -> the record of its processor. Revisions and memory sizes follow the name.
-_BOARDS: tuple[tuple[str, str], ...] = (
-    (
-        r"\b(?:Raspberry )?Pi (?:4|400|CM4)\b|\bRaspberry Pi Compute Module 4\b",
-        "broadcom-bcm2711",
-    ),
-    (
-        r"\b(?:Raspberry )?Pi (?:5|500\+?|CM5)(?!\w)|\bRaspberry Pi Compute Module 5\b",
-        "broadcom-bcm2712",
-    ),
-)
-
 # Widest vectors where they are short of AVX2, by the makers' names of processors and cores, as compilers know them
 # (-march lists of GCC, https://gcc.gnu.org/onlinedocs/gcc/x86-Options.html).
 _OLDER_SETS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"\((?:westmere|nehalem|core2|amdfam10)\)|\bCore(?:\(TM\))?2 |\bC2Q\b|\bPhenom\b|\bXeon\S*(?: CPU)? +[EXLW]5[56]\d\d\b"
+    (r"\((?:westmere|nehalem|core2|amdfam10)\)|\bCore(?:\(TM\))?2 |\bC2Q\b|\bPhenom\b|\bXeon\S*(?: CPU)? +(?:[EXLW]5[56]|X34|W3[56])\d\d\b"
+                r"|\bCore\S* i[357](?: CPU)?[ -]+\d{3}[A-Z]{0,2}\b"
                 r"|\bPentium\S* Gold G[456]\d{3}\b", ("sse4.2",)),
     (r"\bRISC-V\b", ("rv64",)),
     (r"\bTensor G\d\b|\b(?:Kirin|Snapdragon|Exynos|Dimensity|Graviton|AmpereOne|Kunpeng)\b|\bCortex-[AX]\d+\b"
@@ -123,60 +100,6 @@ def instruction_sets_of(cpu: str | None) -> tuple[str, ...]:
     if not cpu:
         return ()
     return next((sets for pattern, sets in _OLDER_SETS if re.search(pattern, cpu, re.IGNORECASE)), ())
-
-
-_HYBRID = r"\bCore\S* i[3579]-1[234]\d{2,3}\w{0,2}\b|\bCore\S* Ultra [579] \d{3}\w{0,2}\b"
-
-
-def is_hybrid(cpu: str | None) -> bool:
-    """Whether a processor has cores of two kinds, by Intel's numbers (Core of the 12th generation and later).
-
-    >>> is_hybrid("13th Gen Intel(R) Core(TM) i5-1335U"), is_hybrid("Intel Core i7-8550U")
-    (True, False)
-    """
-    return bool(cpu) and re.search(_HYBRID, cpu or "", re.IGNORECASE) is not None
-
-
-def processor_of_board(cpu: str | None) -> str | None:
-    """Id of the processor record of a single-board computer, or None.
-
-    >>> processor_of_board("Raspberry Pi 4 Model B Rev 1.1"), processor_of_board("Pi 5 - 8GB")
-    ('broadcom-bcm2711', 'broadcom-bcm2712')
-    """
-    return next((record for pattern, record in _BOARDS if re.search(pattern, cpu or "", re.IGNORECASE)), None)
-
-
-_NOISE = r"\((?:R|TM|C)\)|®|™|@.*$|\b(?:\d+(?:st|nd|rd|th) Gen|CPU|Processor|\d+-Core)\b"
-_WITH_GRAPHICS = r"\b(?:with|w/) .*$"
-
-
-def processor_name(cpu: str | None) -> str:
-    """Name of a processor without what the firmware adds to it: marks, generation, core count, clock.
-
-    >>> processor_name("Intel(R) Core(TM) i9-10940X CPU @ 3.30GHz")
-    'Intel Core i9-10940X'
-    >>> processor_name("12th Gen Intel(R) Core(TM) i7-12700H"), processor_name("AMD Ryzen 9 5950X 16-Core Processor")
-    ('Intel Core i7-12700H', 'AMD Ryzen 9 5950X')
-    """
-    if not cpu:
-        return ""
-    plain = re.sub(_NOISE, " ", cpu, flags=re.IGNORECASE)
-    return " ".join(re.sub(_WITH_GRAPHICS, "", plain, flags=re.IGNORECASE).split())
-
-
-def compute_peak(record: HostPlatform) -> float | None:
-    """FP32 rate of all cores of one socket [FLOP/s]: the record's, else of its smallest cores; None if unknown.
-
-    A loop that is split evenly over cores of two kinds waits for the smaller ones, so that every core counts as
-    one of them.
-    """
-    if record.fp32_peak is not None:
-        return record.fp32_peak
-    small = (record.cores, record.efficiency_fp32_flop_per_cycle, record.efficiency_boost_clock)
-    if any(value is None for value in small):
-        return None
-    cores, per_cycle, clock = small
-    return float(cores * per_cycle * clock)  # type: ignore[operator]
 
 
 def platform_of(cpu: str | None) -> str | None:

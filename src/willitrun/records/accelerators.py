@@ -149,10 +149,10 @@ class Accelerator(CitedRecord):
 
 
 class HostPlatform(CitedRecord):
-    """A CPU platform by its memory channels, or one CPU."""
+    """A CPU platform by its memory channels, one CPU, or the vector units of a kind of core."""
 
     vendor: Vendor
-    kind: Literal["platform", "cpu"] = "platform"
+    kind: Literal["platform", "cpu", "core"] = "platform"
     memory_type: MemoryKind | None = None
     memory_channels: int | None = Field(None, gt=0)
     memory_data_rate: TransfersPerSecond | None = None
@@ -161,6 +161,8 @@ class HostPlatform(CitedRecord):
     """Physical cores of one socket, of all kinds."""
     efficiency_cores: int | None = Field(None, gt=0)
     """How many of the cores are of the smaller kind (E cores, little cores)."""
+    threads: int | None = Field(None, gt=0)
+    """Hardware threads of all cores."""
     base_clock: Hertz | None = None
     boost_clock: Hertz | None = None
     """The highest clock of one (large) core."""

@@ -33,7 +33,7 @@ from accuracy.memory.sparse_gguf import DIALECTS, Dialect, write_sparse
 from willitrun import load_catalog
 from willitrun.estimators import ggml_graphs
 from willitrun.estimators.ggml_graphs import RECORDS, block_names, layer_kinds, shape_key
-from willitrun.estimators.ggml_widths import graph_widths
+from willitrun.estimators.ggml_widths import graph_widths, rotates
 from willitrun.estimators.inventory_cache import kv_layout
 from willitrun.kernels.kv_cache import cell_counts
 from willitrun.records.models import TransformerConfig
@@ -43,6 +43,9 @@ __all__ = ["main"]
 POINTS = ((512, 2048), (1024, 2048), (1536, 2048), (512, 4096), (1024, 4096), (1536, 3072))
 """Batches, and contexts beyond the window, that every graph is recorded at."""
 FACTORS = (1, 2, 3, 4, 6, 8, 0.5)
+Variant = tuple[bool, str]
+"""Flash attention, and which of keys (``k``) and values (``v``) lie quantized in the cache."""
+VARIANTS: tuple[Variant, ...] = ((False, ""), (True, ""), (False, "k"), (True, "k"), (True, "kv"))
 _LAYER = re.compile(r"-(\d+)(?: \(.*)?$")
 
 
@@ -77,19 +80,25 @@ def _events(graph: str, buffer: str) -> Iterator[Event]:
                 yield Event(ident, None, name)
 
 
-def _points(config: TransformerConfig) -> list[tuple[int, int]]:
+def _points(config: TransformerConfig, points: Sequence[tuple[int, int]] = POINTS) -> list[tuple[int, int]]:
     window = int(kv_layout(config).window_tokens)  # type: ignore[arg-type]
-    return [(batch, context + window) for batch, context in POINTS]
+    return [(batch, context + window) for batch, context in points]
 
 
 def _runs(
-    probe: Path, tracer: Path, path: Path, card: bool, points: Sequence[tuple[int, int]]
-) -> dict[bool, list[list[Event]]]:
-    """The graph at every point, without and with flash attention; the first of those that a context reserves."""
-    cases = [(flash, *point) for flash in (False, True) for point in points]
+    probe: Path,
+    tracer: Path,
+    path: Path,
+    card: bool,
+    points: Sequence[tuple[int, int]],
+    variants: Sequence[Variant],
+) -> dict[Variant, list[list[Event]]]:
+    """The graph at every point in every variant; the first of those that a context reserves."""
+    cases = [(variant, *point) for variant in variants for point in points]
     where = " devices=24 n_gpu_layers=999" if card else ""
     lines = [
-        f"n_ctx={context} n_ubatch={batch} flash={int(flash)}{where}\n" for flash, batch, context in cases
+        f"n_ctx={context} n_ubatch={batch} flash={int(flash)}{''.join(f' type_{part}=8' for part in rotated)}{where}\n"
+        for (flash, rotated), batch, context in cases
     ]
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as trace:
         environment = os.environ | {"LD_PRELOAD": str(tracer), "GGML_ALLOC_TRACE": trace.name}
@@ -101,9 +110,9 @@ def _runs(
     if done.stdout.count("\nEND 1") < len(cases) or len(graphs) % len(cases):
         raise RuntimeError((done.stdout + done.stderr)[-600:])
     step = len(graphs) // len(cases)
-    found: dict[bool, list[list[Event]]] = {False: [], True: []}
-    for (flash, *_), graph in zip(cases, graphs[::step], strict=True):
-        found[flash].append(list(_events(graph, "GPU0" if card else "CPU")))
+    found: dict[Variant, list[list[Event]]] = {variant: [] for variant in variants}
+    for (variant, *_), graph in zip(cases, graphs[::step], strict=True):
+        found[variant].append(list(_events(graph, "GPU0" if card else "CPU")))
     for runs in found.values():
         shapes = {tuple((event.ident, event.size is None) for event in run) for run in runs}
         if len(shapes) > 1:
@@ -113,6 +122,8 @@ def _runs(
 
 Form = tuple[Fraction, ...]
 """Elements of four bytes per token, per token and cell, per token and windowed cell, per sequence, and per cell."""
+_ROTATIONS = {"attn_inp_k_rot": "=R*R", "attn_inp_v_rot": "=T*T"}
+"""Squares that other widths of a model may happen to make, too."""
 TERMS = (("", ""), ("", "*C"), ("", "*N"), ("=", ""), ("=", "*C"))
 """How the terms of a form are spelled."""
 
@@ -128,20 +139,19 @@ def _forms(config: TransformerConfig, runs: Sequence[Sequence[Event]]) -> dict[i
     matrix = np.array(rows, dtype=float)
     last = 4 if _attends_batch(config) else 5
     used = [column for column in range(last) if matrix[:, column].any()]
-    forms = {}
-    for index, event in enumerate(runs[0]):
-        if event.size is None:
-            continue
-        sizes = np.array([run[index].size for run in runs], dtype=float) / 4
-        solved = np.linalg.lstsq(matrix[:, used], sizes, rcond=None)[0]
-        terms = [Fraction(0)] * 5
-        for column, value in zip(used, solved, strict=True):
-            terms[column] = Fraction(round(float(value) * 64), 64)
-        back = [sum(float(t) * x for t, x in zip(terms, row, strict=True)) for row in rows]
-        if not np.allclose(back, sizes, rtol=0, atol=8):
-            raise RuntimeError(f"{event.name}: {sizes.tolist()} is not linear.")
-        forms[event.ident] = tuple(terms)
-    return forms
+    allocated = [index for index, event in enumerate(runs[0]) if event.size is not None]
+    sizes = np.array([[run[index].size for index in allocated] for run in runs], dtype=float) / 4
+    # Numbers of elements are multiples of a sixty-fourth: a half-precision mask of a quarter of the cells.
+    terms = np.zeros((5, len(allocated)))
+    terms[used] = np.rint(np.linalg.lstsq(matrix[:, used], sizes, rcond=None)[0] * 64)
+    wrong = np.flatnonzero((abs(matrix @ terms / 64 - sizes) > 8).any(axis=0))
+    if len(wrong):
+        event = runs[0][allocated[wrong[0]]]
+        raise RuntimeError(f"{event.name}: {sizes[:, wrong[0]].tolist()} is not linear.")
+    return {
+        runs[0][index].ident: tuple(Fraction(int(term), 64) for term in column)
+        for index, column in zip(allocated, terms.T, strict=True)
+    }
 
 
 def _attends_batch(config: TransformerConfig) -> bool:
@@ -169,6 +179,9 @@ def _products(value: Fraction, widths: Mapping[str, int]) -> Iterator[str]:
 
 def _spell(forms: Sequence[Form], widths: Sequence[Mapping[str, int]], name: str) -> str:
     """One tensor's size in words that hold for every recorded width."""
+    for input_name, text in _ROTATIONS.items():
+        if input_name in name:
+            return text
     parts = []
     for column, (prefix, suffix) in enumerate(TERMS):
         values = [form[column] for form in forms]
@@ -238,6 +251,22 @@ def _record(
     return start, blocks
 
 
+def _shortened(config: TransformerConfig, dialect: Dialect) -> TransformerConfig:
+    """The same graph with fewer layers: those before the pattern repeats, and some periods with the same end.
+
+    Loaders that tell models apart by their number of layers get them all.
+    """
+    period = max(len(config.layer_types or ()), config.moe_layer_interval)
+    least = config.first_k_dense_replace + max(3 * period, 6)
+    layers = least + (config.num_hidden_layers - least) % period
+    counted = dialect.architecture in ("exaone4", "gemma3n") or (
+        config.kv_lora_rank and not config.q_lora_rank
+    )
+    if counted or config.num_kv_shared_layers or layers >= config.num_hidden_layers:
+        return config
+    return config.model_copy(update={"num_hidden_layers": layers})
+
+
 def _others(config: TransformerConfig) -> Iterator[TransformerConfig]:
     """The same architecture with other widths; llama.cpp refuses what an architecture can't be."""
     heads = config.num_attention_heads
@@ -262,12 +291,19 @@ def _others(config: TransformerConfig) -> Iterator[TransformerConfig]:
 
 
 def _load(
-    probe: Path, tracer: Path, config: TransformerConfig, dialect: Dialect, card: bool
-) -> dict[bool, list[list[Event]]]:
+    probe: Path,
+    tracer: Path,
+    config: TransformerConfig,
+    dialect: Dialect,
+    card: bool,
+    variants: Sequence[Variant] = VARIANTS,
+    points: Sequence[tuple[int, int]] = POINTS,
+) -> dict[Variant, list[list[Event]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
         write_sparse(path, config, dialect)
-        return _runs(probe, tracer, path, card, _points(config))
+        wanted = [variant for variant in variants if rotates(config) or not variant[1]]
+        return _runs(probe, tracer, path, card, _points(config, points), wanted)
 
 
 def _configs(
@@ -276,13 +312,14 @@ def _configs(
     """The config and, where llama.cpp takes one, another of the same graph."""
 
     def shape(one: TransformerConfig) -> list[tuple[int, bool]]:
-        run = _load(probe, tracer, one, dialect, True)[True][0]
+        plain = (True, "")
+        run = _load(probe, tracer, one, dialect, True, [plain], POINTS[:1])[plain][0]
         return [(event.ident, event.size is None) for event in run]
 
     expected = shape(config)
     for other in _others(config):
         try:
-            if shape(other) == expected:
+            if rotates(other) == rotates(config) and shape(other) == expected:
                 return [config, other]
         except (RuntimeError, ValueError):
             continue
@@ -301,19 +338,21 @@ def main() -> int:
     blocks: dict[str, int] = {text: number for number, text in enumerate(known.get("blocks", ()))}
     graphs: dict[str, dict[str, Any]] = known.get("graphs", {})
     for model in arguments.models or sorted(DIALECTS):
-        config = load_catalog().models[model].transformer
-        assert config is not None
         dialect = DIALECTS[model]
+        found_config = load_catalog().models[model].transformer
+        assert found_config is not None
+        config = _shortened(dialect.apply(found_config), dialect)
         configs = _configs(probe, tracer, config, dialect)
         found: dict[str, tuple[int, dict[str, int]]] = {}
         loaded = {
             card: [_load(probe, tracer, each, dialect, card) for each in configs] for card in (False, True)
         }
-        for card, flash in itertools.product((False, True), repeat=2):
+        for card, variant in itertools.product((False, True), loaded[True][0]):
+            flash, rotated = variant
             try:
-                start, parts = _record(configs, [runs[flash] for runs in loaded[card]])
+                start, parts = _record(configs, [runs[variant] for runs in loaded[card]])
             except RuntimeError as error:
-                print(f"{model} card={card} flash={flash}: {error}", file=sys.stderr)
+                print(f"{model} card={card} {variant}: {error}", file=sys.stderr, flush=True)
                 continue
             for text in parts.values():
                 blocks.setdefault(text, len(blocks))
@@ -322,20 +361,24 @@ def main() -> int:
                 for (name, before), text in parts.items()
             }
             place = "card" if card else "host"
-            found[f"{place}{int(flash)}"] = blocks.setdefault(start, len(blocks)), number
+            found[f"{place}{int(flash)}{rotated}"] = blocks.setdefault(start, len(blocks)), number
         known_shape = graphs.setdefault(shape_key(config), {})
         for variant, (first, number) in found.items():
             # Models of one architecture with other patterns of layers add their blocks.
             before = known_shape.get(variant, (first, {}))
             known_shape[variant] = [first, {**before[1], **number}]
         print(f"{model}: {shape_key(config)} {len(found)} graphs, {len(configs)} widths", flush=True)
+        _write(arguments.out, blocks, graphs)
+    return 0
+
+
+def _write(path: Path, blocks: Mapping[str, int], graphs: Mapping[str, Any]) -> None:
     source = (
         f"Graphs as llama.cpp {LLAMA_CPP} (of llama-cpp-python {VERSION}) allocates them; "
         "https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-alloc.c, recorded by accuracy.memory.graphs"
     )
     content = {"source": source, "blocks": list(blocks), "graphs": graphs}
-    arguments.out.write_text(json.dumps(content, indent=0, separators=(",", ":")) + "\n", encoding="utf-8")
-    return 0
+    path.write_text(json.dumps(content, indent=0, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from willitrun.estimators.inventory import tensor_inventory
-from willitrun.kernels.gguf_mixes import MixContext, tensor_format
+from willitrun.estimators.inventory_encoders import STREAMS
+from willitrun.estimators.inventory_gguf import mix_context, stored_tensors
+from willitrun.kernels.gguf_mixes import tensor_format
 from willitrun.kernels.weights import FORMAT_CODES, TensorGroup, bytes_of
 from willitrun.records.models import TransformerConfig
 
@@ -18,9 +19,12 @@ __all__ = ["DIALECTS", "Dialect", "write_sparse"]
 
 Value = bool | int | float | str | Sequence[int]
 ALIGNMENT = 32
-_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "q4_k": 12, "q6_k": 14, "bf16": 30}
+CARD_ALIGNMENT, CARD_ROW = 128, 512
+_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "q4_k": 12, "q6_k": 14, "bf16": 30, "mxfp4": 39}
 # Numbers of a layer that are not called `weight` in GGUF.
 _BARE = {"ssm_a", "ssm_d"}
+_PLAIN = ("tokenizer.", "xielu.")
+"""Keys without the architecture before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,11 @@ class Dialect:
     bare: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     extra: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, Value] = field(default_factory=dict)
+
+    def apply(self, config: TransformerConfig) -> TransformerConfig:
+        """The catalog's config with the fields that the dialect gives, without a vision tower, which is a file of its own."""
+        return config.model_copy(update={"vision": None, **self.config})
 
 
 def _read() -> dict[str, Dialect]:
@@ -144,7 +153,7 @@ def _metadata(config: TransformerConfig, dialect: Dialect) -> dict[str, Value]:
         "general.architecture": prefix,
         "general.name": "sparse",
         "tokenizer.ggml.model": "none",
-        **{key if key.startswith("tokenizer.") else f"{prefix}.{key}": value for key, value in own.items()},
+        **{key if key.startswith(_PLAIN) else f"{prefix}.{key}": value for key, value in own.items()},
     }
 
 
@@ -174,8 +183,10 @@ def _pieces(
         return [("ssm_a", [config.mamba_d_state, config.mamba_d_inner or 1])]
     if group.role == "ssm_norm" and config.mamba_n_groups:
         return [("ssm_norm.weight", [group.width // config.mamba_n_groups, config.mamba_n_groups])]
-    if group.role == "exp_probs_b":
+    if group.role == "exp_probs_b" and group.role not in dialect.bare:
         return [("exp_probs_b.bias", [group.width])]
+    if group.role in ("altup_correct_coef", "altup_predict_coef"):
+        return [(f"{group.role}.weight", [STREAMS, group.width // STREAMS])]
     if group.role.startswith("shortconv_"):
         return [(f"shortconv.{group.role.removeprefix('shortconv_')}.weight", [group.width, group.rows])]
     dims = [group.width]
@@ -191,22 +202,30 @@ def _pieces(
     return [(f"{name}.weight", dims)]
 
 
-def write_sparse(path: Path, config: TransformerConfig, dialect: Dialect, mix: str = "q8_0") -> int:
-    """Write the file and return the bytes of its tensors."""
-    context = MixContext(config.num_hidden_layers, n_value_tensors=config.num_hidden_layers)
-    offset = total = count = 0
+def write_sparse(
+    path: Path, config: TransformerConfig, dialect: Dialect, mix: str = "q8_0", native: str | None = None
+) -> int:
+    """Write the file; ``native`` experts keep the format they were published in.
+
+    Returns the most that buffers of a CUDA card align and pad its tensors with [bytes]: each starts at a multiple of
+    128, and rows of a quantized one end at a multiple of 512 elements.
+    """
+    groups = stored_tensors(config)
+    kept = native if native == "mxfp4" and config.num_experts else None
+    context = mix_context(config, groups, era="2025", imatrix=False, raised=frozenset(), native_experts=kept)
+    offset = padding = count = 0
     table = b""
 
     def add(name: str, dims: list[int], kind: str) -> None:
-        nonlocal offset, total, count, table
+        nonlocal offset, padding, count, table
         size = bytes_of(prod(dims), dims[0], FORMAT_CODES[kind]).item()
         shape = b"".join(struct.pack("<Q", length) for length in dims)
         table += _text(name) + struct.pack("<I", len(dims)) + shape + struct.pack("<IQ", _TYPES[kind], offset)
         offset += -(-size // ALIGNMENT) * ALIGNMENT
-        total += size
+        over = 0 if kind in ("f32", "f16", "bf16") else -dims[0] % CARD_ROW
+        padding += CARD_ALIGNMENT - 1 + (bytes_of(over, over, FORMAT_CODES[kind]).item() if over else 0)
         count += 1
 
-    groups = tensor_inventory(config)
     roles = {group.role for group in groups}
     for group in groups:
         if group.part in ("vision", "audio", "prediction") or group.role in dialect.absent:
@@ -224,4 +243,4 @@ def write_sparse(path: Path, config: TransformerConfig, dialect: Dialect, mix: s
     with path.open("wb") as file:
         file.write(head)
         file.truncate(len(head) + offset)
-    return total
+    return padding

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from willitrun import Workload, estimate_memory
 from willitrun.estimators.inventory import tensor_inventory
 from willitrun.estimators.inventory_cache import kv_layout
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
-from willitrun.estimators.inventory_gguf import mix_context, moved_tensors, stored_tensors
+from willitrun.estimators.inventory_gguf import loaded_config, mix_context, moved_tensors, stored_tensors
 from willitrun.kernels.kv_cache import cells_cache
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Quantization
@@ -130,3 +131,21 @@ def test_first_layer_without_attention_has_no_query_groups() -> None:
     assert "q4_k" not in found
     plain = weight_groups(config_of("llama", num_key_value_heads=4), QUANTIZATIONS["q2_k"], container="gguf")
     assert plain.formats["q4_k"] == 16
+
+
+def test_windows_that_llama_cpp_does_not_read_are_cached_whole() -> None:
+    window = {"sliding_window": 4096, "layer_types": ("sliding_attention",), "num_key_value_heads": 8}
+    mistral, gemma = (config_of(name, **window) for name in ("mistral", "gemma2"))
+    assert kv_layout(loaded_config(mistral)).window_tokens == 0
+    assert kv_layout(loaded_config(mistral)).full_k == 16 * 8 * 128
+    assert loaded_config(gemma) is gemma
+    request = {"workload": Workload(context_tokens=32768, prompt_tokens=1, output_tokens=1)}
+    sizes = [
+        estimate_memory(
+            "mistral-7b-v0.1", "rtx-4090", **request, quantization=kind, runtime=name
+        ).kv_cache_bytes.best
+        for kind, name in (("q4_k_m", "llama.cpp"), ("awq-int4", "vllm"))
+    ]
+    # 32 layers of 8 heads of 128, keys and values in two bytes.
+    assert sizes[0] == 32768 * 32 * 2 * 8 * 128 * 2
+    assert sizes[1] < sizes[0] / 2

@@ -13,13 +13,22 @@ from functools import cache, partial
 from math import prod
 from typing import Any
 
-from willitrun.estimators.ggml_widths import graph_widths, layer_kind
+from willitrun.estimators.ggml_widths import graph_widths, layer_kind, rotates
 from willitrun.estimators.inventory_traits import Traits, traits_of
 from willitrun.kernels.ggml_walk import Block, GraphPlan, GraphShelf, Size, read_block
 from willitrun.packaged_files import read_packaged
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["GRAPHS", "RECORDS", "block_names", "graph_number", "graph_plan", "layer_kinds", "shape_key"]
+__all__ = [
+    "GRAPHS",
+    "RECORDS",
+    "ROTATED",
+    "block_names",
+    "graph_number",
+    "graph_plan",
+    "layer_kinds",
+    "shape_key",
+]
 
 RECORDS = "ggml_graphs.json"
 GRAPHS = GraphShelf()
@@ -108,8 +117,10 @@ def _size(text: str, widths: Mapping[str, int]) -> Size:
     return size[0], size[1], size[2], size[3], size[4]
 
 
-def graph_plan(config: TransformerConfig, *, card: bool, flash: bool) -> GraphPlan | None:
+def graph_plan(config: TransformerConfig, *, card: bool, flash: bool, rotated: str = "") -> GraphPlan | None:
     """The graph of one model on a card or on the host, or None where its architecture was not recorded.
+
+    ``rotated`` says which of keys (``k``) and values (``v``) lie quantized in the cache: llama.cpp rotates those.
 
     Examples
     --------
@@ -122,7 +133,11 @@ def graph_plan(config: TransformerConfig, *, card: bool, flash: bool) -> GraphPl
     """
     kinds = layer_kinds(config)
     found = _find(config, kinds)
-    record = found and found.get(f"{'card' if card else 'host'}{int(flash)}")
+    if found is None:
+        return None
+    place = f"{'card' if card else 'host'}{int(flash)}"
+    # Rotating takes little: without a record of it the plain graph is close.
+    record = found.get(place + rotated if rotates(config) else place) or found.get(place)
     if not record:
         return None
     texts: list[str] = _records()["blocks"]
@@ -152,6 +167,18 @@ def graph_plan(config: TransformerConfig, *, card: bool, flash: bool) -> GraphPl
     return GraphPlan(start, tuple(blocks), tuple(order), CARD_ALIGNMENT if card else HOST_ALIGNMENT)
 
 
+ROTATED = ("", "k", "v", "kv")
+"""Which parts of the cache are quantized, in the order of a model's numbers."""
+
+
 def graph_number(config: TransformerConfig) -> int:
-    """Number of a model's graphs on the shelf, which stay empty where its architecture was not recorded."""
-    return GRAPHS.add(config, lambda card, flash: graph_plan(config, card=card, flash=flash))
+    """First of a model's numbers on the shelf, one for each of `ROTATED`.
+
+    The shelf stays empty where its architecture was not recorded.
+    """
+    numbers = [GRAPHS.add((config, part), partial(_make, config, part)) for part in ROTATED]
+    return numbers[0]
+
+
+def _make(config: TransformerConfig, rotated: str, card: bool, flash: bool) -> GraphPlan | None:
+    return graph_plan(config, card=card, flash=flash, rotated=rotated)

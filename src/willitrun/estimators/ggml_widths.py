@@ -9,7 +9,10 @@ from willitrun.estimators.inventory_blocks import head_widths
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["graph_widths", "layer_kind"]
+__all__ = ["graph_widths", "layer_kind", "rotates"]
+
+ROTATION = 64
+"""Widths that llama.cpp rotates a quantized cache by divide by this; values are rotated by this very width."""
 
 
 def layer_kind(config: TransformerConfig, layer: int) -> str:
@@ -21,6 +24,24 @@ def layer_kind(config: TransformerConfig, layer: int) -> str:
     return kind + "+shared" if shared and layer >= config.num_hidden_layers - shared else kind
 
 
+def rotates(config: TransformerConfig) -> bool:
+    """Whether llama.cpp rotates keys and values that it stores quantized (``attn_rot_k`` in llama-kv-cache.cpp)."""
+    key, value = _cached_head(config)
+    return key > 0 and key % ROTATION == 0 and value % ROTATION == 0
+
+
+def _cached_head(config: TransformerConfig) -> tuple[int, int]:
+    """Width of a head's keys and values as they are cached; 0 where nothing is."""
+    traits = traits_of(config.model_type)
+    if not config.num_attention_heads or traits.encoder:
+        return 0, 0
+    if traits.attention == "latent" and not traits.whole_latent:
+        rank = config.kv_lora_rank or 0
+        return rank + (config.qk_rope_head_dim or 0), rank
+    _, _, key, value = head_widths(config, 0)
+    return key, value
+
+
 def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
     """Names of widths [elements] and what they are in one layer.
 
@@ -29,7 +50,7 @@ def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
     ``M`` per-layer input; latent attention: ``r`` and ``q`` ranks, ``p`` and ``o`` head parts without and with
     positions, ``a`` their sum, ``v`` value head, ``b`` a cached row, ``e`` a head's part of an expanded one; recurrence: ``I`` inner, ``S`` state, ``g`` groups, ``h`` heads, ``t`` rank of the
     time step, ``c`` convolved channels, ``k`` positions that the convolution keeps, ``d`` keys of linear attention, ``i`` and ``x`` the
-    projections into a Mamba-2 and out of a Mamba block's convolution.
+    projections into a Mamba-2 and out of a Mamba block's convolution; ``R`` and ``T`` the rotations of quantized keys and values.
     """
     traits = traits_of(config.model_type)
     hidden = config.hidden_size
@@ -93,6 +114,9 @@ def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
         }
     elif config.linear_conv_kernel_dim or config.mamba_d_conv:
         named["k"] = (config.mamba_d_conv or config.linear_conv_kernel_dim or 1) - 1
+    if rotates(config):
+        key, _ = _cached_head(config)
+        named |= {"R": key & -key, "T": ROTATION}
     if config.hidden_size_per_layer_input:
         named["L"] = config.num_hidden_layers
     return {name: value for name, value in named.items() if value}

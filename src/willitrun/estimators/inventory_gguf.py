@@ -25,7 +25,7 @@ from willitrun.kernels.gguf_mixes import Era, MixContext
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["VALUE_ROLES", "mix_context", "moved_tensors", "stored_tensors"]
+__all__ = ["VALUE_ROLES", "loaded_config", "mix_context", "moved_tensors", "stored_tensors"]
 
 VALUE_ROLES = frozenset({"attn_v", "attn_qkv", "attn_kv_b"})
 _WITH_PREDICTION = frozenset(
@@ -36,10 +36,35 @@ _HEADS_BY_LAYER = frozenset(
     {"lfm2", "lfm2_moe", "jamba", "granitemoehybrid", "bamba", "nemotron_h", "kimi_linear"}
 )
 _SPLIT_PROJECTIONS = frozenset({"baichuan"})
+# Their loaders set no window (``swa_type`` in src/models): every layer attends to, and caches, the whole context.
+_NO_WINDOWS = frozenset(
+    {"mistral", "mixtral", "ministral", "ministral3", "phi3", "phi3_v", "phimoe", "starcoder2", "smollm3", "mimo",
+     "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_moe", "qwen3", "qwen3_moe"}
+)  # fmt: skip
 _POSITIONS_BEFORE_FIRST = {"roberta": 2, "xlm-roberta": 2}
 _SEVENTY_B_TYPES = frozenset({"llama", "mistral", "qwen2"})
 _SEVENTY_B_BEFORE_2026 = frozenset({"qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"})
 """Their loader fell through to Qwen2's until each architecture got a file of its own."""
+
+
+@lru_cache(maxsize=512)
+def loaded_config(config: TransformerConfig) -> TransformerConfig:
+    """The model as llama.cpp computes it: of some architectures it does not read the sliding window.
+
+    Examples
+    --------
+    >>> config = TransformerConfig(model_type="mistral", num_hidden_layers=32, hidden_size=4096,
+    ...     num_attention_heads=32, vocab_size=32000, sliding_window=4096, layer_types=("sliding_attention",))
+    >>> loaded_config(config).layer_type(0)
+    'full_attention'
+    """
+    if config.model_type not in _NO_WINDOWS or config.sliding_window is None:
+        return config
+    kinds = tuple(
+        "full_attention" if kind == "sliding_attention" else kind for kind in config.layer_types or ()
+    )
+    mixed = set(kinds) - {"full_attention"}
+    return config.model_copy(update={"sliding_window": None, "layer_types": kinds if mixed else None})
 
 
 @lru_cache(maxsize=512)

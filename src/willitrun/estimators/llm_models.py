@@ -16,6 +16,7 @@ from willitrun.estimators.inventory_cache import (
     kv_layout,
 )
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
+from willitrun.estimators.inventory_gguf import loaded_config
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.inventory_vision import tower_copies, tower_width
 from willitrun.frozen import frozen
@@ -146,6 +147,8 @@ def _row(
     released: date | None,
 ) -> ModelRow:
     low, best, high = factors
+    if container == "gguf":
+        config = loaded_config(config)
     if tensors is not None:
         weights, low, high = _from_table(config, tensors), 1.0, 1.0
     else:

@@ -31,6 +31,7 @@ __all__ = [
     "dynamic_cache",
     "paged_bytes_per_token",
     "paged_cache",
+    "quantizes",
     "recurrent_state",
 ]
 
@@ -200,6 +201,18 @@ def bytes_per_element(kind: CellKind) -> float | NDArray[np.float64]:
     """Mean bytes of one element of a cache type [bytes]."""
     per_block, size = KV_FORMATS[kind] if isinstance(kind, str) else kind
     return size / per_block
+
+
+def quantizes(kind: CellKind) -> Int64Array:
+    """1 where a cache type stores blocks.
+
+    Examples
+    --------
+    >>> int(quantizes("q8_0")), int(quantizes("f16"))
+    (1, 0)
+    """
+    per_block = KV_FORMATS[kind][0] if isinstance(kind, str) else kind[0]
+    return minimum(as_int64(per_block) - 1, 1)
 
 
 def _row_bytes(elements: ArrayLike, kind: CellKind) -> Int64Array:

@@ -28,6 +28,7 @@ from willitrun.kernels.kv_cache import (
     cells_cache,
     dynamic_cache,
     paged_cache,
+    quantizes,
     recurrent_state,
 )
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
@@ -191,9 +192,10 @@ class LlmGround:
 
     @derived
     def embedding(self) -> IntArray:
-        """Embedding that stays on the host [bytes]; where memory is one, a tied matrix is one tensor: no copy
-        serves as output."""
-        return where(self.machines["unified"] & self.models["tied"], 0, self.models["embedding"])
+        """Embeddings that stay on the host [bytes]; where memory is one, a tied matrix is one tensor: no copy
+        serves as output. Position tables and embeddings per layer are tied to nothing."""
+        copied = where(self.machines["unified"] & self.models["tied"], self.models["lm_head_bytes"], 0)
+        return maximum(self.models["embedding"] - copied, 0)
 
     @derived
     def offload(self) -> IntArray:
@@ -312,7 +314,7 @@ def lay_ground(
         machines,
         kinds,
         _kv_layout(models),
-        _buffer_shape(models),
+        _buffer_shape(models, kinds),
         work_of(models, *_cell_sizes(policy, kinds)),
         rates,
         look_up(tables, codes),
@@ -320,8 +322,9 @@ def lay_ground(
     )
 
 
-def _buffer_shape(models: Columns) -> BufferShape:
-    """Widths with a last axis for devices."""
+def _buffer_shape(models: Columns, kinds: CacheKinds) -> BufferShape:
+    """Widths with a last axis for devices; each model has a graph for every way of quantizing its cache."""
+    variant = quantizes(kinds.k) + 2 * quantizes(kinds.v)
     return BufferShape(
         vocabulary=by_device(models["vocab_size"]),
         hidden=by_device(models["hidden_size"]),
@@ -340,7 +343,7 @@ def _buffer_shape(models: Columns) -> BufferShape:
         block_total=by_device(models["graph_block_total"]),
         beside=by_device(models["graph_beside"]),
         windowed=by_device(models["graph_windowed"]),
-        graph=by_device(models["graph_number"]),
+        graph=by_device(models["graph_number"] + variant),
     )
 
 

@@ -6,12 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from willitrun.kernels.ggml_paths import CompiledGraph
+from willitrun.kernels.ggml_shelf import GraphShelf
 from willitrun.kernels.ggml_walk import (
     ALLOCATE,
     FREE_LOCAL,
     Block,
     GraphPlan,
-    GraphShelf,
     read_block,
     walk_graph,
 )
@@ -145,3 +146,29 @@ def test_rows_far_apart_are_still_told_apart(rows: list[tuple[int, int]]) -> Non
         number, batch=1, cells=cells, window_cells=narrow, sequences=cells, card=True, flash=True
     )
     assert together.tolist() == [2 * c + n for c, n in rows]
+
+
+@given(_programs(), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=40, max_size=60))
+def test_compiled_paths_come_to_what_a_walk_does(
+    program: tuple[list[tuple[int, int]], list[int]], loads: list[tuple[int, int]]
+) -> None:
+    steps, widths = program
+    # Sizes grow with the batch, with the cells or with the sequences: their order changes from load to load.
+    sizes = tuple((w if w % 3 else 0, w % 4, 0, 5 * w if w % 3 == 0 else 0, 0) for w in widths)
+    plan = GraphPlan(Block(tuple(steps), sizes, ()), (), (), 4)
+    graph = CompiledGraph(plan)
+    rows = np.array([(batch, cells, 0, 1 + cells % 3) for batch, cells in loads])
+    walked = [walk_graph(plan, batch, cells, 0, 1 + cells % 3) for batch, cells in loads]
+    assert graph.buffers(rows).tolist() == walked
+    assert graph.buffers(rows).tolist() == walked
+    assert [graph.buffer(*row) for row in rows.tolist()] == walked
+
+
+def test_a_path_is_not_taken_beyond_what_float64_holds() -> None:
+    start = read_block("+a +b -0 +a", {"a": (0, 1, 0, 0, 0), "b": (0, 3, 0, 0, 0)}.__getitem__)
+    plan = GraphPlan(start, (), (), 1)
+    graph = CompiledGraph(plan)
+    loads = [(8, 100 + n, 0, 1) for n in range(40)] + [(1, 2**52 + 1, 0, 1)]
+    walked = [walk_graph(plan, *load) for load in loads]
+    assert [graph.buffer(*load) for load in loads] == walked
+    assert graph.buffers(np.array(loads)).tolist() == walked

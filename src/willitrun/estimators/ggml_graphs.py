@@ -15,7 +15,8 @@ from typing import Any
 
 from willitrun.estimators.ggml_widths import graph_widths, layer_kind, rotates
 from willitrun.estimators.inventory_traits import Traits, traits_of
-from willitrun.kernels.ggml_walk import Block, GraphPlan, GraphShelf, Size, read_block
+from willitrun.kernels.ggml_shelf import GraphShelf
+from willitrun.kernels.ggml_walk import Block, GraphPlan, Size, read_block
 from willitrun.packaged_files import read_packaged
 from willitrun.records.models import TransformerConfig
 

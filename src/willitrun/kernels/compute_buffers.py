@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from willitrun.frozen import frozen
 from willitrun.kernels.columns import pick
 from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
-from willitrun.kernels.ggml_walk import GraphShelf
+from willitrun.kernels.ggml_shelf import GraphShelf
 from willitrun.kernels.weights import as_int64
 
 __all__ = [

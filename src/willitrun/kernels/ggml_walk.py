@@ -9,30 +9,22 @@ before ends where that ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import field
-from math import prod
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from willitrun.frozen import frozen
 
-__all__ = ["Block", "GraphPlan", "GraphShelf", "read_block", "walk_graph"]
+if TYPE_CHECKING:
+    from willitrun.kernels.ggml_paths import Amount
 
-Int64Array = NDArray[np.int64]
+__all__ = ["ENDLESS", "Block", "GraphPlan", "Size", "lay_blocks", "read_block", "walk_graph"]
 
 ALLOCATE, FREE_LOCAL, FREE_CARRIED, FREE_SHARED = range(4)
 ENDLESS = 1 << 62
-NO_GRAPH = 0
-DENSE = 8
-"""Possible rows per row up to which a table of all is faster than sorting."""
-KEPT_SETS = 64
-KEPT_RESULTS = 1 << 16
-"""Buffers that a plan remembers; a sweep over contexts and batches needs some hundred."""
 
 Size = tuple[int, int, int, int, int]
-Place = tuple[int, int]
+N = TypeVar("N", int, "Amount")
+"""Bytes: numbers, or amounts that remember what they were compared with."""
 
 
 @frozen
@@ -74,130 +66,11 @@ class GraphPlan:
     blocks: tuple[Block, ...]
     order: tuple[int, ...]
     alignment: int
-    known: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
 
-
-class GraphShelf:
-    """Plans by number, so that columns can name them; a plan is made when it is first walked.
-
-    Examples
-    --------
-    >>> shelf = GraphShelf()
-    >>> shelf.add("a model", lambda card, flash: None), shelf.add("a model", lambda card, flash: None)
-    (1, 1)
-    >>> shelf.plan(1, card=True, flash=True) is None
-    True
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[object, int] = {}
-        self._makers: list[Callable[[bool, bool], GraphPlan | None]] = []
-        self._plans: dict[tuple[int, bool, bool], GraphPlan | None] = {}
-        self._recent: dict[tuple[object, bytes], Int64Array] = {}
-
-    def add(self, key: object, make: Callable[[bool, bool], GraphPlan | None]) -> int:
-        """Number of the plan that ``make`` makes of (card, flash attention), the same for equal keys."""
-        if key not in self._numbers:
-            self._makers.append(make)
-            self._numbers[key] = len(self._makers)
-        return self._numbers[key]
-
-    def plan(self, number: int, *, card: bool, flash: bool) -> GraphPlan | None:
-        """A plan, or None where nobody knows it."""
-        key = (number, card, flash)
-        if key not in self._plans:
-            self._plans[key] = self._makers[number - 1](card, flash) if number else None
-        return self._plans[key]
-
-    def buffers(
-        self,
-        numbers: ArrayLike,
-        *,
-        batch: ArrayLike,
-        cells: ArrayLike,
-        window_cells: ArrayLike,
-        sequences: ArrayLike,
-        card: ArrayLike,
-        flash: ArrayLike,
-    ) -> Int64Array:
-        """Buffer of every row [bytes]; 0 where its graph is not known. Every different row is walked once."""
-        row = (numbers, batch, cells, window_cells, sequences, card, flash)
-        if all(isinstance(value, int | np.generic) for value in row):
-            return np.int64(self._buffer(*(int(value) for value in row)))  # type: ignore[arg-type, return-value]
-        given = [np.asarray(value, dtype=np.int64) for value in row]
-        shape = np.broadcast_shapes(*(value.shape for value in given))
-        if not given[0].any():
-            return np.zeros(shape, dtype=np.int64)
-        if all(value.size == 1 for value in given):
-            return np.full(shape, self._buffer(*(value.item() for value in given)), dtype=np.int64)
-        return _once_each(given, self._buffer, self._recent).reshape(shape)
-
-    def _buffer(
-        self, number: int, batch: int, cells: int, narrow: int, sequences: int, card: int, flash: int
-    ) -> int:
-        plan = self.plan(number, card=bool(card), flash=bool(flash))
-        if plan is None:
-            return NO_GRAPH
-        key = (batch, cells, narrow, sequences)
-        found = plan.known.get(key)
-        if found is None:
-            if len(plan.known) >= KEPT_RESULTS:
-                plan.known.clear()
-            found = plan.known[key] = walk_graph(plan, *key)
-        return found
-
-
-def _once_each(
-    given: list[Int64Array],
-    value_of: Callable[..., int],
-    recent: dict[tuple[object, bytes], Int64Array],
-) -> Int64Array:
-    """What ``value_of`` says of every row of some columns, asked once for equal rows; flat.
-
-    ``recent`` keeps answers for sets of rows: the tiles of a sweep ask for the same loads one after the other.
-    """
-    digits: list[tuple[int, int, int]] = []
-    for column in given:
-        least = int(column.min())
-        # Cells and batches are multiples of powers of two.
-        bits = int(np.bitwise_or.reduce((column - least).ravel()))
-        shift = (bits & -bits).bit_length() - 1 if bits else 0
-        digits.append((least, shift, (bits >> shift) + 1))
-    span = prod(count for *_, count in digits)
-    if span > ENDLESS:
-        rows = np.stack([row.ravel() for row in np.broadcast_arrays(*given)])
-        found, inverse = np.unique(rows, axis=1, return_inverse=True)
-        return np.array([value_of(*row) for row in found.T.tolist()], dtype=np.int64)[inverse.ravel()]
-    # One number per row, each column a digit of its own base.
-    code, base = np.zeros(np.broadcast_shapes(*(column.shape for column in given)), dtype=np.int64), 1
-    for column, (least, shift, count) in zip(given, digits, strict=True):
-        if count > 1:
-            code += ((column - least) >> shift) * base
-            base *= count
-    flat = code.ravel()
-    dense = span <= DENSE * flat.size + KEPT_RESULTS
-    if dense:
-        present = np.zeros(span, dtype=bool)
-        present[flat] = True
-        different = np.flatnonzero(present)
-    else:
-        different, inverse = np.unique(flat, return_inverse=True)
-    key = (tuple(digits), different.tobytes())
-    values = recent.get(key)
-    if values is None:
-        rest, columns = different, []
-        for least, shift, count in digits:
-            rest, digit = np.divmod(rest, count)
-            columns.append(((digit << shift) + least).tolist())
-        if len(recent) >= KEPT_SETS:
-            recent.clear()
-        values = np.array([value_of(*row) for row in zip(*columns, strict=True)], dtype=np.int64)
-        recent[key] = values
-    if not dense:
-        return values[inverse.ravel()]
-    table = np.zeros(span, dtype=np.int64)
-    table[different] = values
-    return table[flat]
+    def sizes(self) -> tuple[Size, ...]:
+        """The different sizes of its tensors."""
+        parts = (self.start, *self.blocks)
+        return tuple(dict.fromkeys(size for part in parts for size in part.sizes))
 
 
 def walk_graph(plan: GraphPlan, batch: int, cells: int, window_cells: int = 0, sequences: int = 1) -> int:
@@ -233,44 +106,65 @@ def walk_graph(plan: GraphPlan, batch: int, cells: int, window_cells: int = 0, s
         total = batch * (token + cell * cells + narrow * window_cells) + sequence * sequences + alone * cells
         return -(-total // plan.alignment) * plan.alignment
 
-    free: list[Place] = [(0, ENDLESS)]
-    shared, top = _walk(plan.start, [bytes_of(size) for size in plan.start.sizes], free, [], [])
-    sizes = [[bytes_of(size) for size in block.sizes] for block in plan.blocks]
-    carried: list[Place] = []
-    seen: dict[tuple[int, tuple[Place, ...], tuple[Place, ...]], tuple[list[Place], list[Place]]] = {}
+    return max(lay_blocks(plan, {size: bytes_of(size) for size in plan.sizes()}, 0, ENDLESS), default=0)
+
+
+def lay_blocks(plan: GraphPlan, bytes_of: Mapping[Size, N], zero: N, endless: N) -> Iterator[N]:
+    """Ends of all tensors of a graph, in order; equal blocks that start alike are laid once.
+
+    Parameters
+    ----------
+    plan
+        The graph.
+    bytes_of
+        Bytes of every size of its tensors.
+    zero, endless
+        Where the buffer starts, and room without end behind it, as the same kind of number.
+    """
+    free: list[tuple[N, N]] = [(zero, endless)]
+    shared = _walk(plan.start, bytes_of, free, [], [], endless)
+    yield from map(_end, shared)
+    carried: list[tuple[N, N]] = []
+    seen: dict[object, tuple[list[tuple[N, N]], list[tuple[N, N]]]] = {}
     for number in plan.order:
         state = (number, tuple(free), tuple(carried))
         after = seen.get(state)
         if after is None:
             block = plan.blocks[number]
-            own, high = _walk(block, sizes[number], free, carried, shared)
-            top = max(top, high)
+            own = _walk(block, bytes_of, free, carried, shared, endless)
+            yield from map(_end, own)
             carried = [(carried if kind == FREE_CARRIED else own)[index] for kind, index in block.kept]
             seen[state] = list(free), carried
         else:
             free, carried = list(after[0]), after[1]
-    return top
+
+
+def _end(place: tuple[N, N]) -> N:
+    offset, size = place
+    return offset + size
 
 
 def _walk(
-    block: Block, sizes: list[int], free: list[Place], carried: list[Place], shared: list[Place]
-) -> tuple[list[Place], int]:
-    """Places (offset, size) of a block's own tensors, and the highest end; ``free`` is changed."""
-    own: list[Place] = []
-    top = 0
+    block: Block,
+    bytes_of: Mapping[Size, N],
+    free: list[tuple[N, N]],
+    carried: list[tuple[N, N]],
+    shared: list[tuple[N, N]],
+    endless: N,
+) -> list[tuple[N, N]]:
+    """Places (offset, size) of a block's own tensors; ``free`` is changed."""
+    own: list[tuple[N, N]] = []
     for kind, index in block.steps:
         if kind == ALLOCATE:
-            size = sizes[index]
+            size = bytes_of[block.sizes[index]]
             # The smallest of the blocks below the end that fits, the last of equal ones.
-            best, least = len(free) - 1, ENDLESS
+            best, least = len(free) - 1, endless
             for at in range(best):
                 room = free[at][1]
                 if size <= room <= least:
                     best, least = at, room
             offset, room = free[best]
             own.append((offset, size))
-            if offset + size > top:
-                top = offset + size
             if room == size:
                 del free[best]
             else:
@@ -278,10 +172,10 @@ def _walk(
         else:
             places = own if kind == FREE_LOCAL else carried if kind == FREE_CARRIED else shared
             _give_back(free, places[index])
-    return own, top
+    return own
 
 
-def _give_back(free: list[Place], place: Place) -> None:
+def _give_back(free: list[tuple[N, N]], place: tuple[N, N]) -> None:
     """Add a freed place to the first free block that it touches, and that to its neighbour, as ggml does.
 
     A tensor without elements leaves a block without bytes, which may keep two neighbours apart for good.
@@ -298,7 +192,7 @@ def _give_back(free: list[Place], place: Place) -> None:
             return
         if end == start:
             size += room
-            if at and sum(free[at - 1]) == offset:
+            if at and _end(free[at - 1]) == offset:
                 offset, before = free[at - 1]
                 free[at - 1] = (offset, before + size)
                 del free[at]

@@ -1,0 +1,152 @@
+"""Buffers of many graphs: graphs by number, rows of loads by column, every different row computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from willitrun.kernels.ggml_paths import CompiledGraph
+from willitrun.kernels.ggml_walk import ENDLESS, GraphPlan
+
+__all__ = ["GraphShelf"]
+
+Int64Array = NDArray[np.int64]
+Digits = tuple[tuple[int, int, int], ...]
+"""Of every column its least value, its common power of two, and how many different values it may have."""
+
+NO_GRAPH = 0
+KEPT_SETS = 64
+DENSE = 8
+"""Possible rows per row up to which a table of all is faster than sorting."""
+SMALL_TABLE = 1 << 16
+"""Possible rows up to which a table of all is cheap whatever it holds."""
+
+
+class GraphShelf:
+    """Plans by number, so that columns can name them; a plan is made when it is first walked.
+
+    Examples
+    --------
+    >>> shelf = GraphShelf()
+    >>> shelf.add("a model", lambda card, flash: None), shelf.add("a model", lambda card, flash: None)
+    (1, 1)
+    >>> shelf.plan(1, card=True, flash=True) is None
+    True
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[object, int] = {}
+        self._makers: list[Callable[[bool, bool], GraphPlan | None]] = []
+        self._plans: dict[tuple[int, bool, bool], GraphPlan | None] = {}
+        self._recent: dict[tuple[Digits, bytes], Int64Array] = {}
+        self._compiled: dict[tuple[int, bool, bool], CompiledGraph | None] = {}
+
+    def add(self, key: object, make: Callable[[bool, bool], GraphPlan | None]) -> int:
+        """Number of the plan that ``make`` makes of (card, flash attention), the same for equal keys."""
+        if key not in self._numbers:
+            self._makers.append(make)
+            self._numbers[key] = len(self._makers)
+        return self._numbers[key]
+
+    def plan(self, number: int, *, card: bool, flash: bool) -> GraphPlan | None:
+        """A plan, or None where nobody knows it."""
+        key = (number, card, flash)
+        if key not in self._plans:
+            self._plans[key] = self._makers[number - 1](card, flash) if number else None
+        return self._plans[key]
+
+    def buffers(
+        self,
+        numbers: ArrayLike,
+        *,
+        batch: ArrayLike,
+        cells: ArrayLike,
+        window_cells: ArrayLike,
+        sequences: ArrayLike,
+        card: ArrayLike,
+        flash: ArrayLike,
+    ) -> Int64Array:
+        """Buffer of every row [bytes]; 0 where its graph is not known. Every different row is walked once."""
+        row = (numbers, batch, cells, window_cells, sequences, card, flash)
+        if all(isinstance(value, int | np.generic) for value in row):
+            number, *load, on_card, flashes = map(int, row)  # type: ignore[arg-type]
+            graph = self._graph((number, bool(on_card), bool(flashes)))
+            return np.int64(NO_GRAPH if graph is None else graph.buffer(*load))  # type: ignore[return-value]
+        given = [np.asarray(value, dtype=np.int64) for value in row]
+        shape = np.broadcast_shapes(*(value.shape for value in given))
+        if not given[0].any():
+            return np.zeros(shape, dtype=np.int64)
+        codes, digits, places = _number_rows(given)
+        # The tiles of a sweep ask for the same loads one after the other.
+        key = (digits, codes.tobytes())
+        found = self._recent.get(key)
+        if found is None:
+            if len(self._recent) >= KEPT_SETS:
+                self._recent = {}
+            found = self._recent[key] = self._of_rows(_rows_of(codes, digits))
+        return found[places].reshape(shape)
+
+    def _of_rows(self, rows: Int64Array) -> Int64Array:
+        """Buffers of rows of the columns of `buffers`: one call per graph."""
+        names = rows[:, [0, 5, 6]]
+        found = np.zeros(len(rows), dtype=np.int64)
+        for name in np.unique(names, axis=0):
+            same = (names == name).all(axis=1)
+            number, card, flash = name.tolist()
+            graph = self._graph((number, bool(card), bool(flash)))
+            found[same] = NO_GRAPH if graph is None else graph.buffers(rows[same, 1:5])
+        return found
+
+    def _graph(self, name: tuple[int, bool, bool]) -> CompiledGraph | None:
+        if name not in self._compiled:
+            number, card, flash = name
+            plan = self.plan(number, card=card, flash=flash)
+            self._compiled[name] = None if plan is None else CompiledGraph(plan)
+        return self._compiled[name]
+
+
+def _number_rows(given: list[Int64Array]) -> tuple[Int64Array, Digits, NDArray[np.intp]]:
+    """The different rows of some columns as numbers, how to read these, and which of them each row is; flat."""
+    digits: list[tuple[int, int, int]] = []
+    for column in given:
+        least = int(column.min())
+        # Cells and batches are multiples of powers of two.
+        bits = int(np.bitwise_or.reduce((column - least).ravel()))
+        shift = (bits & -bits).bit_length() - 1 if bits else 0
+        digits.append((least, shift, (bits >> shift) + 1))
+    span = prod(count for *_, count in digits)
+    if span > ENDLESS:
+        rows = np.stack([row.ravel() for row in np.broadcast_arrays(*given)], axis=1)
+        found, inverse = np.unique(rows, axis=0, return_inverse=True)
+        return found, (), inverse.ravel()
+    # One number per row, each column a digit of its own base.
+    code, base = np.zeros(np.broadcast_shapes(*(column.shape for column in given)), dtype=np.int64), 1
+    for column, (least, shift, count) in zip(given, digits, strict=True):
+        if count > 1:
+            code += ((column - least) >> shift) * base
+            base *= count
+    flat = code.ravel()
+    if span <= DENSE * flat.size + SMALL_TABLE:
+        present = np.zeros(span, dtype=bool)
+        present[flat] = True
+        different = np.flatnonzero(present)
+        table = np.zeros(span, dtype=np.intp)
+        table[different] = np.arange(len(different))
+        places = table[flat]
+    else:
+        different, places = np.unique(flat, return_inverse=True)
+    return different, tuple(digits), places
+
+
+def _rows_of(codes: Int64Array, digits: Digits) -> Int64Array:
+    """The rows that `_number_rows` numbered; too far apart to be numbered, they are themselves."""
+    if not digits:
+        return codes
+    rest, columns = codes, []
+    for least, shift, count in digits:
+        rest, digit = np.divmod(rest, count)
+        columns.append((digit << shift) + least)
+    return np.stack(columns, axis=1)

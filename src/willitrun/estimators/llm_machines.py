@@ -17,6 +17,7 @@ from willitrun.estimators.topology import GroupLink, group_link, host_numbers
 from willitrun.frozen import frozen
 from willitrun.hardware.platforms import has_vnni
 from willitrun.kernels.llm_levels import level_code
+from willitrun.kernels.llm_peaks import mesh_link
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
@@ -252,7 +253,10 @@ def _machine_row(request: Request) -> MachineView:
     link = group_link(
         machine,
         chosen,
-        [(rate.link_bytes_per_s, rate.hop_s) for rate in rates],
+        [
+            (mesh_link(rate.link_bytes_per_s, device.accelerator.link_count, len(chosen)), rate.hop_s)
+            for rate, device in zip(rates, used.accelerators, strict=True)
+        ],
         tensor=parallel(request, len(rates))[0] > 1,
         rpc_hop_s=_rpc_hop_s(request),
     )

@@ -102,3 +102,31 @@ def select_compute_peak(
     )
     result: FloatArray = np.where(is_f32, vector, peak)
     return result
+
+
+def mesh_link(bytes_per_s: float, links: int | None, devices: int) -> float:
+    """What a device sends to the others of a group [bytes/s] where it has a link of its own to each of them.
+
+    A group that is smaller than the mesh leaves links idle: (devices - 1) / links of the sum is used.
+
+    Parameters
+    ----------
+    bytes_per_s
+        Sum of its links, one direction [bytes/s].
+    links
+        How many they are; None where a switch gives all of it to any neighbour.
+    devices
+        Devices of the group.
+
+    References
+    ----------
+    https://www.amd.com/content/dam/amd/en/documents/instinct-tech-docs/white-papers/amd-cdna-3-white-paper.pdf (figure 9)
+
+    Examples
+    --------
+    >>> mesh_link(448e9, 7, 8) / 1e9, mesh_link(448e9, 7, 2) / 1e9, mesh_link(450e9, None, 2) / 1e9
+    (448.0, 64.0, 450.0)
+    """
+    if links is None or devices < 2:
+        return bytes_per_s
+    return bytes_per_s * min(devices - 1, links) / links

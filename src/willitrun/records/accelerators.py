@@ -121,6 +121,8 @@ class Accelerator(CitedRecord):
     pcie_lanes: int | None = Field(None, ge=1, le=32)
     link_bandwidth: BytesPerSecond | None = None
     """NVLink / Infinity Fabric / Xe Link, total of both directions, as sheets state it."""
+    link_count: int | None = Field(None, gt=0)
+    """Links that `link_bandwidth` is the sum of, where each leads to one neighbour; None where a switch joins all."""
     unified_memory: bool = False
     """The device computes out of the host's memory."""
     unified_memory_options: tuple[Bytes, ...] = ()

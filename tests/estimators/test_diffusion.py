@@ -89,9 +89,9 @@ def test_more_steps_pixels_and_images_take_longer() -> None:
 
 
 def test_a_component_of_unknown_size_leaves_memory_unknown() -> None:
-    verdict = assess("wan2.1-t2v-14b", "h100-sxm")
+    verdict = assess("ltx-2", "h100-sxm")
     assert verdict.tier == "unknown"
-    assert "UMT5-XXL" in verdict.reasons[0].message
+    assert "Gemma-3-12B" in verdict.reasons[0].message
 
 
 def test_without_a_trace_memory_is_known_and_speed_is_not() -> None:

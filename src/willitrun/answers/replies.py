@@ -214,7 +214,11 @@ def _headline(head: tuple[str, Interval], case: Case) -> tuple[str, str]:
     """The field that tells the speed, and the words before its value: below one picture a second, seconds a picture."""
     if head[0] == "images_per_s" and head[1].best < 1:
         return "seconds_per_image", "it takes per picture"
-    verbs = {"decode_tokens_per_s": "it generates", "training_step_s": "a training step takes"}
+    verbs = {
+        "decode_tokens_per_s": "it generates",
+        "seconds_per_image": "it takes per video",
+        "training_step_s": "a training step takes",
+    }
     default = "it classifies" if case.model.task == "image-classification" else "it does"
     return head[0], verbs.get(head[0], default)
 

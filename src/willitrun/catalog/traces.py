@@ -1,4 +1,4 @@
-"""Operator traces, found by architecture and image size."""
+"""Operator traces, found by architecture, image size and frames."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from willitrun.catalog.index_files import IndexFile
 from willitrun.catalog.locations import catalog_files
+from willitrun.catalog.trace_sizes import fit_trace
 from willitrun.records.traces import OperatorTrace
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-__all__ = ["TraceLibrary", "resize_trace", "trace_index"]
+__all__ = ["TraceLibrary", "trace_index"]
 
 _FOLDER = "traces"
 _MODELS = "-models.csv"
 _ALIASES = "-aliases.csv"
-_META = ("arch", "image_size", "class")
-# Work that grows with the image; the rest of a trace belongs to the weights.
-_PER_PIXEL = ("flops", "padded_flops", "act_elements", "act32_elements", "fused_act_elements")
+_META = ("arch", "image_size", "frames", "class")
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -34,6 +33,11 @@ def _rows(file: Traversable) -> Iterator[dict[str, str]]:
     rows = _parsed(lines)
     header = next(rows)
     return (dict(zip(header, row, strict=True)) for row in rows if row)
+
+
+def _shape(row: dict[str, str]) -> tuple[int, int]:
+    """Image size [pixels] and frames of a row; only tables of videos have the latter."""
+    return int(row["image_size"]), int(row.get("frames", 1))
 
 
 class _Lines:
@@ -73,8 +77,9 @@ class TraceLibrary:
         self._root = root
         self._index_folder = index
         self._by_file: dict[str, _Lines] = {}
-        self._described: dict[str, dict[int, dict[str, str]]] = {}
-        self._found: dict[tuple[str, int], OperatorTrace | None] = {}
+        self._described: dict[str, dict[tuple[int, int], dict[str, str]]] = {}
+        self._traced: dict[str, tuple[OperatorTrace, ...]] = {}
+        self._found: dict[tuple[str, int, int], OperatorTrace | None] = {}
 
     @cached_property
     def _index(self) -> IndexFile:
@@ -84,11 +89,11 @@ class TraceLibrary:
     def _models(self) -> _Lines:
         return _Lines(file for _, file in catalog_files(self._root, (f"{_FOLDER}/*{_MODELS}",)))
 
-    def _sizes(self, architecture: str) -> dict[int, dict[str, str]]:
-        """What is known of an architecture as a whole, by image size."""
+    def _shapes(self, architecture: str) -> dict[tuple[int, int], dict[str, str]]:
+        """What is known of an architecture as a whole, by image size and frames."""
         found = self._described.get(architecture)
         if found is None:
-            found = {int(row["image_size"]): row for row in self._models.of(architecture)}
+            found = {_shape(row): row for row in self._models.of(architecture)}
             self._described[architecture] = found
         return found
 
@@ -109,70 +114,54 @@ class TraceLibrary:
 
     def family(self, architecture: str) -> str | None:
         """The family (timm's module) of an architecture, None if it was never traced."""
-        sizes = self._sizes(self._canonical(architecture))
-        return next((row.get("family", "") for row in reversed(sizes.values())), None)
+        shapes = self._shapes(self._canonical(architecture))
+        return next((row.get("family", "") for row in reversed(shapes.values())), None)
 
-    def find(self, architecture: str, image_size: int) -> OperatorTrace | None:
-        """The trace of an architecture at an image size [pixels], None if it was never traced.
+    def find(self, architecture: str, image_size: int, frames: int = 1) -> OperatorTrace | None:
+        """The trace of an architecture at an image size [pixels] and frames, None if it was never traced.
 
-        A size that was not traced is scaled by area from the nearest one that was: exact for convolutions,
-        an approximation for attention, whose cost grows faster. ``scaled_from`` says so.
+        A shape that was not traced is scaled from the nearest one that was (:func:`fit_trace`); ``scaled_from``
+        says so.
         """
-        key = (self._canonical(architecture), image_size)
+        key = (self._canonical(architecture), image_size, frames)
         if key not in self._found:
-            self._found[key] = self._read(*key)
+            traced = self._all(key[0])
+            self._found[key] = fit_trace(traced, image_size, frames) if traced else None
         return self._found[key]
 
-    def _read(self, architecture: str, image_size: int) -> OperatorTrace | None:
+    def _all(self, architecture: str) -> tuple[OperatorTrace, ...]:
+        """Every traced shape of an architecture."""
+        found = self._traced.get(architecture)
+        if found is None:
+            found = self._traced[architecture] = tuple(self._read(architecture))
+        return found
+
+    def _read(self, architecture: str) -> Iterator[OperatorTrace]:
         file = self._index.entry(architecture, section="files")
         if file is None:
-            return None
+            return
         if file not in self._by_file:
             self._by_file[file] = _Lines([self._root / _FOLDER / file])
-        rows = self._by_file[file].of(architecture)
-        sizes = dict.fromkeys(int(row["image_size"]) for row in rows)
-        size = image_size if image_size in sizes else min(sizes, key=lambda known: abs(known - image_size))
-        meta = self._sizes(architecture)[size]
-        traced = OperatorTrace.model_construct(
-            architecture=architecture,
-            family=meta.get("family", ""),
-            image_size=size,
-            parameters=int(meta["parameters"]),
-            buffers=int(meta["buffers"]),
-            macs=float(meta["macs"]),
-            operators=int(meta["n_ops"]),
-            peak_elements=int(meta["peak_elements"]),
-            peak_autocast_bytes=int(meta["peak_autocast_bytes"]),
-            classes={
-                row["class"]: {name: float(value) for name, value in row.items() if name not in _META}
-                for row in rows
-                if int(row["image_size"]) == size
-            },
-            tool=meta["tool"],
-            source=meta.get("source", ""),
-            native=meta.get("native", "1") == "1",
-        )
-        return resize_trace(traced, image_size)
-
-
-def resize_trace(trace: OperatorTrace, image_size: int) -> OperatorTrace:
-    """A trace at another image size [pixels], scaled by area; the same trace where the size is its own.
-
-    Exact for convolutions, an approximation for attention, whose cost grows faster. ``scaled_from`` says so.
-    """
-    if not trace.image_size or image_size == trace.image_size:
-        return trace
-    area = (image_size / trace.image_size) ** 2
-    return trace.model_copy(
-        update={
-            "image_size": image_size,
-            "macs": trace.macs * area,
-            "peak_elements": round(trace.peak_elements * area),
-            "peak_autocast_bytes": round(trace.peak_autocast_bytes * area),
-            "classes": {
-                name: {k: v * area if k in _PER_PIXEL else v for k, v in columns.items()}
-                for name, columns in trace.classes.items()
-            },
-            "scaled_from": trace.image_size,
-        }
-    )
+        by_shape: dict[tuple[int, int], dict[str, dict[str, float]]] = {}
+        for row in self._by_file[file].of(architecture):
+            columns = {name: float(value) for name, value in row.items() if name not in _META}
+            by_shape.setdefault(_shape(row), {})[row["class"]] = columns
+        for shape, classes in by_shape.items():
+            meta = self._shapes(architecture)[shape]
+            yield OperatorTrace.model_construct(
+                architecture=architecture,
+                family=meta.get("family", ""),
+                image_size=shape[0],
+                frames=shape[1],
+                frames_per_latent=int(meta.get("frames_per_latent", 1)),
+                parameters=int(meta["parameters"]),
+                buffers=int(meta["buffers"]),
+                macs=float(meta["macs"]),
+                operators=int(meta["n_ops"]),
+                peak_elements=int(meta["peak_elements"]),
+                peak_autocast_bytes=int(meta["peak_autocast_bytes"]),
+                classes=classes,
+                tool=meta["tool"],
+                source=meta.get("source", ""),
+                native=meta.get("native", "1") == "1",
+            )

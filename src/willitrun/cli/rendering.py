@@ -47,7 +47,7 @@ _LABELS = {
     "time_to_first_token_s": "time to first token",
     "throughput_tokens_per_s": "throughput, all sequences",
     "images_per_s": "images",
-    "seconds_per_image": "per image",
+    "seconds_per_image": "per image or video",
     "iterations_per_s": "denoiser iterations",
     "real_time_factor": "audio seconds per second",
     "training_step_s": "training step",

@@ -32,20 +32,27 @@ class StoredComponent:
 
 @frozen
 class Pipeline:
-    """What the memory of a pipeline is made of [bytes]."""
+    """What the memory of a pipeline is made of [bytes]; ``pixels`` are those of all frames of an output."""
 
     components: tuple[StoredComponent, ...]
     pixels: int
+    frames: int
     batch: int
     guidance: bool
     element_bytes: int
     denoiser_bytes_per_pixel: float
+    vae_bytes_per_pixel: float
     traced: bool
     largest_layer: tuple[int, int, int] | None
 
     def stored(self, role: str) -> int:
         """Bytes of all components of a role."""
         return sum(part.bytes for part in self.components if part.role == role)
+
+    def held(self, role: str) -> tuple[StoredComponent, ...]:
+        """Components that lie on the accelerator together while a role works: of denoisers the largest, by turns."""
+        parts = [part for part in self.components if part.role == role]
+        return (max(parts, key=lambda part: part.bytes),) if role == "denoiser" else tuple(parts)
 
 
 @frozen
@@ -71,21 +78,28 @@ def pipeline_of(request: Request) -> Pipeline:
     """
     config = _complete(request)
     workload = request.workload
-    if workload.frames is not None and workload.frames > 1:
-        raise MissingDataError(
-            f"{request.model.name}: activations of video decoders are not modelled; its weights alone take "
-            f"{sum(part.bytes for part in _store(request, config)):,} bytes.",
-            hint="Ask for one frame, or for an image model.",
-        )
-    size = workload.image_size or config.image_size
+    size, frames = _shape(request, config)
     width = 4 if workload.precision in ("fp32", "fp32-strict", "tf32") else 2
-    trace = _denoiser_trace(request.catalog, config, size)
+    trace = _trace(request.catalog, config, "denoiser", size, frames)
     coefficients = request.catalog.calibrations["memory"].coefficients
     stored = _store(request, config)
     per_pixel = coefficients["diffusion.denoiser_bytes_per_pixel"] * width / 2
+    decoded = coefficients["diffusion.vae_bytes_per_pixel"] * width / 2
+    pixels = size * size * frames
+    if config.frames is not None:
+        # Decoders of videos differ by far more than those of images: only their own trace tells what they hold.
+        decoder = _trace(request.catalog, config, "vae", size, frames)
+        if trace is None or decoder is None:
+            raise MissingDataError(
+                f"{request.model.name}: no operator trace of its denoiser and decoder; its weights alone take "
+                f"{sum(part.bytes for part in stored):,} bytes.",
+                hint="Trace them with willitrun.interop.tracing.",
+            )
+        whole = any(part.role == "vae" and part.precision == "fp32" for part in config.components)
+        decoded = float(live_bytes_per_pixel(decoder.peak_elements, pixels, 4 if whole else width))
     layer = None
     if trace is not None:
-        per_pixel = float(live_bytes_per_pixel(trace.peak_elements, size, width))
+        per_pixel = float(live_bytes_per_pixel(trace.peak_elements, pixels, width))
         matrices = sum(
             round(row["kernels"]) for name, row in trace.classes.items() if _is_weighted_matrix(name, row)
         )
@@ -93,11 +107,13 @@ def pipeline_of(request: Request) -> Pipeline:
         layer = (int(low), int(best), int(high))
     return Pipeline(
         components=stored,
-        pixels=size * size,
+        pixels=pixels,
+        frames=frames,
         batch=workload.batch_size or 1,
         guidance=config.guidance,
         element_bytes=width,
         denoiser_bytes_per_pixel=per_pixel,
+        vae_bytes_per_pixel=decoded,
         traced=trace is not None,
         largest_layer=layer,
     )
@@ -108,9 +124,9 @@ def stages_of(request: Request) -> Stages | None:
     config = request.model.diffusion
     assert config is not None
     catalog, workload = request.catalog, request.workload
-    size = workload.image_size or config.image_size
-    trace = _denoiser_trace(catalog, config, size)
-    decoder = next((trace_work(catalog, c.name, size) for c in config.components if c.role == "vae"), None)
+    size, frames = _shape(request, config)
+    trace = _trace(catalog, config, "denoiser", size, frames)
+    decoder = _trace(catalog, config, "vae", size, frames)
     encoders = [trace_work(catalog, c.name, 0) for c in config.components if c.role == "text-encoder"]
     if trace is None or decoder is None or any(work is None for work in encoders):
         return None
@@ -118,7 +134,7 @@ def stages_of(request: Request) -> Stages | None:
     return Stages(
         encoders=tuple(work for work in encoders if work is not None),
         denoiser=denoiser,
-        decoder=decoder,
+        decoder=OperatorWork.from_summary(decoder.classes),
         steps=workload.steps or config.steps or 1,
         scaled_from=trace.scaled_from,
     )
@@ -140,9 +156,18 @@ def _complete(request: Request) -> DiffusionConfig:
     return config
 
 
-def _denoiser_trace(catalog: Catalog, config: DiffusionConfig, size: int) -> OperatorTrace | None:
-    name = next(c.name for c in config.components if c.role == "denoiser")
-    return catalog.traces.find(name, size)
+def _shape(request: Request, config: DiffusionConfig) -> tuple[int, int]:
+    """Image size [pixels] and frames asked for."""
+    workload = request.workload
+    return workload.image_size or config.image_size, workload.frames or 1
+
+
+def _trace(
+    catalog: Catalog, config: DiffusionConfig, role: str, size: int, frames: int
+) -> OperatorTrace | None:
+    """Trace of the first component of a role; denoisers that take turns are alike."""
+    name = next((c.name for c in config.components if c.role == role), None)
+    return None if name is None else catalog.traces.find(name, size, frames)
 
 
 def _is_weighted_matrix(name: str, row: dict[str, float]) -> bool:
@@ -166,7 +191,11 @@ def _store(request: Request, config: DiffusionConfig) -> tuple[StoredComponent, 
         "denoiser": chosen,
         "text-encoder": whole if asked is None else request.catalog.resolve("quantization", asked),
     }
-    return tuple(_stored(component, formats.get(component.role, whole)) for component in config.components)
+    own = request.catalog.quantizations["f32"]
+    return tuple(
+        _stored(component, own if component.precision == "fp32" else formats.get(component.role, whole))
+        for component in config.components
+    )
 
 
 def _stored(component: DiffusionComponent, format: Quantization) -> StoredComponent:

@@ -20,7 +20,7 @@ from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import runtime_overhead
 from willitrun.estimators.ready import Part, Ready, judge_parts
 from willitrun.estimators.requests import Request
-from willitrun.kernels.activations import DiffusionPeaks, diffusion_peak
+from willitrun.kernels.activations import TILE_PIXELS, DiffusionPeaks, diffusion_peak
 from willitrun.kernels.overheads import MemoryRange, scale_range
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
@@ -28,7 +28,7 @@ from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tie
 __all__ = ["evaluate_diffusion"]
 
 _STAGES = ("encode", "denoise", "decode")
-_STAGE_TEXT = {"encode": "text encoding", "denoise": "denoising", "decode": "image decoding"}
+_STAGE_TEXT = {"encode": "text encoding", "denoise": "denoising", "decode": "decoding"}
 _TIERS = ("will-not-run", "offload", "tight", "comfortable")
 
 
@@ -77,7 +77,7 @@ def _evaluate(request: Request) -> Ready:
         calibrations = ["memory", "system-reserve"]
     else:
         speed, support, used = pack_diffusion_speed(request, view, pipeline, stages, mode)
-        reasons += speed_reasons(speed, stages)
+        reasons += speed_reasons(speed, pipeline, stages)
         reasons += support.reasons
         cites = support.cites
         calibrations = [*used, "memory", "system-reserve"]
@@ -133,11 +133,14 @@ def _peaks(request: Request, pipeline: Pipeline, mode: str, layer_bytes: int) ->
             numbers["diffusion.encoder_activation_bytes"] * pipeline.element_bytes / 2
         ),
         denoiser_bytes_per_pixel=pipeline.denoiser_bytes_per_pixel,
-        vae_bytes_per_pixel=numbers["diffusion.vae_bytes_per_pixel"] * pipeline.element_bytes / 2,
+        vae_bytes_per_pixel=pipeline.vae_bytes_per_pixel,
         largest_layer_bytes=layer_bytes,
+        largest_denoiser_bytes=sum(part.bytes for part in pipeline.held("denoiser")),
         offload=mode,
         tiling=bool(request.runtime.vae_tiling),
         slicing=bool(request.runtime.vae_slicing),
+        # Tiles cut the image; each holds all frames.
+        tile_pixels=TILE_PIXELS * pipeline.frames,
     )
 
 
@@ -201,8 +204,7 @@ def _held(pipeline: Pipeline, mode: str, stage: str, layer: int) -> list[Part]:
                 "ceil(parameters / weights per block) x bytes per block",
                 {"parameters": part.parameters, "format": part.format, "role": part.role},
             )
-            for part in pipeline.components
-            if mode == "none" or part.role == role
+            for part in (pipeline.components if mode == "none" else pipeline.held(role))
         ]
     whole = pipeline.stored(role)
     if mode == "sequential":

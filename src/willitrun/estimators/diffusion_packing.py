@@ -38,7 +38,7 @@ _EQUATIONS = {
     "denoiser memory-bandwidth": "steps x sum over operator classes of bytes moved / (efficiency x bandwidth), its share",
     "denoiser kernel-floor": "steps x kernels x shortest kernel time, its share",
     "denoiser launch": "steps x (host time per step + kernels x host time per kernel), its share",
-    "image decoding": "one pass of the VAE's decoder over the batch",
+    "decoding": "one pass of the VAE's decoder over the batch",
     "weight transfer": "bytes of offloaded weights that cross the host link / its bandwidth",
 }
 _OFFLOAD_TEXT = {
@@ -149,12 +149,16 @@ def pack_diffusion_speed(
     inputs: dict[str, float | int | str] = {
         "steps": stages.steps,
         "batch_size": pipeline.batch,
+        "frames": pipeline.frames,
         "guidance_passes": 2 if pipeline.guidance else 1,
         "memory_bytes_per_s": view.row.memory_bytes_per_s,
         "offload": mode,
     }
     estimate = SpeedEstimate.model_construct(
-        images_per_s=Interval(batch / seconds.high, batch / seconds.best, batch / seconds.low),
+        # A video is one output, made of many images: its time says more than a rate.
+        images_per_s=None
+        if pipeline.frames > 1
+        else Interval(batch / seconds.high, batch / seconds.best, batch / seconds.low),
         seconds_per_image=seconds.scale(1.0 / batch),
         iterations_per_s=steps_per_s,
         bound=bound,
@@ -177,14 +181,15 @@ def pack_diffusion_speed(
     return estimate, support, used
 
 
-def speed_reasons(speed: SpeedEstimate, stages: Stages) -> list[Reason]:
+def speed_reasons(speed: SpeedEstimate, pipeline: Pipeline, stages: Stages) -> list[Reason]:
     """What binds the speed, and whether the work was scaled from another size."""
     assert speed.seconds_per_image is not None
     parts = {term.name: term.value for term in speed.terms}
     denoising = sum(value for name, value in parts.items() if name.startswith("denoiser"))
+    shown = f"A video of {pipeline.frames} frames: " if pipeline.frames > 1 else ""
     text = (
-        f"{stages.steps} denoising steps take {format_duration(denoising)}, decoding "
-        f"{format_duration(parts['image decoding'])}, text encoding {format_duration(parts['text encoding'])}"
+        f"{shown}{stages.steps} denoising steps take {format_duration(denoising)}, decoding "
+        f"{format_duration(parts['decoding'])}, text encoding {format_duration(parts['text encoding'])}"
     )
     if parts["weight transfer"] > 0:
         text += f", moving weights {format_duration(parts['weight transfer'])}"
@@ -199,8 +204,8 @@ def speed_reasons(speed: SpeedEstimate, stages: Stages) -> list[Reason]:
         found.append(
             Reason.model_construct(
                 code="speed-not-modelled",
-                message=f"No trace at this size: the denoiser's work was scaled by area from {stages.scaled_from} "
-                "pixels, which underestimates attention.",
+                message=f"No trace at this size and these frames: the denoiser's work was scaled from {stages.scaled_from} pixels "
+                "by how it grows between the shapes that were traced.",
                 numbers={"traced_image_size": stages.scaled_from},
             )
         )

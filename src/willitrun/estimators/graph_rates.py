@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from willitrun.catalog import Catalog
-from willitrun.catalog.traces import resize_trace
+from willitrun.catalog.trace_sizes import resize_trace
 from willitrun.errors import MissingDataError
 from willitrun.estimators.graph_totals import TOTALS, totals_trace
 from willitrun.estimators.llm_machines import MachineView

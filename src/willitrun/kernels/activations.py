@@ -13,6 +13,7 @@ from willitrun.kernels.weights import as_int64
 
 __all__ = [
     "KEPT_GROUPS",
+    "TILE_PIXELS",
     "DiffusionPeaks",
     "diffusion_peak",
     "eager_transformer_peak",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 Int64Array = NDArray[np.int64]
+
+TILE_PIXELS = 512 * 512
+"""Pixels of one tile of a tiled VAE [pixels]."""
 
 KEPT_GROUPS: dict[str, tuple[str, ...]] = {
     "conv": ("conv_kxk", "conv_1x1", "conv_grp", "conv_dw"),
@@ -257,10 +261,11 @@ def diffusion_peak(
     denoiser_bytes_per_pixel: ArrayLike,
     vae_bytes_per_pixel: ArrayLike,
     largest_layer_bytes: ArrayLike = 0,
+    largest_denoiser_bytes: ArrayLike | None = None,
     offload: str = "none",
     tiling: ArrayLike = False,
     slicing: ArrayLike = False,
-    tile_pixels: ArrayLike = 512 * 512,
+    tile_pixels: ArrayLike = TILE_PIXELS,
 ) -> DiffusionPeaks:
     """Peak of a diffusion pipeline under an offload mode [bytes].
 
@@ -282,6 +287,8 @@ def diffusion_peak(
         Live activations per output pixel (calibrated by family).
     largest_layer_bytes
         Largest layer of the denoiser, for sequential and group offload.
+    largest_denoiser_bytes
+        Where several denoisers take turns, the largest of them: model offload keeps one on the accelerator.
     offload
         ``none``, ``model``, ``sequential`` or ``group``.
 
@@ -304,7 +311,11 @@ def diffusion_peak(
             held = (every, every, every)
             host = np.zeros_like(every)
         case "model":
-            held = (encoder, denoiser, vae)
+            held = (
+                encoder,
+                denoiser if largest_denoiser_bytes is None else as_int64(largest_denoiser_bytes),
+                vae,
+            )
             host = every
         case "sequential":
             held = (layer, layer, np.minimum(layer, vae))

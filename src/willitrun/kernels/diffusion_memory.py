@@ -26,19 +26,20 @@ def component_bytes(parameters: ArrayLike, block_weights: ArrayLike, block_bytes
 
 
 def live_bytes_per_pixel(
-    peak_elements: ArrayLike, image_size: ArrayLike, element_bytes: ArrayLike
+    peak_elements: ArrayLike, pixels: ArrayLike, element_bytes: ArrayLike
 ) -> NDArray[np.float64]:
-    """Live activations of a traced denoiser per pixel of the image and pass [B].
+    """Live activations of a traced denoiser or decoder per pixel and pass [B].
 
-    The largest sum of simultaneously live tensors of one pass, over the pixels of the image that it makes.
+    The largest sum of simultaneously live tensors of one pass, over the pixels of the image, or of all frames of the
+    video, that it makes.
 
     Examples
     --------
-    >>> round(float(live_bytes_per_pixel(215_916_292, 1024, 2)))
+    >>> round(float(live_bytes_per_pixel(215_916_292, 1024 * 1024, 2)))
     412
     """
-    area = as_int64(image_size) ** 2
-    return np.asarray(as_int64(peak_elements) * as_int64(element_bytes) / area, dtype=np.float64)
+    live = as_int64(peak_elements) * as_int64(element_bytes)
+    return np.asarray(live / as_int64(pixels), dtype=np.float64)
 
 
 def largest_layer_range(

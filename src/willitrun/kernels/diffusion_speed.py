@@ -23,7 +23,7 @@ __all__ = ["PIPELINE_TERMS", "PipelineSpeed", "offload_traffic", "time_pipeline"
 Array = NDArray[np.float64]
 
 _DENOISER_TERMS = tuple(f"denoiser {name}" for name in TERMS[:4])
-PIPELINE_TERMS = ("text encoding", *_DENOISER_TERMS, "image decoding", "weight transfer")
+PIPELINE_TERMS = ("text encoding", *_DENOISER_TERMS, "decoding", "weight transfer")
 """Names of the addends of the time of one batch."""
 
 # What a pipeline waits for, by operator term: the floor of kernels and the host's launches are one bound.

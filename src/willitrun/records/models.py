@@ -195,6 +195,8 @@ class DiffusionComponent(Record):
     flops_per_call: float | None = Field(None, gt=0)
     """Work of one call at the pipeline's native resolution [FLOP]."""
     operators: int | None = Field(None, gt=0)
+    precision: Literal["fp32"] | None = None
+    """What the publisher's pipeline keeps this network in, where that is not the precision of the others."""
 
 
 class DiffusionConfig(Record):

@@ -126,6 +126,7 @@ class SpeedEstimate(Presented):
     time_to_first_token_s: IntervalField | None = None
     images_per_s: IntervalField | None = None
     seconds_per_image: IntervalField | None = None
+    """Seconds of one output: an image, or a video with all its frames."""
     iterations_per_s: IntervalField | None = None
     real_time_factor: IntervalField | None = None
     samples_per_s: IntervalField | None = None

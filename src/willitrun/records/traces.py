@@ -17,6 +17,10 @@ class OperatorTrace(Record):
     family: str = ""
     """Whose relatives the calibration may have seen: timm's module; empty for a network of one's own."""
     image_size: int = Field(ge=0)
+    frames: int = Field(1, gt=0)
+    """Frames of a video [frames]; 1 for an image."""
+    frames_per_latent: int = Field(1, gt=0)
+    """Frames that one frame of the latent holds, but for the first, which holds one [frames]."""
     parameters: int
     buffers: int = 0
     macs: float
@@ -33,4 +37,4 @@ class OperatorTrace(Record):
     source: str = ""
     native: bool = True
     scaled_from: int | None = None
-    """Image size that was traced, where this one was scaled from it by area."""
+    """Image size that was traced, where this one was scaled from it."""

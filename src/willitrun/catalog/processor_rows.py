@@ -41,6 +41,7 @@ def processor_record(row: dict[str, str]) -> dict[str, Any]:
         rate = int(stated["memory_mt_per_s"])
         record["memory_type"] = stated["memory_type"]
         record["memory_data_rate"] = {"value": rate, "unit": "MT/s"}
+    if "memory_channels" in record:
         record["memory_bandwidth"] = {"value": record["memory_channels"] * 8 * rate / 1000, "unit": "GB/s"}
         cite["memory_bandwidth"] = [
             {"source": source, "basis": "derived", "at": at, "rule": "channels x 8 bytes x data rate"}

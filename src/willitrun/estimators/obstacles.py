@@ -207,8 +207,10 @@ def _lasting(
 
 
 CONTRADICTION = 0.2
-"""Share of elements by which a file may differ from its architecture's tensors: rules for new relatives of a family miss a
-few small ones, a truncated or mislabelled file misses layers."""
+"""Share of elements by which a file may differ from its architecture's tensors: a policy, and no fact. Rules for new
+relatives of a family miss a few small tensors, a truncated or mislabelled file misses layers. Of the catalog's models
+without vision, which state their parameters, the rules miss 9 % at most (per-layer embeddings of Gemma 3n) and 2 % of
+all others; twice that is let pass, and `tests/estimators/test_obstacles.py` holds the rules to half of it."""
 _ASIDE = frozenset({"vision", "audio", "prediction"})
 _WHOLE_FORMATS = frozenset({"f32", "f16", "bf16"})
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from willitrun.hardware.derivation import bandwidth_from_clock, derive_accelerator, derive_slice, is_derived
 from willitrun.hardware.findings import Findings, Sighting
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, platform_of
-from willitrun.hardware.processors import compute_peak, processor_of
+from willitrun.hardware.platforms import DEFAULT_PLATFORM
+from willitrun.hardware.processors import compute_peak, memory_of, processor_of
 from willitrun.hardware.recognition import Recognition, recognise
 from willitrun.records.accelerators import Accelerator, HostPlatform
 from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine, ProbeReport
@@ -219,13 +219,10 @@ def with_host_bandwidth(machine: Machine, catalog: Catalog, record: HostPlatform
         }
         note = f"the processor reads memory as fast as {shared[0].name}, with which it shares it"
     else:
-        known = platform_of(host.cpu)
-        if record is None or record.memory_bandwidth is None:
-            record = catalog.hosts.get(known or DEFAULT_PLATFORM)
-            if record is None:
-                return machine
-        else:
-            known = record.id
+        known = memory_of(host.cpu, record, catalog)
+        record = known or catalog.hosts.get(DEFAULT_PLATFORM)
+        if record is None:
+            return machine
         changes = {
             "memory_bandwidth_bytes_per_s": record.memory_bandwidth,
             "memory_type": record.memory_type,

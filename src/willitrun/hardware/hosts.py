@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from willitrun.errors import UnitError, UnknownIdError, WillItRunError
-from willitrun.hardware.platforms import DEFAULT_PLATFORM, instruction_sets_of, platform_of
-from willitrun.hardware.processors import compute_peak, cores_of, processor_of
+from willitrun.hardware.platforms import DEFAULT_PLATFORM, instruction_sets_of
+from willitrun.hardware.processors import compute_peak, cores_of, memory_of, processor_of
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host
 from willitrun.units import format_bytes, format_rate, parse_bytes, parse_rate
@@ -190,7 +190,8 @@ def _apply_defaults(
             fields["memory_bandwidth_bytes_per_s"] = max(own)
             fields.setdefault("memory_type", shared[0].memory_type if shared else None)
         else:
-            platform = catalog.hosts[platform_of(fields.get("cpu")) or DEFAULT_PLATFORM]
+            cpu = fields.get("cpu")
+            platform = memory_of(cpu, processor_of(cpu, catalog), catalog) or catalog.hosts[DEFAULT_PLATFORM]
             fields["memory_bandwidth_bytes_per_s"] = platform.memory_bandwidth
             fields["memory_type"] = platform.memory_type
             fields["memory_channels"] = platform.memory_channels

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from willitrun.hardware.platforms import platform_of
 from willitrun.records.accelerators import HostPlatform
 
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog
 
-__all__ = ["compute_peak", "cores_of", "processor_name", "processor_of", "processor_of_board"]
+__all__ = ["compute_peak", "cores_of", "memory_of", "processor_name", "processor_of", "processor_of_board"]
 
 # A board by its name -> the record of its processor. Revisions and memory sizes follow the name.
 _BOARDS: tuple[tuple[str, str], ...] = (
@@ -115,6 +116,33 @@ def cores_of(cpu: str | None, catalog: Catalog) -> int | None:
         return sum(map(int, clusters.groups()))
     record = processor_of(cpu, catalog)
     return None if record is None else record.cores
+
+
+def memory_of(cpu: str | None, record: HostPlatform | None, catalog: Catalog) -> HostPlatform | None:
+    """What tells the memory of a processor: its record, else the platform of its series, or None.
+
+    Of a series that takes several data rates the record has the processor's own, and the platform the channels.
+
+    >>> from willitrun.catalog import load_catalog
+    >>> catalog = load_catalog()
+    >>> memory_of("Intel Xeon Silver 4110", processor_of("Intel Xeon Silver 4110", catalog), catalog).name
+    'Intel Xeon Silver 4110 6ch DDR4-2400'
+    """
+    if record is not None and record.memory_bandwidth is not None:
+        return record
+    known = platform_of(cpu)
+    platform = catalog.hosts.get(known) if known else None
+    if platform is None or record is None or not (record.memory_data_rate and platform.memory_channels):
+        return platform
+    rate, channels = record.memory_data_rate, platform.memory_channels
+    return platform.model_copy(
+        update={
+            "name": f"{record.name} {channels}ch {record.memory_type}-{rate / 1e6:.0f}",
+            "memory_type": record.memory_type,
+            "memory_data_rate": rate,
+            "memory_bandwidth": channels * 8 * rate,
+        }
+    )
 
 
 def compute_peak(record: HostPlatform) -> float | None:

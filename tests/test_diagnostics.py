@@ -330,9 +330,14 @@ def test_messages_that_no_signature_was_written_for(part: str, least: float, cat
     assert right / len(rows) >= least
 
 
+PRINTED: list[dict[str, Any]] = tomllib.loads(
+    (Path(__file__).parent / "fixtures" / "printed.toml").read_text("utf-8")
+)["printed"]
+
+
 def test_every_pattern_is_cited_or_says_that_it_is_not(catalog: Catalog) -> None:
-    """A signature matches a message of a public thread; one that matches none stands in an ``uncited`` field."""
-    texts = [row["text"] for row in (*MESSAGES, *FIRST_CONTACT)]
+    """A signature matches a public message or a line of a program; one that matches none stands in an ``uncited`` field."""
+    texts = [row["text"] for row in (*MESSAGES, *FIRST_CONTACT, *PRINTED)]
     for entry in catalog.troubleshooting.values():
         for field, cited in (
             ("signatures", True),
@@ -353,6 +358,14 @@ def test_quotes_that_a_forum_bent_do_not_hide_a_message(form: str, catalog: Cata
     (found,) = diagnose(given, catalog=catalog)
     assert found.entry == "nvidia-smi-failed"
     assert found.spans[0].line == 2
+
+
+def test_lines_of_programs_match_a_pattern_of_their_entry(catalog: Catalog) -> None:
+    for row in PRINTED:
+        entry = catalog.troubleshooting[row["entry"]]
+        patterns = entry.signatures + entry.general_signatures
+        assert any(re.search(pattern, row["text"], re.IGNORECASE) for pattern in patterns), row
+        assert row["versions"] and row["path"], row
 
 
 def test_threads_of_an_entry_hold_its_messages(catalog: Catalog) -> None:

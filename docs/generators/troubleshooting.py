@@ -73,16 +73,18 @@ def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
         if values:
             facts.append(f"- {title}: {', '.join(values)}")
     if entry.verified_with:
-        facts.append(f"- Verified with: {entry.verified_with}")
+        facts.append(f"- Verified with, its messages stand in the source of: {entry.verified_with}")
     lines += [*facts, "", "## Causes, likeliest first", ""]
     for number, cause in enumerate(entry.causes, 1):
         lines += [f"{number}. {rendered(cause.cause, catalog)}", ""]
         if cause.check:
             lines += [f"   Check: {prose(cause.check)}", ""]
         lines += _command(cause.command, "   ")
+        lines += _places(entry, f"causes.{number - 1}", catalog, "   ")
     lines += ["## What helps", ""]
-    for fix in entry.fixes:
+    for number, fix in enumerate(entry.fixes):
         lines += _fix(fix, catalog)
+        lines += _places(entry, f"fixes.{number}", catalog, "  ")
     if entry.dead_ends:
         lines += ["## What does not help", "", *(f"- {prose(text)}" for text in entry.dead_ends), ""]
     if entry.related:
@@ -96,8 +98,8 @@ def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
     cited = len(entry.signatures) + len(entry.general_signatures)
     if uncited:
         lines += [
-            f"Of {cited + uncited} patterns that lead here, {uncited} were written from what the programs are known to print; "
-            "no public message is cited for them yet, and a diagnosis by one of them says so.",
+            f"Of {cited + uncited} patterns that lead here, {uncited} are wider than the messages and the lines of "
+            "programs that are cited, and a diagnosis by one of them says so.",
             "",
         ]
     return lines
@@ -109,6 +111,15 @@ def _fix(fix: Fix, catalog: Catalog) -> list[str]:
     if fix.effect:
         lines += [f"  Effect: {rendered(fix.effect, catalog)}", ""]
     return lines + _command(fix.command, "  ")
+
+
+def _places(entry: TroubleshootingEntry, statement: str, catalog: Catalog, indent: str) -> list[str]:
+    """Where one statement was read; statements without a place of their own rest on the sources of the entry."""
+    places = [
+        f"[{link_text(catalog.sources[citation.source].title)}]({catalog.sources[citation.source].url}), {prose(citation.at)}"
+        for citation in entry.cite.get(statement, ())
+    ]
+    return [f"{indent}Source: {'; '.join(places)}", ""] if places else []
 
 
 def _command(command: str, indent: str) -> list[str]:

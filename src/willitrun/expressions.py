@@ -205,7 +205,7 @@ def render_entry(ref: str, catalog: Catalog) -> str:
             lines += [f"  $ {line}" for line in fix.command.splitlines()]
             lines += [f"  effect: {fix.effect}"] if fix.effect else []
         lines += ["", "What does not help", *(f"- {text}" for text in entry.dead_ends)]
-        lines += ["", f"Verified with: {entry.verified_with}"]
+        lines += ["", f"Verified with: {entry.verified_with}"] if entry.verified_with else []
     else:
         raise CatalogError(f"{ref!r} is no entry with a text.")
     related = [catalog.table(ref.partition(":")[0])[name].name for name in entry.related]

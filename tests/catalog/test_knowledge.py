@@ -150,7 +150,6 @@ def test_failures_are_complete(troubleshooting: dict[str, TroubleshootingEntry])
         assert entry.causes, entry.id
         assert entry.fixes, entry.id
         assert entry.dead_ends, entry.id
-        assert entry.verified_with, entry.id
         assert set(entry.related) <= set(troubleshooting) - {entry.id}, entry.id
         assert entry.tasks == () or set(entry.tasks) <= set(get_args(Task)), entry.id
         for cause in entry.causes:
@@ -395,6 +394,64 @@ def test_every_citation_leads_to_a_source(
             for citation in citations:
                 assert citation.source in sources, (entry.id, citation.source)
         assert all(entry.citations(name) for name in entry.facts()), entry.id
+
+
+PRINTED: list[dict[str, Any]] = tomllib.loads(
+    (Path(__file__).parents[1] / "fixtures" / "printed.toml").read_text("utf-8")
+)["printed"]
+# Programs that every system brings, whose manual is on the machine; what they are called with is not in dispute.
+EVERYDAY = set(
+    "cat cc curl dd df dmesg dpkg echo env export find free head iostat journalctl kill kubectl ldconfig ldd ls lscpu "
+    "lsmod lspci memory_pressure nvcc pip python ss sw_vers sysctl systemctl top ulimit vm_stat vmstat willitrun".split()
+)
+
+
+def test_versions_are_those_that_were_looked_through(troubleshooting: dict[str, TroubleshootingEntry]) -> None:
+    """An entry names only versions of packages in whose source one of its messages stands."""
+    found = {(row["entry"], row["program"], version) for row in PRINTED for version in row["versions"]}
+    for entry in troubleshooting.values():
+        for part in filter(None, entry.verified_with.split("; ")):
+            program, _, versions = part.partition(" ")
+            for version in re.split(r", | and ", versions):
+                assert (entry.id, program, version) in found, (entry.id, part)
+
+
+def unread_commands(troubleshooting: dict[str, TroubleshootingEntry]) -> list[str]:
+    """Commands and version ranges for which no citation names the place where they were read."""
+    unread = []
+    for entry in troubleshooting.values():
+        for name in ("causes", "fixes"):
+            for number, statement in enumerate(getattr(entry, name)):
+                words = [word for word in statement.command.split() if not re.match(r"[A-Z_]+=|sudo$", word)]
+                everyday = not statement.command or (words and words[0] in EVERYDAY)
+                if everyday and not getattr(statement, "versions", ""):
+                    continue
+                if not any(citation.at for citation in entry.cite.get(f"{name}.{number}", ())):
+                    unread.append(f"{entry.id}.{name}.{number}")
+    return unread
+
+
+def test_commands_were_read_at_a_place(troubleshooting: dict[str, TroubleshootingEntry]) -> None:
+    """Each command and version range cites the place it was read at; the page of facts says how many do not yet."""
+    page = (Path(__file__).parents[2] / "accuracy" / "facts.md").read_text("utf-8")
+    match = re.search(r"\| commands and version ranges \| (\d+) \| (\d+) \|", page)
+    assert match
+    located = sum(
+        any(citation.at for citation in citations)
+        for entry in troubleshooting.values()
+        for key, citations in entry.cite.items()
+        if key.startswith(("causes.", "fixes."))
+    )
+    unread = unread_commands(troubleshooting)
+    assert (int(match[1]), int(match[2])) == (located, len(unread)), (located, unread)
+
+
+def test_citations_of_statements_name_statements(troubleshooting: dict[str, TroubleshootingEntry]) -> None:
+    for entry in troubleshooting.values():
+        for key in entry.cite:
+            name, _, number = key.partition(".")
+            if number:
+                assert int(number) < len(getattr(entry, name)), (entry.id, key)
 
 
 def test_every_statement_has_a_source(

@@ -48,7 +48,7 @@ class Diagnosis(Presented):
     general: bool = False
     """The lines tell the kind of failure, and no known message: read what stands around them."""
     cited: bool = True
-    """A public message of this form is cited; else the pattern rests on what the program is known to print."""
+    """A public message or a line of a program is cited for the pattern; else it is wider than what is cited."""
     numbers: dict[str, int] = Field(default_factory=dict)
     """Captured amounts [bytes]: ``tried``, ``free``, ``total``, ``reserved``, ``allocated``, ..."""
     details: dict[str, str] = Field(default_factory=dict)

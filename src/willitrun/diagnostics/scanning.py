@@ -33,7 +33,7 @@ class Hit:
     text: str
     groups: dict[str, str]
     cited: bool = True
-    """A public message is cited for the signature that matched."""
+    """A public message or a line of a program is cited for the signature that matched."""
 
 
 @dataclass(slots=True)

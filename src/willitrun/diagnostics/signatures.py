@@ -41,7 +41,7 @@ class Signature:
     general: bool = False
     """Tells the kind of failure only; see `TroubleshootingEntry.general_signatures`."""
     cited: bool = True
-    """A public message is cited for it; see `TroubleshootingEntry.uncited_signatures`."""
+    """A public message or a line of a program is cited for it; see `TroubleshootingEntry.uncited_signatures`."""
 
     @property
     def key(self) -> tuple[str, bool]:
@@ -171,7 +171,7 @@ def compile_signatures(
 ) -> SignatureIndex:
     """Compile the signatures of entries, given as ``(entry id, expressions, general expressions)``.
 
-    ``uncited`` holds those expressions for which no public message is cited.
+    ``uncited`` holds those expressions for which neither a public message nor a line of a program is cited.
 
     Raises
     ------

@@ -209,11 +209,16 @@ class CitedRecord(Record):
         return set()
 
     def citations(self, field: str) -> tuple[Citation, ...]:
-        """The citations that cover one field, its own before the general ones."""
+        """The citations that cover one field, its own before the general ones.
+
+        ``field`` may name an element of a list, as in ``"fixes.1"``: without citations of its own it has those of
+        the list.
+        """
         own = tuple(
             citation
             for key, citations in self.cite.items()
             if key == field or key.startswith(f"{field}.")
             for citation in citations
         )
-        return own or self.cite.get("*", ())
+        whole = field.partition(".")[0]
+        return own or self.cite.get(whole, ()) or self.cite.get("*", ())

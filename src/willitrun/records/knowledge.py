@@ -76,9 +76,9 @@ class TroubleshootingEntry(CitedRecord):
     general_signatures: tuple[str, ...] = ()
     """Expressions that tell the kind of a failure and not which: they count on lines where no signature holds."""
     uncited_signatures: tuple[str, ...] = ()
-    """Like ``signatures``, but written from what the program is known to print: no public message is cited for them yet."""
+    """Like ``signatures``, but wider than what is cited: neither a public message nor a line of a program's source is."""
     uncited_general_signatures: tuple[str, ...] = ()
-    """Like ``general_signatures``, without a cited message."""
+    """Like ``general_signatures``, without a cited message or line."""
     threads: tuple[str, ...] = ()
     """Public threads that hold messages of this failure, which the signatures were taken from or checked with."""
     causes: tuple[Cause, ...] = ()
@@ -88,6 +88,7 @@ class TroubleshootingEntry(CitedRecord):
     reasons: tuple[str, ...] = ()
     """Reason codes of verdicts that this entry explains."""
     verified_with: str = ""
+    """Versions of programs in whose source a message of this failure was found; empty where none was looked through."""
 
     @classmethod
     def _labels(cls) -> set[str]:

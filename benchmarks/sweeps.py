@@ -75,9 +75,8 @@ def image_sweeps() -> dict[str, dict[str, Any]]:
 
 def memory_rows() -> Callable[[], int]:
     """The memory kernels of a language sweep alone: caches, buffers, placement, tier."""
-    from willitrun.estimators.llm_evaluation import speed_tables
-    from willitrun.estimators.overheads import block_buffers, device_overhead
-    from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
+    from willitrun.estimators.overheads import block_buffers
+    from willitrun.kernels.llm_block import assess_block, cache_bytes
     from willitrun.planning.axes import build_axes
     from willitrun.planning.sheets import Sheet
     from willitrun.planning.sweeps import _Group, _Pair, _tiles
@@ -90,18 +89,16 @@ def memory_rows() -> Callable[[], int]:
     slots = [(number, slot) for number, unit in enumerate(axes.units) for slot in unit.slots]
     pairs = [_Pair(i, number, slot, slot.prepared) for i, (number, slot) in enumerate(slots) if slot.prepared]
     group = _Group.of(axes, Sheet(1, 1, ("",)), pairs)
-    request, policy = pairs[0].prepared.request, pairs[0].prepared.policy
+    request = pairs[0].prepared.request
 
     def judge() -> int:
         rows = 0
         for lines, loads in _tiles(len(pairs), axes.n_workloads):
-            ground = lay_ground(policy, group.models(lines), group.machines(lines), speed_tables(catalog))
+            ground, overhead = group.ground(lines)
             asked, room = group.loads(lines, loads), group.room[lines]
-            parallelism = Parallelism(**group.parallelism(lines).arrays)
             cache = cache_bytes(ground, asked)
-            overhead = device_overhead(ground, parallelism, request)
-            buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, request)
-            rows += assess_block(ground, asked, room, parallelism, cache, buffers).layout.tier.size
+            buffers = block_buffers(ground, asked, room, cache[0], overhead, request)
+            rows += assess_block(ground, asked, room, cache, buffers).layout.tier.size
         return rows
 
     return judge

@@ -42,7 +42,7 @@ def test_every_kernel_is_on_a_method_page() -> None:
     assert shown <= existing
     # What only packs columns, calls numpy or joins the parts of others has no equation of its own.
     assert existing - shown <= {
-        "columns", "elementwise", "graph_block", "llm_block", "operator_totals", "operator_work",
+        "columns", "elementwise", "graph_block", "llm_block", "llm_ground", "llm_runtime", "operator_totals", "operator_work",
     }  # fmt: skip
     fitted = {name for _, _, _, names, _ in ESTIMATORS for name in names}
     assert fitted == set(willitrun.load_catalog().calibrations)

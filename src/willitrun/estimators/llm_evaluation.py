@@ -29,17 +29,10 @@ from willitrun.frozen import derived, frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.columns import Columns, at, columns_of, devices_at, numbers_of_row
 from willitrun.kernels.elementwise import numbers_of
-from willitrun.kernels.llm_block import (
-    CacheKinds,
-    LlmBlock,
-    LlmGround,
-    Parallelism,
-    RuntimePolicy,
-    assess_block,
-    cache_bytes,
-    lay_ground,
-)
+from willitrun.kernels.llm_block import LlmBlock, assess_block, cache_bytes
+from willitrun.kernels.llm_ground import LlmGround, lay_ground
 from willitrun.kernels.llm_levels import LevelTables, lay_out
+from willitrun.kernels.llm_runtime import CacheKinds, Parallelism, RuntimePolicy
 from willitrun.kernels.overheads import MemoryRange
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement, Runtime
@@ -160,11 +153,10 @@ def speed_tables(catalog: Catalog) -> LevelTables:
 
 @frozen(eq=False)
 class Stage:
-    """A block without its loads, ready for any: ground, room, ranks, and what the runtime itself takes."""
+    """A block without its loads, ready for any: ground, room, and what the runtime itself takes."""
 
     ground: LlmGround
     available: NDArray[np.int64]
-    parallelism: Parallelism
     overhead: MemoryRange
 
     def of_one_row(self) -> Stage:
@@ -172,7 +164,6 @@ class Stage:
         return Stage(
             self.ground.of_one_row(),
             self.available.reshape(())[()],
-            numbers_of(self.parallelism),
             numbers_of(self.overhead),
         )
 
@@ -183,12 +174,11 @@ def _set_stage(rows: Sequence[Lowered], request: Request, tables: LevelTables) -
     available = np.zeros((len(rows), width), dtype=np.int64)
     for number, row in enumerate(rows):
         available[number, : len(row.machine.available)] = row.machine.available
-    parallelism = parallelism_of(rows)
     models = columns_of([row.model for row in rows])
     machines = columns_of([row.machine.row for row in rows])
     kinds = CacheKinds.of([row.policy for row in rows])
-    ground = lay_ground(first.policy, models, machines, tables, kinds=kinds)
-    return Stage(ground, available, parallelism, device_overhead(ground, parallelism, request))
+    ground = lay_ground(first.policy, models, machines, parallelism_of(rows), tables, kinds=kinds)
+    return Stage(ground, available, device_overhead(ground, request))
 
 
 def parallelism_of(rows: Sequence[Lowered]) -> Parallelism:
@@ -232,10 +222,10 @@ def run_rows(
 
 
 def _run(stage: Stage, loads: Columns, request: Request) -> LlmBlock:
-    ground, parallelism, available = stage.ground, stage.parallelism, stage.available
+    ground, available = stage.ground, stage.available
     cache = cache_bytes(ground, loads)
-    buffers = block_buffers(ground, loads, parallelism, available, cache[0], stage.overhead, request)
-    return assess_block(ground, loads, available, parallelism, cache, buffers)
+    buffers = block_buffers(ground, loads, available, cache[0], stage.overhead, request)
+    return assess_block(ground, loads, available, cache, buffers)
 
 
 def run_alone(row: Prepared) -> LlmBlock:

@@ -10,8 +10,8 @@ from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
 from willitrun.hardware.platforms import has_avx512_bf16
 from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
-from willitrun.kernels.llm_block import RuntimePolicy
 from willitrun.kernels.llm_levels import classify_era, level_code
+from willitrun.kernels.llm_runtime import RuntimePolicy
 
 __all__ = ["container_of", "runtime_policy"]
 

@@ -23,7 +23,8 @@ from willitrun.kernels.compute_buffers import (
 )
 from willitrun.kernels.elementwise import exists, maximum, minimum, where
 from willitrun.kernels.kv_cache import cell_counts
-from willitrun.kernels.llm_block import Buffers, IntArray, LlmGround, Parallelism
+from willitrun.kernels.llm_block import Buffers, IntArray
+from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.overheads import (
     MemoryRange,
     add_ranges,
@@ -139,19 +140,18 @@ def allocator_slack(request: Request) -> tuple[float, float, float]:
     return found["low"], found["best"], found["high"]
 
 
-def device_overhead(ground: LlmGround, parallelism: Parallelism, request: Request) -> MemoryRange:
+def device_overhead(ground: LlmGround, request: Request) -> MemoryRange:
     """What the runtime itself takes on each device of each row; ``request`` stands for all rows of a block."""
     host = bool(ground.machines["on_host"].flat[0])
     alone = runtime_overhead(request, host=host)
     together = runtime_overhead(request, host=host, parallel=True)
-    many = (parallelism.tensor > 1)[..., None]
+    many = (ground.parallelism.tensor > 1)[..., None]
     return MemoryRange(*(where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True)))
 
 
 def block_buffers(
     ground: LlmGround,
     loads: Columns,
-    parallelism: Parallelism,
     available: IntArray,
     kv_cache: IntArray,
     overhead: MemoryRange,
@@ -163,7 +163,7 @@ def block_buffers(
     catalog, which all rows of a block share.
     """
     calibration = request.catalog.calibrations[CALIBRATION]
-    policy, models, machines = ground.policy, ground.models, ground.machines
+    policy, models = ground.policy, ground.models
     sequences = maximum(loads["concurrency"], policy.slots)
     host_bytes = 0 * sequences
     if policy.cache == "cells":
@@ -179,7 +179,7 @@ def block_buffers(
         # Encoders attend over the batch itself.
         cells = where(models["has_output"] > 0, cells, minimum(cells, policy.n_ubatch))
         activation = _cells_buffer(
-            ground, available, (cells, narrow), sequences, kv_cache, parallelism, calibration, request
+            ground, available, (cells, narrow), sequences, kv_cache, calibration, request
         )
         flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
                            models["feed_forward"], models["has_output"])  # fmt: skip
@@ -187,7 +187,7 @@ def block_buffers(
             flat, sequences=sequences
         )
     elif policy.cache == "pages" and _engine(request) == "vllm":
-        activation = _paged_activation(models, machines, loads, parallelism, calibration, request)
+        activation = _paged_activation(ground, loads, calibration, request)
     else:
         activation = _eager_activation(models, loads, sequences, kv_cache, request)
         devices = count_devices(available)
@@ -226,7 +226,6 @@ def _cells_buffer(
     cells: tuple[IntArray, IntArray],
     sequences: IntArray,
     kv_cache: IntArray,
-    parallelism: Parallelism,
     calibration: Calibration,
     request: Request,
 ) -> MemoryRange:
@@ -242,7 +241,7 @@ def _cells_buffer(
         pipeline = (present.sum(axis=-1) > 1)[..., None]
     full, narrow = cells
     factors = calibration.intervals["compute-buffer.llama.cpp"]
-    told, card = parallelism.gpu_layers, ~machines["unified"] & ~machines["on_host"]
+    told, card = ground.parallelism.gpu_layers, ~machines["unified"] & ~machines["on_host"]
     output = output_on_host(models["n_layers"], told, output_last=policy.output_last) & (told >= 0) & card
 
     def buffer(streamed_bytes: ArrayLike) -> MemoryRange:
@@ -263,7 +262,7 @@ def _cells_buffer(
         )
         return scale_range(best, factors["low"], factors["best"], factors["high"])
 
-    spills = _spills(ground, available, kv_cache, parallelism)
+    spills = _spills(ground, available, kv_cache)
     largest = models["largest_expert_bytes"]
     if not (exists(largest) and exists(spills)):
         return buffer(0)
@@ -279,15 +278,13 @@ def _cells_buffer(
     )
 
 
-def _spills(
-    ground: LlmGround, available: IntArray, kv_cache: IntArray, parallelism: Parallelism
-) -> NDArray[np.bool_]:
+def _spills(ground: LlmGround, available: IntArray, kv_cache: IntArray) -> NDArray[np.bool_]:
     """Whether experts lie on the host, told or because they must, which leaves a copy of the largest of their tensors.
 
     So does an output matrix that lies there: a batch of 32 tokens or more is computed on the card.
     """
     policy, models, machines = ground.policy, ground.models, ground.machines
-    told, told_moe = parallelism.gpu_layers, parallelism.cpu_moe_layers
+    told, told_moe = ground.parallelism.gpu_layers, ground.parallelism.cpu_moe_layers
     spills = told_moe > 0
     if policy.offload == 2:
         whole = models["repeating"] + models["output"] + kv_cache
@@ -304,13 +301,12 @@ def server_version(request: Request) -> tuple[int, int]:
 
 
 def _paged_activation(
-    models: Columns,
-    machines: Columns,
+    ground: LlmGround,
     loads: Columns,
-    parallelism: Parallelism,
     calibration: Calibration,
     request: Request,
 ) -> MemoryRange:
+    models, machines = ground.models, ground.machines
     numbers, runtime = calibration.coefficients, request.runtime
     version = server_version(request) if _engine(request) == "vllm" else NEWEST
     each = machines["total_memory"] // maximum(machines["devices"], 1)
@@ -322,7 +318,7 @@ def _paged_activation(
         by_device(models["feed_forward"]),
         max_num_seqs=runtime.max_num_seqs or by_device(sequences),
         max_num_batched_tokens=runtime.max_num_batched_tokens or by_device(batched),
-        tensor=by_device(parallelism.tensor),
+        tensor=by_device(ground.parallelism.tensor),
         sampler_bytes=numbers["vllm.sampler_bytes_before_0.12" if old else "vllm.sampler_bytes"],
         forward_copies=numbers["vllm.forward_copies"],
         base_bytes=numbers["vllm.activation_base_bytes"],

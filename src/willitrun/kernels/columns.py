@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import where
 
-__all__ = ["Columns", "at", "columns_of", "devices_at", "numbers_of_row", "pick", "side", "sides", "take"]
+__all__ = ["Columns", "at", "columns_of", "devices_at", "numbers_of_row", "pick", "side", "stretches", "take"]
 
-C = TypeVar("C")
+D = TypeVar("D")
 
 
 _DTYPES: dict[str, Any] = {"int": np.int64, "float": np.float64, "bool": np.bool_}
@@ -167,25 +167,54 @@ def side(columns: Columns, axis: int) -> Columns:
     )
 
 
-def sides(columns: Columns) -> Callable[[slice], Columns]:
-    """`side` down of any stretch of rows: where each column changes is found once for all of them.
+def stretches(record: D) -> Callable[[slice], D]:
+    """Any stretch of the rows of a record whose columns stand down a grid, (n, 1) or of more axes.
+
+    Where each column changes is found once for all stretches: a column that does not change in one is (1, 1) there.
+    Columns of length one, and what is no column, stay; records, `Columns`, tuples and mappings in it are gone through.
 
     Examples
     --------
-    >>> of = sides(Columns({"size": np.array([1, 2, 2])}))
-    >>> of(slice(0, 2))["size"].shape, of(slice(1, 3))["size"].shape
-    ((2, 1), (1, 1))
+    >>> of = stretches(Columns({"size": np.array([[1], [2], [2]]), "kind": np.array([[7]])}))
+    >>> of(slice(0, 2))["size"].shape, of(slice(1, 3))["size"].shape, of(slice(1, 3))["kind"].shape
+    ((2, 1), (1, 1), (1, 1))
     """
-    changed = np.array([array[1:] != array[:-1] for array in columns.arrays.values()])
-    count = np.concatenate([np.zeros((len(columns.arrays), 1), int), np.cumsum(changed, axis=1)], axis=1)
+    columns: list[NDArray[Any]] = []
+    rebuild = _columns_in(record, columns)
+    if not columns:
+        return lambda rows: record
+    flat = [column.reshape(len(column)) for column in columns]
+    changed = np.array([values[1:] != values[:-1] for values in flat], dtype=bool)
+    count = np.concatenate([np.zeros((len(flat), 1), int), np.cumsum(changed, axis=1)], axis=1)
 
-    def stretch(rows: slice) -> Columns:
+    def stretch(rows: slice) -> D:
         alike = (count[:, rows.start] == count[:, rows.stop - 1]).tolist()
-        return Columns(
-            {
-                name: array[rows.start : rows.start + 1 if same else rows.stop, None]
-                for (name, array), same in zip(columns.arrays.items(), alike, strict=True)
-            }
+        parts = (
+            column[rows.start : rows.start + 1 if same else rows.stop]
+            for column, same in zip(columns, alike, strict=True)
         )
+        return rebuild(parts)  # type: ignore[no-any-return]
 
     return stretch
+
+
+def _columns_in(record: Any, found: list[NDArray[Any]]) -> Callable[[Iterator[NDArray[Any]]], Any]:
+    """Add the columns of a record to a list; return what builds it from parts of them, in that order."""
+    if type(record) is np.ndarray and len(record) > 1:
+        found.append(record)
+        return next
+    if isinstance(record, tuple):
+        several = [_columns_in(value, found) for value in record]
+        return lambda parts: tuple([build(parts) for build in several])
+    if isinstance(record, dict):
+        inner = {name: _columns_in(value, found) for name, value in record.items()}
+        return lambda parts: {name: build(parts) for name, build in inner.items()}
+    if not is_dataclass(record) or isinstance(record, type):
+        return lambda parts: record
+    known = len(found)
+    names = [field.name for field in fields(record)]
+    builders = [_columns_in(getattr(record, name), found) for name in names]
+    if len(found) == known:
+        return lambda parts: record
+    kind = type(record)
+    return lambda parts: kind(*[build(parts) for build in builders])

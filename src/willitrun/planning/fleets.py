@@ -26,7 +26,9 @@ from willitrun.estimators.support import LEVELS, classed_factors, device_classes
 from willitrun.frozen import frozen
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.kernels.columns import Columns, columns_of, side, take
-from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
+from willitrun.kernels.llm_block import assess_block, cache_bytes
+from willitrun.kernels.llm_ground import lay_ground
+from willitrun.kernels.llm_runtime import Parallelism
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 from willitrun.planning.axes import refuse_empty
 from willitrun.planning.decks import Group, deck_for
@@ -331,17 +333,20 @@ class _Grid:
         """Judge some rows of the group on all machines of the grid."""
         group, catalog = self.group, self.sweep.catalog
         first = group.prepared[0]
-        ground = lay_ground(
-            first.policy, side(take(group.models, lines), 0), side(self.machines, 1), speed_tables(catalog)
-        )
-        loads = side(take(group.loads, lines), 0)
         one = np.ones((1, 1), dtype=np.int64)
         tensor, pipeline, data, shards = (one * rank for rank in self.ranks.tolist())
-        parallelism = Parallelism(tensor, pipeline, data, shards, gpu_layers=-one, cpu_moe_layers=-one)
+        ground = lay_ground(
+            first.policy,
+            side(take(group.models, lines), 0),
+            side(self.machines, 1),
+            Parallelism(tensor, pipeline, data, shards, gpu_layers=-one, cpu_moe_layers=-one),
+            speed_tables(catalog),
+        )
+        loads = side(take(group.loads, lines), 0)
         cache = cache_bytes(ground, loads)
-        overhead = device_overhead(ground, parallelism, self.request)
-        buffers = block_buffers(ground, loads, parallelism, self.room, cache[0], overhead, self.request)
-        block = assess_block(ground, loads, self.room, parallelism, cache, buffers)
+        overhead = device_overhead(ground, self.request)
+        buffers = block_buffers(ground, loads, self.room, cache[0], overhead, self.request)
+        block = assess_block(ground, loads, self.room, cache, buffers)
         codes = sorted({group.blocked[line] for line in lines.tolist()} | {""})
         rates = RATES if first.model.encoder_only else LANGUAGE_RATES
         sheet = Sheet(len(lines), len(self.places), tuple(codes), rates=rates)

@@ -26,7 +26,9 @@ from willitrun.estimators.support import (
 )
 from willitrun.frozen import frozen
 from willitrun.kernels.columns import columns_of, take
-from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
+from willitrun.kernels.llm_block import assess_block, cache_bytes
+from willitrun.kernels.llm_ground import lay_ground
+from willitrun.kernels.llm_runtime import Parallelism
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
 from willitrun.kernels.scores import texts_per_s
 from willitrun.planning.decks import Deck, Group
@@ -131,12 +133,12 @@ def _play(group: Group, machine: Machine, catalog: Catalog, memory: str) -> _Row
             cpu_moe_layers=np.full(count, -1 if moe is None else moe, dtype=np.int64),
         )
         room = rooms[on]
-        ground = lay_ground(first.policy, models, row_machines, tables)
+        ground = lay_ground(first.policy, models, row_machines, parallelism, tables)
         cache = cache_bytes(ground, loads)
         moved = _moved(first.request, machine)
-        overhead = device_overhead(ground, parallelism, moved)
-        buffers = block_buffers(ground, loads, parallelism, room, cache[0], overhead, moved)
-        block = assess_block(ground, loads, room, parallelism, cache, buffers)
+        overhead = device_overhead(ground, moved)
+        buffers = block_buffers(ground, loads, room, cache[0], overhead, moved)
+        block = assess_block(ground, loads, room, cache, buffers)
         speed = block.speed
         texts = texts_per_s(speed.prefill_tokens_per_s, block.load.prompt_tokens)
         parts.append(

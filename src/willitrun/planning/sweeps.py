@@ -19,8 +19,11 @@ from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, classed_factors
 from willitrun.estimators.workloads import LLM_TASKS
 from willitrun.frozen import frozen
-from willitrun.kernels.columns import Columns, columns_of, side, sides, take
-from willitrun.kernels.llm_block import Parallelism, assess_block, cache_bytes, lay_ground
+from willitrun.kernels.columns import Columns, columns_of, side, stretches, take
+from willitrun.kernels.llm_block import assess_block, cache_bytes
+from willitrun.kernels.llm_ground import LlmGround, lay_ground
+from willitrun.kernels.llm_runtime import Parallelism
+from willitrun.kernels.overheads import MemoryRange
 from willitrun.planning.anchors import anchor_columns
 from willitrun.planning.axes import Axes, Loads, Slot, Unit
 from willitrun.planning.graph_sweeps import sweep_graphs
@@ -120,9 +123,8 @@ class _Group:
 
     axes: Axes
     pairs: list[_Pair]
-    models: Callable[[slice], Columns]
-    machines: Callable[[slice], Columns]
-    parallelism: Callable[[slice], Columns]
+    ground: Callable[[slice], tuple[LlmGround, MemoryRange]]
+    """The ground of some lines, and what their runtime itself takes."""
     room: IntArray
     stops: NDArray[np.int16]
     longest: IntArray
@@ -138,13 +140,18 @@ class _Group:
         level = np.array([LEVELS.index(pair.slot.level) for pair in pairs])[:, None]
         moe = np.array([row.model.experts > 0 for row in prepared])[:, None]
         tasks = ("decode", "prefill", "ttft", *(("tpot",) if policy.interference else ()))
-        lines = parallelism_of([row.lowered for row in prepared])
+        ranks = parallelism_of([row.lowered for row in prepared])
+        ground = lay_ground(
+            policy,
+            side(columns_of([row.model for row in prepared]), 0),
+            side(columns_of([row.machine.row for row in prepared]), 0),
+            Parallelism(*(getattr(ranks, field.name)[:, None] for field in fields(Parallelism))),
+            speed_tables(axes.catalog),
+        )
         return cls(
             axes=axes,
             pairs=pairs,
-            models=sides(columns_of([row.model for row in prepared])),
-            machines=sides(columns_of([row.machine.row for row in prepared])),
-            parallelism=sides(Columns({field.name: getattr(lines, field.name) for field in fields(lines)})),
+            ground=stretches((ground, device_overhead(ground, prepared[0].request))),
             room=np.array([row.machine.available for row in prepared], dtype=np.int64)[:, None, :],
             stops=np.array([sheet.blocked_code(pair.slot.blocked) for pair in pairs], dtype=np.int16)[
                 :, None
@@ -159,15 +166,11 @@ class _Group:
         """Judge one tile: some of the lines, and a stretch of the loads."""
         pairs, axes = self.pairs[lines], self.axes
         first = pairs[0].prepared
-        ground = lay_ground(
-            first.policy, self.models(lines), self.machines(lines), speed_tables(axes.catalog)
-        )
+        ground, overhead = self.ground(lines)
         asked, room = self.loads(lines, rows), self.room[lines]
-        parallelism = Parallelism(**self.parallelism(lines).arrays)
         cache = cache_bytes(ground, asked)
-        overhead = device_overhead(ground, parallelism, first.request)
-        buffers = block_buffers(ground, asked, parallelism, room, cache[0], overhead, first.request)
-        block = assess_block(ground, asked, room, parallelism, cache, buffers)
+        buffers = block_buffers(ground, asked, room, cache[0], overhead, first.request)
+        block = assess_block(ground, asked, room, cache, buffers)
         tile = Tile.of(self.numbers[lines], rows)
         near = anchor_columns([(axes.units[pair.unit], pair.slot) for pair in pairs], rows)
         # What stands in the way whatever memory says.

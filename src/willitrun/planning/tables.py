@@ -230,7 +230,8 @@ def concatenate(parts: Sequence[PlanTable]) -> PlanTable:
     columns: dict[str, NDArray[Any]] = {}
     categories: dict[str, tuple[str, ...]] = {}
     for name in names:
-        if name in parts[0].categories:
+        labels = parts[0].categories.get(name)
+        if labels is not None and any(part.categories[name] is not labels for part in parts):
             labels = tuple(dict.fromkeys(label for part in parts for label in part.categories[name]))
             place = {label: code for code, label in enumerate(labels)}
             columns[name] = np.concatenate(
@@ -239,9 +240,11 @@ def concatenate(parts: Sequence[PlanTable]) -> PlanTable:
                     for part in parts
                 ]
             )
-            categories[name] = labels
         else:
+            # Numbers, or codes into labels that all parts share, as those of `plan_blocks` do.
             columns[name] = np.concatenate([part.columns[name] for part in parts])
+        if labels is not None:
+            categories[name] = labels
     return PlanTable(columns, categories)
 
 

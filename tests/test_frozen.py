@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -107,6 +109,71 @@ def test_is_a_dataclass_to_the_standard_library():
     match point:
         case Point(x, y):
             assert (x, y) == (1, 0)
+
+
+def test_fields_are_those_of_a_dataclass_with_bases_and_class_variables():
+    @frozen
+    class Base:
+        x: int
+        tags: list[str] = field(default_factory=list)
+        kind: ClassVar[str] = "base"
+
+    @frozen
+    class Derived(Base):
+        x: int = 7
+        z: float = field(default=0.5, metadata={"unit": "s"})
+
+    @dataclass(frozen=True)
+    class Plain:
+        x: int
+        tags: list[str] = field(default_factory=list)
+        kind: ClassVar[str] = "base"
+
+    @dataclass(frozen=True)
+    class PlainDerived(Plain):
+        x: int = 7
+        z: float = field(default=0.5, metadata={"unit": "s"})
+
+    def told(kind: type) -> list[tuple[object, ...]]:
+        return [
+            (one.name, one.type, one.default, one.default_factory, dict(one.metadata)) for one in fields(kind)
+        ]
+
+    assert repr(Derived(tags=["a"])).endswith("Derived(x=7, tags=['a'], z=0.5)")
+    assert is_dataclass(Derived)
+    assert told(Derived) == told(PlainDerived)
+    assert told(Base) == told(Plain)
+    assert (Derived.z, Derived().z, Derived.kind, hasattr(Derived, "tags")) == (0.5, 0.5, "base", False)
+    assert asdict(Derived(1)) == asdict(PlainDerived(1))
+
+    # Made of a base whose fields were asked for.
+    @frozen
+    class Late(Derived):
+        w: int = 1
+
+    assert Late() == Late(7, [], 0.5, 1)
+
+
+def test_defaults_that_can_change_are_refused():
+    with pytest.raises(ValueError, match="default_factory"):
+
+        @frozen
+        class Wrong:
+            tags: list[str] = []  # noqa: RUF012
+
+
+def test_threads_that_ask_for_fields_at_once_get_the_same_ones():
+    for _ in range(20):
+
+        @frozen
+        class Fresh:
+            x: int
+            tags: list[str] = field(default_factory=list)
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(fields, [Fresh] * 8))
+        assert all(one == found[0] for one in found)
+        assert [one.default_factory for one in found[0]][1] is list
 
 
 @frozen

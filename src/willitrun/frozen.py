@@ -1,15 +1,17 @@
 """Frozen value classes whose methods are written once, not generated for each.
 
 ``dataclasses.dataclass(frozen=True, slots=True)`` compiles six methods for every class and builds the class twice; for
-the hundred or so classes behind a verdict that took a quarter of the time to the first one.
+the hundred or so classes behind a verdict that took a quarter of the time to the first one. What the standard library
+knows of a dataclass is made when `dataclasses` asks for it: few classes are ever asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from functools import partial
-from typing import Any, Generic, TypeVar, dataclass_transform, overload
+from threading import RLock
+from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, get_origin, overload
 
 __all__ = ["with_changes", "derived", "frozen"]
 
@@ -62,9 +64,10 @@ def _freeze(cls: Any, *, eq: bool) -> Any:
     if cls.__doc__ is None:
         # A dataclass would write the signature here, and inspect the whole class for it.
         cls.__doc__ = cls.__name__
-    dataclass(init=False, repr=False, eq=False)(cls)
-    own = fields(cls)
-    names = tuple(one.name for one in own)
+    declared, own = _declared(cls)
+    names = tuple(own)
+    cls.__match_args__ = names  # type: ignore[misc]
+    cls.__dataclass_fields__ = _FieldsWhenAsked(cls, declared, own)
     cls.__init__ = _initializer(own, getattr(cls, "__post_init__", None))
     cls.__setattr__, cls.__delattr__ = _refuse_to_set, _refuse_to_delete
     if "__repr__" not in cls.__dict__:
@@ -72,6 +75,66 @@ def _freeze(cls: Any, *, eq: bool) -> Any:
     if eq:
         cls.__eq__, cls.__hash__ = _comparison(names)
     return cls
+
+
+#: What a field is without a value: a value and what makes one, of which one or both are missing.
+_Default = tuple[Any, Any]
+
+
+def _declared(cls: Any) -> tuple[dict[str, Field[Any]], dict[str, _Default]]:
+    """The `field` objects of a class's own body, whose place their defaults take, and all fields in order."""
+    known: dict[str, _Default] = {}
+    for base in cls.__mro__[-1:0:-1]:
+        inherited = base.__dict__.get("__dataclass_fields__")
+        if isinstance(inherited, _FieldsWhenAsked):
+            known |= inherited.defaults
+        elif inherited is not None:
+            known |= {one.name: (one.default, one.default_factory) for one in fields(base)}
+    declared: dict[str, Field[Any]] = {}
+    for name, kind in cls.__annotations__.items():
+        if _is_class_variable(kind):
+            continue
+        default = cls.__dict__.get(name, MISSING)
+        if isinstance(default, Field):
+            declared[name] = default
+            known[name] = (default.default, default.default_factory)
+            if default.default is MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, default.default)
+        else:
+            known[name] = (default, MISSING)
+        if type(known[name][0]).__hash__ is None:
+            raise ValueError(
+                f"{cls.__name__}.{name} needs field(default_factory=...): its default can change"
+            )
+    return declared, known
+
+
+def _is_class_variable(kind: Any) -> bool:
+    if isinstance(kind, str):
+        return kind.partition("[")[0].rpartition(".")[2] == "ClassVar"
+    return kind is ClassVar or get_origin(kind) is ClassVar
+
+
+class _FieldsWhenAsked:
+    """Stands for ``__dataclass_fields__`` until `dataclasses` looks for them."""
+
+    _lock = RLock()
+
+    def __init__(self, owner: type, declared: dict[str, Field[Any]], defaults: dict[str, _Default]) -> None:
+        self._owner = owner
+        self._declared = declared
+        self.defaults = defaults
+
+    def __get__(self, instance: object, asked: type) -> Any:
+        owner: Any = self._owner
+        with self._lock:
+            if owner.__dict__["__dataclass_fields__"] is self:
+                for name, one in self._declared.items():
+                    setattr(owner, name, one)
+                dataclass(init=False, repr=False, eq=False)(owner)
+        return owner.__dict__["__dataclass_fields__"]
 
 
 def with_changes(record: R, /, **changes: Any) -> R:
@@ -127,11 +190,11 @@ class derived(Generic[T]):
         return value
 
 
-def _initializer(own: tuple[Any, ...], finish: Callable[[Any], None] | None) -> Callable[..., None]:
-    names = tuple(one.name for one in own)
-    factories = {one.name: one.default_factory for one in own if one.default_factory is not MISSING}
-    required = frozenset(one.name for one in own if one.default is MISSING and one.default_factory is MISSING)
-    template = {one.name: None if one.default is MISSING else one.default for one in own}
+def _initializer(own: dict[str, _Default], finish: Callable[[Any], None] | None) -> Callable[..., None]:
+    names = tuple(own)
+    factories = {name: factory for name, (_, factory) in own.items() if factory is not MISSING}
+    required = frozenset(name for name, (value, factory) in own.items() if value is factory is MISSING)
+    template = {name: None if value is MISSING else value for name, (value, _) in own.items()}
     count = len(names)
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
@@ -181,7 +244,7 @@ def _refuse_to_delete(self: Any, name: str) -> None:
 
 
 def _represent(self: Any) -> str:
-    said = (f"{one.name}={getattr(self, one.name)!r}" for one in fields(self))
+    said = (f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
     return f"{type(self).__qualname__.rpartition('.')[2]}({', '.join(said)})"
 
 

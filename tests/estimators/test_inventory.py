@@ -14,7 +14,7 @@ from willitrun.errors import MissingDataError, UnsupportedArchitectureError, Uns
 from willitrun.estimators.inventory import active_parameters, parameters, tensor_inventory
 from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
 from willitrun.estimators.inventory_formats import weight_groups
-from willitrun.estimators.inventory_traits import TRAITS
+from willitrun.estimators.inventory_traits import TRAITS, Traits, traits_of
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Quantization
 
@@ -603,6 +603,7 @@ def test_the_table_covers_common_families() -> None:
     assert {"llama", "qwen2", "qwen3_moe", "gemma3_text", "deepseek_v3", "gpt_oss", "mamba", "bert"} <= set(
         TRAITS
     )
+    assert all(traits_of(model_type) == Traits(**row) for model_type, row in TRAITS.items())
 
 
 def test_nvfp4_leaves_latent_attention_alone() -> None:

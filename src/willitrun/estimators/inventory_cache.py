@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from willitrun.estimators.ggml_graphs import graph_number
@@ -15,22 +14,19 @@ from willitrun.records.models import TransformerConfig
 __all__ = ["attention_widths", "buffer_shape", "feed_forward_width", "kv_layout"]
 
 
-@dataclass(slots=True)
 class _Sums:
-    full_k: int = 0
-    full_v: int = 0
-    windowed_k: int = 0
-    windowed_v: int = 0
-    latent_v: int = 0
-    expanded_k: int = 0
-    expanded_v: int = 0
-    conv_state: int = 0
-    recurrent_state: int = 0
-    index_k: int = 0
-    layers: int = 0
-    windowed_layers: int = 0
-    kv_heads: int = 0
-    widest_v: int = 0
+    """Elements over all layers, added up one layer at a time."""
+
+    def __init__(self) -> None:
+        self.full_k = self.full_v = 0
+        self.windowed_k = self.windowed_v = 0
+        self.latent_v = 0
+        self.expanded_k = self.expanded_v = 0
+        self.conv_state = self.recurrent_state = 0
+        self.index_k = 0
+        self.layers = self.windowed_layers = 0
+        self.kv_heads = 0
+        self.widest_v = 0
 
     @property
     def transposed(self) -> tuple[int, int]:

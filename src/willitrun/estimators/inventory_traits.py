@@ -6,11 +6,12 @@ parameter counts (see ``accuracy/memory``). A ``model_type`` without a row is re
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
-from willitrun.frozen import frozen
+from willitrun.frozen import frozen, with_changes
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["TRAITS", "Traits", "checked_traits", "traits_of"]
@@ -123,15 +124,26 @@ class Traits:
     """Latent attention that every runtime expands: keys and values of each head are cached (MiniCPM3)."""
 
 
-LLAMA = Traits()
-LAYER_NORM = Traits(norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True, default_inner=4)
-QWEN2 = Traits(qkv_bias=True, o_bias=False)
-QWEN3 = Traits(qk_norm="head")
-GEMMA = Traits(tied=True)
-DEEPSEEK = Traits(attention="latent", score_bias=True)
-QWEN_NEXT = Traits(qk_norm="head", query_gate=True, recurrence="delta", shared_gate=True)
-QWEN35 = replace(QWEN_NEXT, recurrence="delta-split")
-BERT = Traits(
+Row = Mapping[str, Any]
+"""What an architecture has and the plain Llama block has not: the fields of its `Traits`, made when asked for."""
+
+
+def _like(row: Row, **changes: Any) -> Row:
+    return {**row, **changes}
+
+
+LLAMA: Row = {}
+LAYER_NORM: Row = _like(
+    LLAMA, norm_bias=True, qkv_bias=True, o_bias=True, gated=False, ffn_bias=True, default_inner=4
+)
+QWEN2: Row = _like(LLAMA, qkv_bias=True, o_bias=False)
+QWEN3: Row = _like(LLAMA, qk_norm="head")
+GEMMA: Row = _like(LLAMA, tied=True)
+DEEPSEEK: Row = _like(LLAMA, attention="latent", score_bias=True)
+QWEN_NEXT: Row = _like(LLAMA, qk_norm="head", query_gate=True, recurrence="delta", shared_gate=True)
+QWEN35 = _like(QWEN_NEXT, recurrence="delta-split")
+BERT: Row = _like(
+    LLAMA,
     norm_bias=True,
     qkv_bias=True,
     o_bias=True,
@@ -145,9 +157,9 @@ BERT = Traits(
     pooler=True,
     encoder=True,
 )
-ROBERTA = replace(BERT, token_types=1)
+ROBERTA = _like(BERT, token_types=1)
 
-TRAITS: dict[str, Traits] = {
+TRAITS: dict[str, Row] = {
     **dict.fromkeys(
         (
             "llama",
@@ -175,11 +187,11 @@ TRAITS: dict[str, Traits] = {
         LLAMA,
     ),
     "internlm2": LLAMA,
-    "llama4_text": replace(LLAMA, always_shared=True),
-    "baichuan": replace(LLAMA, fused_qkv=True),
-    "qwen": replace(LLAMA, fused_qkv=True, qkv_bias=True, o_bias=False),
+    "llama4_text": _like(LLAMA, always_shared=True),
+    "baichuan": _like(LLAMA, fused_qkv=True),
+    "qwen": _like(LLAMA, fused_qkv=True, qkv_bias=True, o_bias=False),
     **dict.fromkeys(("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "mimo"), QWEN2),
-    "qwen2_moe": replace(QWEN2, shared_gate=True),
+    "qwen2_moe": _like(QWEN2, shared_gate=True),
     "seed_oss": QWEN2,
     **dict.fromkeys(
         ("qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text"), QWEN3
@@ -188,65 +200,65 @@ TRAITS: dict[str, Traits] = {
     **dict.fromkeys(("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), QWEN35),
     **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe"), QWEN3),
     "gemma": GEMMA,
-    "gemma2": replace(GEMMA, norms=4),
-    **dict.fromkeys(("gemma3", "gemma3_text"), replace(GEMMA, norms=4, qk_norm="head")),
+    "gemma2": _like(GEMMA, norms=4),
+    **dict.fromkeys(("gemma3", "gemma3_text"), _like(GEMMA, norms=4, qk_norm="head")),
     **dict.fromkeys(
         ("gemma4", "gemma4_text", "gemma4_unified"),
-        replace(GEMMA, norms=4, qk_norm="head", layer_scalars=1, dense_beside_experts=True),
+        _like(GEMMA, norms=4, qk_norm="head", layer_scalars=1, dense_beside_experts=True),
     ),
-    "phi3": replace(LLAMA, fused_qkv=True, fused_gate_up=True),
-    "phi3_v": replace(LLAMA, fused_qkv=True, fused_gate_up=True),
-    "phimoe": replace(LLAMA, norm_bias=True, qkv_bias=True, o_bias=True, head_bias=True),
-    **dict.fromkeys(("phi", "phi-msft"), replace(LAYER_NORM, norms=1, head_bias=True)),
-    "glm": replace(LLAMA, qkv_bias=True, o_bias=False, fused_gate_up=True),
+    "phi3": _like(LLAMA, fused_qkv=True, fused_gate_up=True),
+    "phi3_v": _like(LLAMA, fused_qkv=True, fused_gate_up=True),
+    "phimoe": _like(LLAMA, norm_bias=True, qkv_bias=True, o_bias=True, head_bias=True),
+    **dict.fromkeys(("phi", "phi-msft"), _like(LAYER_NORM, norms=1, head_bias=True)),
+    "glm": _like(LLAMA, qkv_bias=True, o_bias=False, fused_gate_up=True),
     **dict.fromkeys(
-        ("glm4", "glm4v_text"), replace(LLAMA, norms=4, qkv_bias=True, o_bias=False, fused_gate_up=True)
+        ("glm4", "glm4v_text"), _like(LLAMA, norms=4, qkv_bias=True, o_bias=False, fused_gate_up=True)
     ),
     **dict.fromkeys(
-        ("glm4_moe", "glm4v_moe_text"), replace(LLAMA, qkv_bias=None, o_bias=False, score_bias=True)
+        ("glm4_moe", "glm4v_moe_text"), _like(LLAMA, qkv_bias=None, o_bias=False, score_bias=True)
     ),
     **dict.fromkeys(
         ("deepseek_v3", "kimi_k2", "deepseek_v32", "glm_moe_dsa", "glm4_moe_lite"),
         DEEPSEEK,
     ),
-    "deepseek_v2": replace(DEEPSEEK, score_bias=False),
-    "mistral4": replace(DEEPSEEK, score_bias=False),
-    "minicpm3": replace(DEEPSEEK, score_bias=False, whole_latent=True),
-    "minimax": replace(LLAMA, recurrence="lightning"),
+    "deepseek_v2": _like(DEEPSEEK, score_bias=False),
+    "mistral4": _like(DEEPSEEK, score_bias=False),
+    "minicpm3": _like(DEEPSEEK, score_bias=False, whole_latent=True),
+    "minimax": _like(LLAMA, recurrence="lightning"),
     **dict.fromkeys(
         ("gemma3n", "gemma3n_text"),
-        replace(GEMMA, norms=4, qk_norm="head", alternating_updates=True),
+        _like(GEMMA, norms=4, qk_norm="head", alternating_updates=True),
     ),
     **dict.fromkeys(
         ("bailing_moe_v2", "bailing_moe_linear"),
-        replace(LLAMA, fused_qkv=True, qk_norm="head", score_bias=True),
+        _like(LLAMA, fused_qkv=True, qk_norm="head", score_bias=True),
     ),
-    "t5": replace(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
-    "kimi_linear": replace(DEEPSEEK, recurrence="kda"),
-    "mimo_v2_flash": replace(LLAMA, score_bias=True, window_sinks=True),
-    "minimax_m2": replace(LLAMA, qk_norm="full", score_bias=True),
-    "gpt_oss": replace(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
-    **dict.fromkeys(("olmo2", "olmo3"), replace(LLAMA, qk_norm="full", post_norm=True)),
-    "olmoe": replace(LLAMA, qk_norm="full"),
-    "olmo": replace(LLAMA, norms=0, final_norm=False),
-    **dict.fromkeys(("cohere", "cohere2"), replace(LLAMA, norms=1, tied=True)),
-    "exaone4": replace(LLAMA, qk_norm="head", post_norm=True),
-    "apertus": replace(LLAMA, qk_norm="head", gated=False, layer_scalars=2),
-    "arcee": replace(LLAMA, gated=False),
-    "nemotron": replace(LLAMA, norm_bias=True, gated=False),
-    "bitnet": replace(LLAMA, activation_norm=True),
-    "dots1": replace(QWEN3, score_bias=True),
-    "ernie4_5_moe": replace(LLAMA, score_bias=True),
-    "solar_open": replace(LLAMA, score_bias=True),
-    "hy_v3": replace(QWEN3, score_bias=True),
-    "stablelm": replace(LLAMA, norm_bias=True, o_bias=False),
+    "t5": _like(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
+    "kimi_linear": _like(DEEPSEEK, recurrence="kda"),
+    "mimo_v2_flash": _like(LLAMA, score_bias=True, window_sinks=True),
+    "minimax_m2": _like(LLAMA, qk_norm="full", score_bias=True),
+    "gpt_oss": _like(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
+    **dict.fromkeys(("olmo2", "olmo3"), _like(LLAMA, qk_norm="full", post_norm=True)),
+    "olmoe": _like(LLAMA, qk_norm="full"),
+    "olmo": _like(LLAMA, norms=0, final_norm=False),
+    **dict.fromkeys(("cohere", "cohere2"), _like(LLAMA, norms=1, tied=True)),
+    "exaone4": _like(LLAMA, qk_norm="head", post_norm=True),
+    "apertus": _like(LLAMA, qk_norm="head", gated=False, layer_scalars=2),
+    "arcee": _like(LLAMA, gated=False),
+    "nemotron": _like(LLAMA, norm_bias=True, gated=False),
+    "bitnet": _like(LLAMA, activation_norm=True),
+    "dots1": _like(QWEN3, score_bias=True),
+    "ernie4_5_moe": _like(LLAMA, score_bias=True),
+    "solar_open": _like(LLAMA, score_bias=True),
+    "hy_v3": _like(QWEN3, score_bias=True),
+    "stablelm": _like(LLAMA, norm_bias=True, o_bias=False),
     "starcoder2": LAYER_NORM,
-    "opt": replace(LAYER_NORM, positions=2, tied=True),
-    "gpt_neox": replace(LAYER_NORM, fused_qkv=True),
-    "gptj": replace(LAYER_NORM, norms=1, qkv_bias=False, o_bias=False, head_bias=True),
-    **dict.fromkeys(("gpt2", "gpt_bigcode"), replace(LAYER_NORM, fused_qkv=True, positions=0, tied=True)),
-    "bloom": replace(LAYER_NORM, fused_qkv=True, embedding_norm=True, tied=True),
-    "falcon": replace(
+    "opt": _like(LAYER_NORM, positions=2, tied=True),
+    "gpt_neox": _like(LAYER_NORM, fused_qkv=True),
+    "gptj": _like(LAYER_NORM, norms=1, qkv_bias=False, o_bias=False, head_bias=True),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), _like(LAYER_NORM, fused_qkv=True, positions=0, tied=True)),
+    "bloom": _like(LAYER_NORM, fused_qkv=True, embedding_norm=True, tied=True),
+    "falcon": _like(
         LAYER_NORM,
         fused_qkv=True,
         qkv_bias=False,
@@ -256,23 +268,23 @@ TRAITS: dict[str, Traits] = {
         tied=True,
         grouped_norms=2,
     ),
-    "mpt": replace(
+    "mpt": _like(
         LAYER_NORM, fused_qkv=True, norm_bias=False, qkv_bias=False, o_bias=False, ffn_bias=False, tied=True
     ),
-    "lfm2": replace(LLAMA, qk_norm="head", recurrence="conv", tied=True),
-    "lfm2_moe": replace(LLAMA, qk_norm="head", recurrence="conv", tied=True, score_bias=True),
-    "jamba": replace(LLAMA, recurrence="mamba", dt_norms=True),
-    **dict.fromkeys(("mamba", "falcon_mamba"), replace(LLAMA, recurrence="mamba", one_block_layers=True)),
-    "mamba2": replace(LLAMA, recurrence="mamba2", one_block_layers=True),
-    "nemotron_h": replace(LLAMA, recurrence="mamba2", one_block_layers=True, gated=False, score_bias=True),
-    "granitemoehybrid": replace(LLAMA, recurrence="mamba2"),
-    "bamba": replace(LLAMA, recurrence="mamba2"),
-    "falcon_h1": replace(LLAMA, recurrence="mamba2", parallel_mixers=True, recurrent_norm=False),
+    "lfm2": _like(LLAMA, qk_norm="head", recurrence="conv", tied=True),
+    "lfm2_moe": _like(LLAMA, qk_norm="head", recurrence="conv", tied=True, score_bias=True),
+    "jamba": _like(LLAMA, recurrence="mamba", dt_norms=True),
+    **dict.fromkeys(("mamba", "falcon_mamba"), _like(LLAMA, recurrence="mamba", one_block_layers=True)),
+    "mamba2": _like(LLAMA, recurrence="mamba2", one_block_layers=True),
+    "nemotron_h": _like(LLAMA, recurrence="mamba2", one_block_layers=True, gated=False, score_bias=True),
+    "granitemoehybrid": _like(LLAMA, recurrence="mamba2"),
+    "bamba": _like(LLAMA, recurrence="mamba2"),
+    "falcon_h1": _like(LLAMA, recurrence="mamba2", parallel_mixers=True, recurrent_norm=False),
     "bert": BERT,
-    "distilbert": replace(BERT, token_types=0, pooler=False),
-    "roberta": replace(ROBERTA, positions=0),
-    "xlm-roberta": replace(ROBERTA, positions=0),
-    "nomic_bert": replace(
+    "distilbert": _like(BERT, token_types=0, pooler=False),
+    "roberta": _like(ROBERTA, positions=0),
+    "xlm-roberta": _like(ROBERTA, positions=0),
+    "nomic_bert": _like(
         BERT,
         fused_qkv=True,
         qkv_bias=False,
@@ -282,11 +294,16 @@ TRAITS: dict[str, Traits] = {
         positions=None,
         pooler=False,
     ),
-    "modernbert": replace(
+    "modernbert": _like(
         LLAMA, fused_qkv=True, fused_gate_up=True, embedding_norm=True, head=False, encoder=True
     ),
-    "whisper": replace(LAYER_NORM, norms=3, positions=0, tied=True, cross_attention=True),
+    "whisper": _like(LAYER_NORM, norms=3, positions=0, tied=True, cross_attention=True),
 }
+
+
+@cache
+def _made(model_type: str) -> Traits:
+    return Traits(**TRAITS[model_type])
 
 
 def traits_of(model_type: str) -> Traits:
@@ -303,7 +320,7 @@ def traits_of(model_type: str) -> Traits:
     4
     """
     try:
-        return TRAITS[model_type]
+        return _made(model_type)
     except KeyError:
         raise UnsupportedArchitectureError(
             f"the tensors of model_type {model_type!r} are not known.",
@@ -332,5 +349,5 @@ def checked_traits(config: TransformerConfig) -> Traits:
         raise MissingDataError(f"{config.model_type} mixes kinds of layers and needs layer_types.")
     if traits.relative_bias:
         # T5's first version has a plain feed-forward block, version 1.1 and its relatives a gated one.
-        return replace(traits, gated="gated" in (config.hidden_act or ""))
+        return with_changes(traits, gated="gated" in (config.hidden_act or ""))
     return traits

@@ -99,6 +99,15 @@ def _parse_text(value: str, dimension: str) -> Fraction:
     return _exact(match[1].replace(",", "").replace("_", ""), match[2], dimension)
 
 
+def _whole(value: object, dimension: str) -> int | None:
+    """The whole number of base units of a plain quantity; None leaves it to `parse_quantity`, which is thrice as slow."""
+    if type(value) is not dict or len(value) != 2:
+        return None
+    number, unit = value.get("value"), value.get("unit")
+    factor = _UNITS[dimension].get(unit) if type(unit) is str else None
+    return number * factor if type(number) is type(factor) is int and number >= 0 else None
+
+
 def _exact(number: object, unit: object, dimension: str) -> Fraction:
     known = _UNITS[dimension]
     if not isinstance(unit, str) or unit not in known:
@@ -132,8 +141,8 @@ def parse_bytes(value: object) -> int:
         if value < 0:
             raise UnitError(f"{value} bytes is negative.")
         return value
-    exact = parse_quantity(value, "bytes")
-    return round(exact)
+    whole = _whole(value, "bytes")
+    return round(parse_quantity(value, "bytes")) if whole is None else whole
 
 
 def parse_rate(value: object, dimension: str) -> float:
@@ -142,7 +151,8 @@ def parse_rate(value: object, dimension: str) -> float:
         if not math.isfinite(value) or value < 0:
             raise UnitError(f"{value!r} is not a finite number >= 0.")
         return float(value)
-    return float(parse_quantity(value, dimension))
+    whole = _whole(value, dimension)
+    return float(parse_quantity(value, dimension) if whole is None else whole)
 
 
 def format_bytes(value: float, *, digits: int = 3) -> str:

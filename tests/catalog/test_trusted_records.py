@@ -42,7 +42,7 @@ def test_trusted_records_equal_validated_ones_to_the_type(kind: str) -> None:
         assert exact(table[identifier]) == exact(validated(kind, table.raw(identifier), kind)), identifier
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "measurement"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_record_is_read_without_validation(kind: str) -> None:
     table = load_catalog().table(kind)
     for identifier in table:

@@ -8,6 +8,7 @@ break never stands inside an entry.
 from __future__ import annotations
 
 import json
+from json.decoder import JSONDecoder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ MOST_SEARCHES = 64
 
 SMALL = 16_384
 """Bytes of a file that is parsed at once."""
+
+
+# `json.loads` looks at every text for its encoding and for space around it first.
+_decode = JSONDecoder().raw_decode
 
 
 def _text(document: Any) -> str:
@@ -130,10 +135,11 @@ def _bounds(data: bytes, section: str) -> tuple[int, int]:
 
 def _search(data: bytes, key: str, start: int, end: int) -> tuple[Any, int]:
     """The entry of a key in a stretch of lines, and where the next one begins."""
-    head = f"\n{_text(key)}:".encode(errors="surrogatepass")
+    plain = key.isascii() and key.isprintable() and '"' not in key and "\\" not in key
+    head = f'\n"{key}":'.encode() if plain else f"\n{_text(key)}:".encode(errors="surrogatepass")
     place = data.find(head, start, end)
     if place < 0:
         return None, 0
     place += len(head)
     last = data.find(b"\n", place)
-    return json.loads(data[place:last].removesuffix(b",")), last
+    return _decode(data[place:last].decode())[0], last

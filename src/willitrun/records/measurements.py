@@ -1,12 +1,28 @@
 """Published measurements."""
 
-from typing import Any
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from willitrun.records.bases import Record, RecordId
 
 __all__ = ["Measurement"]
+
+
+def _number(cell: object) -> object:
+    """What a cell of a table says; what is no number is left for validation to refuse."""
+    if isinstance(cell, str):
+        for kind in (int, float):
+            try:
+                return kind(cell)
+            except ValueError:
+                pass
+    return cell
+
+
+# Not by validators of the class: shipped rows are read without building one.
+_Number = BeforeValidator(_number)
+_Cell = Annotated[int | None, BeforeValidator(lambda cell: None if cell == "" else _number(cell))]
 
 
 class Measurement(Record):
@@ -15,7 +31,7 @@ class Measurement(Record):
     id: RecordId
     model: str
     accelerator: str
-    accelerator_count: int = Field(1, ge=1)
+    accelerator_count: Annotated[int, _Number] = Field(1, ge=1)
     task: str
     runtime: str
     runtime_version: str = ""
@@ -24,34 +40,20 @@ class Measurement(Record):
     execution: str = ""
     precision: str = ""
     layout: str = ""
-    image_size: int | None = None
-    batch_size: int | None = None
-    concurrency: int | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
+    image_size: _Cell = None
+    batch_size: _Cell = None
+    concurrency: _Cell = None
+    prompt_tokens: _Cell = None
+    cached_tokens: _Cell = None
     """Tokens in the cache before the prompt (the depth of a llama-bench test)."""
-    output_tokens: int | None = None
-    context_tokens: int | None = None
+    output_tokens: _Cell = None
+    context_tokens: _Cell = None
     metric: str
     """``images_per_s``, ``decode_tokens_per_s``, ``prefill_tokens_per_s``, ..."""
-    value: float = Field(gt=0)
+    value: Annotated[float, _Number] = Field(gt=0)
     unit: str
     date: str = ""
     source_url: str
     licence: str = ""
     command: str = ""
     notes: str = ""
-
-    @field_validator(
-        "image_size",
-        "batch_size",
-        "concurrency",
-        "prompt_tokens",
-        "cached_tokens",
-        "output_tokens",
-        "context_tokens",
-        mode="before",
-    )
-    @classmethod
-    def _empty_is_unknown(cls, value: Any) -> Any:
-        return None if value == "" else value

@@ -170,7 +170,7 @@ def main() -> None:
     from benchmarks.scenarios import warm_figures
 
     figures += [
-        Figure(name, best, median, WARM_TARGETS[name])
+        Figure(name, best, median, WARM_TARGETS.get(name))
         for name, (best, median) in warm_figures(passes).items()
     ]
     if not options.quick:

@@ -79,9 +79,14 @@ def warm_figures(passes: int) -> dict[str, tuple[float, float]]:
     def anywhere(model: str, machine: object, load: Workload, **options: Any) -> object:
         return estimate_memory(model, None, load, **options)
 
+    def whole(model: str, machine: object, load: Workload, **options: Any) -> object:
+        verdict = assess(model, machine, load, **options)
+        return [vars(part) for part in (verdict, verdict.memory, verdict.speed) if part is not None]
+
     formats = ("q4_k_m", "iq4_xs")
     calls = {
         "warm assess, 7B to 8B [us]": language(assess, SMALL, formats),
+        "warm assess, all of its words read [us]": language(whole, SMALL, formats),
         "warm assess with remedies, 32B to 671B [us]": language(assess, LARGE, ("q8_0", "q4_k_m")),
         "warm estimate_memory [us]": language(estimate_memory, SMALL, formats),
         "warm estimate_memory, no machine [us]": language(anywhere, SMALL, formats),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from willitrun.catalog import Catalog
 from willitrun.estimators.requests import Request
 from willitrun.records.knowledge import TroubleshootingEntry
-from willitrun.records.results import Link, Reason, SpeedEstimate, Tier
+from willitrun.records.results import Link, Reason
 
 __all__ = ["verdict_links"]
 
@@ -35,7 +35,7 @@ def bound_code(bound: str) -> str:
 
 
 def verdict_links(
-    request: Request, tier: Tier, speed: SpeedEstimate | None, reasons: Sequence[Reason]
+    request: Request, reasons: Sequence[Reason]
 ) -> tuple[dict[str, tuple[str, ...]], tuple[Link, ...]]:
     """References per reason code, and the links of the verdict, the binding constraint's first.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from willitrun.estimators.energy import speed_with_energy
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.topology import host_numbers
+from willitrun.frozen import derived, frozen
 from willitrun.kernels.placement import TIERS, best_format
 from willitrun.links import verdict_links
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload, WorkloadProfile
-from willitrun.records.results import Inputs, Provenance, Reason, Remedy, Verdict
+from willitrun.records.results import Inputs, Link, Provenance, Reason, Remedy, Verdict
 
 __all__ = ["assess", "best_comfortable", "workload_profile"]
 
@@ -85,38 +87,63 @@ def assess(
 
 
 def judge(request: Request) -> Verdict:
-    """The verdict of a complete request."""
+    """The verdict of a complete request: what decides it at once, what words it when somebody looks."""
     if request.quantization_open:
         request = best_comfortable(request)
     found = evaluate_one(request)
     practical, floor_reason = _practical(found)
-    reasons = [*request.blockers, *found.reasons]
-    if floor_reason is not None:
-        reasons.append(floor_reason)
-    reasons += request.notes
-    estimate = found.memory_estimate()
     speed = speed_with_energy(found) if found.tier != "will-not-run" else None
-    remedies = _remedies(found) if _wants_remedies(found, practical) else ()
-    see, links = verdict_links(request, found.tier, speed, reasons)
+    wording = _Wording(request, found, floor_reason)
     # Every part is a record of this library already: validating them again would double the cost of a verdict.
-    return Verdict.model_construct(
+    return Verdict.model_defer(
+        {
+            "reasons": lambda: wording.reasons,
+            "links": lambda: wording.links,
+            "commands": partial(_commands, found),
+            "inputs": partial(_inputs, request, found),
+            "provenance": partial(_provenance, request, found),
+        },
         tier=found.tier,
         feasible=found.tier in ("comfortable", "tight", "offload"),
         practical=practical,
-        memory=estimate,
+        memory=found.memory_estimate(),
         speed=speed,
         placement=found.placement,
         evidence=speed.evidence if speed is not None else "estimated",
         evidence_cites=found.cites,
-        reasons=tuple(
-            reason.model_copy(update={"see": see.get(reason.code, reason.see)}) for reason in reasons
-        ),
-        remedies=remedies,
-        links=links,
-        commands=_commands(found),
-        inputs=_inputs(request, found),
-        provenance=_provenance(request, found),
+        remedies=_remedies(found) if _wants_remedies(found, practical) else (),
     )
+
+
+@frozen(eq=False)
+class _Wording:
+    """Reasons and links of a verdict: each refers to the other."""
+
+    request: Request
+    found: Evaluated
+    floor_reason: Reason | None
+
+    @derived
+    def _unlinked(self) -> tuple[Reason, ...]:
+        floor = () if self.floor_reason is None else (self.floor_reason,)
+        return (*self.request.blockers, *self.found.reasons, *floor, *self.request.notes)
+
+    @derived
+    def _linked(self) -> tuple[dict[str, tuple[str, ...]], tuple[Link, ...]]:
+        return verdict_links(self.request, self._unlinked)
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why the verdict is what it is, with references to the catalog."""
+        see, _ = self._linked
+        return tuple(
+            reason.model_copy(update={"see": see.get(reason.code, reason.see)}) for reason in self._unlinked
+        )
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Entries of the catalog that matter for this very verdict."""
+        return self._linked[1]
 
 
 def best_comfortable(request: Request) -> Request:

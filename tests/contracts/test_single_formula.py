@@ -32,7 +32,6 @@ ARRAY_FORMULA = {"multiply", "divide", "true_divide", "floor_divide", "power", "
 TRANSPARENT = {"best", "low", "high", "sum", "min", "max", "astype", "item", "ravel"}
 
 EXEMPT = {
-    ("estimators/llm_packing.py", "pack_memory"): "spread of a format's size around what the weights kernel counted",
     ("estimators/calibration_rows.py", None): "residuals divide what was measured by what the kernel predicts",
     ("estimators/diffusion_evaluation.py", None): "stage activations of a pipeline; not yet in the kernels",
     ("estimators/diffusion_packing.py", None): "time to move a component over PCIe; not yet in the kernels",

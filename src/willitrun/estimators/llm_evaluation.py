@@ -19,8 +19,9 @@ from willitrun.estimators.llm_machines import (
     ranks_divide,
     workload_row,
 )
+from willitrun.estimators.llm_memory_packing import pack_memory
 from willitrun.estimators.llm_models import ModelRow, model_row
-from willitrun.estimators.llm_packing import headline_of, pack_memory, pack_speed, tier_reasons
+from willitrun.estimators.llm_packing import headline_of, pack_speed, tier_reasons
 from willitrun.estimators.llm_policies import container_of, runtime_policy
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.requests import Request

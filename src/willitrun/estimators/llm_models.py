@@ -19,7 +19,8 @@ from willitrun.estimators.inventory_formats import era_of, quantiser_spread, wei
 from willitrun.estimators.inventory_gguf import loaded_config
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.inventory_vision import tower_copies, tower_width
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
+from willitrun.intervals import Interval
 from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig
@@ -102,6 +103,16 @@ class ModelRow:
     exact: bool
     format: int
     element_bytes: int
+
+    @derived
+    def size_spread(self) -> Interval:
+        """Factors around the bytes of weights: none where a rule gives them, else what was learnt of the format."""
+        return Interval(self.weights_low, 1.0, self.weights_high, 1.0 if self.exact else 0.9)
+
+    @derived
+    def disk_bytes(self) -> Interval:
+        """The whole of it in a file."""
+        return Interval(self.weights_low, 1.0, self.weights_high).scale(float(self.total_bytes))
 
 
 @frozen(eq=False)

@@ -29,6 +29,8 @@ __all__ = [
     "interval_factors",
     "interval_of",
     "interval_task",
+    "interval_within",
+    "level_factors",
     "support_code",
     "support_of",
 ]
@@ -274,7 +276,20 @@ def interval_of(
     ``inverse`` is for a time: the factors are those of the rate. ``shift`` is what measurements near by say:
     ``best x exp(shift)`` within ``factors ^ narrowing``.
     """
-    low, high = (factor**shift.narrowing for factor in _pair(calibration, task, LEVELS.index(level)))
+    return interval_within(level_factors(calibration, task, level), best, inverse=inverse, shift=shift)
+
+
+def level_factors(calibration: Calibration, task: str, level: str) -> tuple[float, float]:
+    """Low and high factors of a task at a support level."""
+    return _pair(calibration, task, LEVELS.index(level))
+
+
+def interval_within(
+    factors: tuple[float, float], best: float, *, inverse: bool = False, shift: Shift = NO_SHIFT
+) -> Interval:
+    """`interval_of` where the factors are known."""
+    low, high = factors
+    low, high = low**shift.narrowing, high**shift.narrowing
     best = best / shift.factor if inverse else best * shift.factor
     if inverse:
         return Interval(best / high, best, best / low)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from willitrun.intervals import Interval
-from willitrun.records.bases import Record
+from willitrun.records.deferred import Deferred
 from willitrun.units import format_bytes, format_duration, format_rate
 
 __all__ = ["Presented", "format_field", "html_table"]
@@ -68,7 +68,7 @@ def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     return f"<table><caption style='text-align:left'>{escape(title)}</caption>{body}</table>"
 
 
-class Presented(Record):
+class Presented(Deferred):
     """A record with a one-line ``repr`` and an HTML table for notebooks."""
 
     def summary(self) -> str:

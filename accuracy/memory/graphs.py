@@ -86,19 +86,14 @@ def _points(config: TransformerConfig, points: Sequence[tuple[int, int]] = POINT
 
 
 def _runs(
-    probe: Path,
-    tracer: Path,
-    path: Path,
-    card: bool,
-    points: Sequence[tuple[int, int]],
-    variants: Sequence[Variant],
-) -> dict[Variant, list[list[Event]]]:
-    """The graph at every point in every variant; the first of those that a context reserves."""
-    cases = [(variant, *point) for variant in variants for point in points]
+    probe: Path, tracer: Path, path: Path, card: bool, points: Sequence[tuple[int, int]], variant: Variant
+) -> list[list[Event]]:
+    """The graph at every point; the first of those that a context reserves."""
     where = " devices=24 n_gpu_layers=999" if card else ""
+    types = "".join(f" type_{part}=8" for part in variant[1])
     lines = [
-        f"n_ctx={context} n_ubatch={batch} flash={int(flash)}{''.join(f' type_{part}=8' for part in rotated)}{where}\n"
-        for (flash, rotated), batch, context in cases
+        f"n_ctx={context} n_ubatch={batch} flash={int(variant[0])}{types}{where}\n"
+        for batch, context in points
     ]
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as trace:
         environment = os.environ | {"LD_PRELOAD": str(tracer), "GGML_ALLOC_TRACE": trace.name}
@@ -107,17 +102,13 @@ def _runs(
             command, input="".join(lines), capture_output=True, text=True, env=environment, check=False
         )
         graphs = trace.read().split("RESERVE\n")[1:]
-    if done.stdout.count("\nEND 1") < len(cases) or len(graphs) % len(cases):
-        raise RuntimeError((done.stdout + done.stderr)[-600:])
-    step = len(graphs) // len(cases)
-    found: dict[Variant, list[list[Event]]] = {variant: [] for variant in variants}
-    for (variant, *_), graph in zip(cases, graphs[::step], strict=True):
-        found[variant].append(list(_events(graph, "GPU0" if card else "CPU")))
-    for runs in found.values():
-        shapes = {tuple((event.ident, event.size is None) for event in run) for run in runs}
-        if len(shapes) > 1:
-            raise RuntimeError("The graph changes with its sizes.")
-    return found
+    if done.stdout.count("\nEND 1") < len(points) or len(graphs) % len(points):
+        raise RuntimeError(f"{len(graphs)} graphs of {len(points)}: {(done.stdout + done.stderr)[-600:]}")
+    step = len(graphs) // len(points)
+    runs = [list(_events(graph, "GPU0" if card else "CPU")) for graph in graphs[::step]]
+    if len({tuple((event.ident, event.size is None) for event in run) for run in runs}) > 1:
+        raise RuntimeError("The graph changes with its sizes.")
+    return runs
 
 
 Form = tuple[Fraction, ...]
@@ -299,11 +290,19 @@ def _load(
     variants: Sequence[Variant] = VARIANTS,
     points: Sequence[tuple[int, int]] = POINTS,
 ) -> dict[Variant, list[list[Event]]]:
+    """Graphs of every variant that llama.cpp takes."""
+    found: dict[Variant, list[list[Event]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
         write_sparse(path, config, dialect)
-        wanted = [variant for variant in variants if rotates(config) or not variant[1]]
-        return _runs(probe, tracer, path, card, _points(config, points), wanted)
+        for variant in variants:
+            if variant[1] and not rotates(config):
+                continue
+            try:
+                found[variant] = _runs(probe, tracer, path, card, _points(config, points), variant)
+            except RuntimeError as error:
+                print(f"{dialect.model} card={card} {variant}: {error}", file=sys.stderr, flush=True)
+    return found
 
 
 def _configs(
@@ -313,7 +312,7 @@ def _configs(
 
     def shape(one: TransformerConfig) -> list[tuple[int, bool]]:
         plain = (True, "")
-        run = _load(probe, tracer, one, dialect, True, [plain], POINTS[:1])[plain][0]
+        run = _load(probe, tracer, one, dialect, True, [plain], POINTS[:1]).get(plain, [[]])[0]
         return [(event.ident, event.size is None) for event in run]
 
     expected = shape(config)
@@ -347,7 +346,9 @@ def main() -> int:
         loaded = {
             card: [_load(probe, tracer, each, dialect, card) for each in configs] for card in (False, True)
         }
-        for card, variant in itertools.product((False, True), loaded[True][0]):
+        for card, variant in itertools.product((False, True), VARIANTS):
+            if any(variant not in runs for runs in loaded[card]):
+                continue
             flash, rotated = variant
             try:
                 start, parts = _record(configs, [runs[variant] for runs in loaded[card]])

@@ -169,7 +169,18 @@ def _streamed(row: Any) -> int:
         return elements * 34 // 32
     if text.startswith("F16"):
         return elements * 2
-    return elements // 256 * 210
+    # The quantiser gives the output matrix Q6_K, and Q5_K in its smallest mixes.
+    small = text.startswith(("IQ1", "IQ2", "IQ3_XXS"))
+    return elements // 256 * (176 if small else 210)
+
+
+def _experts_on_host(row: Any) -> bool:
+    """Whether the host holds more weights than the embeddings: experts that ``-ot`` or ``--n-cpu-moe`` left there."""
+    if not _number(row.n_expert, 0):
+        return False
+    buffers = _mapping(row.model_buffers_mib)
+    held = sum(buffers.values()) - sum(_on_accelerator(buffers).values())
+    return held * MIB > 4 * _number(row.n_vocab, 0) * _number(row.n_embd, 0)
 
 
 def _era(row: Any, policy: CellsPolicy) -> GraphEra:
@@ -251,6 +262,7 @@ def _score_row(row: Any) -> Scored | None:
     offloaded, of = _number(row.layers_offloaded), _number(row.layers_total_offloadable)
     spills = offloaded < of or _on_host(_mapping(row.kv_buffers_mib))
     streamed = _streamed(row) if spills else 0
+    copied = int(kv // _number(row.n_layer, 1)) if _on_host(_mapping(row.kv_buffers_mib)) else 0
     pipeline = bool(_number(row.pipeline_parallel, 0))
     predicted = [
         device_buffer(
@@ -262,6 +274,7 @@ def _score_row(row: Any) -> Scored | None:
             holds_output=index == devices - 1,
             pipeline=pipeline,
             streamed_bytes=streamed if index == devices - 1 else 0,
+            copied_cache_bytes=copied if index == 0 else 0,
             era=_era(row, policy),
         ).item()
         for index in range(devices)
@@ -269,7 +282,7 @@ def _score_row(row: Any) -> Scored | None:
     weights = sum(_on_accelerator(_mapping(row.model_buffers_mib)).values())
     on_device = sum(_on_accelerator(_mapping(row.kv_buffers_mib)).values())
     # A log of several loads may count the layers of another one: caches on the host say that layers are, too.
-    whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib))
+    whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib)) and not _experts_on_host(row)
     printed = _number(row.kv_total_mib)
     return Scored(
         row.row_id,

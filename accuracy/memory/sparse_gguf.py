@@ -20,7 +20,8 @@ __all__ = ["DIALECTS", "Dialect", "write_sparse"]
 Value = bool | int | float | str | Sequence[int]
 ALIGNMENT = 32
 CARD_ALIGNMENT, CARD_ROW = 128, 512
-_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "q4_k": 12, "q6_k": 14, "bf16": 30, "mxfp4": 39}
+_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10, "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14,
+          "bf16": 30, "mxfp4": 39}  # fmt: skip
 # Numbers of a layer that are not called `weight` in GGUF.
 _BARE = {"ssm_a", "ssm_d"}
 _PLAIN = ("tokenizer.", "xielu.")

@@ -45,7 +45,8 @@ def test_dp_counts_groups_of_tensor_ranks() -> None:
     assert len(four.memory.per_device) == 4
     whole = judged(None, CARDS[0]).memory
     assert whole is not None
-    assert four.memory.weights_bytes.best == 2 * whole.weights_bytes.best
+    # Each of two ranks has the tables of rotary positions whole: two bytes of 131,072 positions by a head's 128.
+    assert four.memory.weights_bytes.best == 2 * (whole.weights_bytes.best + 2 * 128 * 131072)
     assert "--data-parallel-size 2" in four.commands[0]
 
 

@@ -129,3 +129,19 @@ def test_output_in_host_memory_is_streamed() -> None:
 def test_arrays_and_scalars_agree(cells: list[int]) -> None:
     together = device_buffer(LLAMA3_8B, np.array(cells, dtype=np.int64))
     assert together.tolist() == [device_buffer(LLAMA3_8B, count).item() for count in cells]
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells", "flash", "layer_mib", "reserved_mib"),
+    # Llama 3.1 8B and Qwen2.5 7B with ten and twenty layers on a null device, as a real llama.cpp reserved.
+    [
+        (BufferShape(128256, 4096, 32, 4096, 14336, key_value=2048), 131072, True, 512, 665.0),
+        (BufferShape(128256, 4096, 32, 4096, 14336, key_value=2048), 32768, False, 128, 2273.0),
+        (BufferShape(152064, 3584, 28, 3584, 18944, key_value=1024), 131072, False, 256, 7714.9),
+    ],
+)
+def test_a_layers_cache_in_host_memory_is_copied_to_the_card(
+    shape: BufferShape, cells: int, flash: bool, layer_mib: int, reserved_mib: float
+) -> None:
+    found = device_buffer(shape, cells, flash_attention=flash, copied_cache_bytes=layer_mib * 2**20).item()
+    assert found / 2**20 == pytest.approx(reserved_mib, rel=0.015)

@@ -73,6 +73,8 @@ class ModelRow:
     graph_beside: int
     graph_number: int
     graph_windowed: int
+    filled_width: int
+    rope_bytes: int
     attention_width: int
     prefill_attention_width: int
     windowed_width: int
@@ -227,6 +229,8 @@ def _row(
         graph_beside=int(shape.beside),  # type: ignore[arg-type]
         graph_number=int(shape.graph),  # type: ignore[arg-type]
         graph_windowed=int(shape.windowed),  # type: ignore[arg-type]
+        filled_width=_filled_width(config, quantization),
+        rope_bytes=_rope_bytes(config),
         attention_width=decode_width,
         prefill_attention_width=prefill_width,
         windowed_width=windowed_width,
@@ -314,6 +318,27 @@ def _mix_class(name: str) -> str:
             "gguf-size.ud-low" if bits <= 3 else "gguf-size.ud-middle" if bits <= 5 else "gguf-size.ud-high"
         )
     return "gguf-size.large-embedding" if name.endswith(("_l", "_xl")) else "gguf-size"
+
+
+def _filled_width(config: TransformerConfig, quantization: Quantization) -> int:
+    """Width of an expert whose kernels need it filled up; 0 where no expert is."""
+    if quantization.id != "mxfp4" or not config.num_experts:
+        return 0
+    return config.moe_intermediate_size or config.intermediate_size or 0
+
+
+_INTERPOLATED = frozenset({"gemma3_text"})
+"""Positions of the full layers are interpolated (``rope_type: linear``): their table is as many times longer."""
+
+
+def _rope_bytes(config: TransformerConfig) -> int:
+    """Sines and cosines of all positions in two bytes: half a head's width of each, and one table for each theta."""
+    heads = config.num_attention_heads
+    if not heads or not config.max_position_embeddings or traits_of(config.model_type).positions is not None:
+        return 0
+    width = config.qk_rope_head_dim or config.head_dim or config.hidden_size // heads
+    tables = 1 + (config.rope_scaling_factor or 1) if config.model_type in _INTERPOLATED else 1
+    return round(2 * width * config.max_position_embeddings * tables)
 
 
 def _routes(config: TransformerConfig, layer: int) -> bool:

@@ -98,6 +98,7 @@ def runtime_policy(request: Request, shares: tuple[float, ...] | None = None) ->
         slots=slots,
         output_last=build is not None and build < OUTPUT_FIRST,
         shares=shares,
+        serves=engine in ("vllm", "sglang", "tensorrt-llm"),
         codes={
             axis: np.array([level_code(axis, name)])
             for axis, name in (

@@ -146,6 +146,7 @@ def device_buffer(
     pipeline: ArrayLike = False,
     streamed_bytes: ArrayLike = 0,
     streamed_layer_bytes: ArrayLike = 0,
+    copied_cache_bytes: ArrayLike = 0,
     logits_rows: ArrayLike | None = None,
     era: GraphEra | None = None,
     single_buffer: ArrayLike = False,
@@ -186,6 +187,8 @@ def device_buffer(
         Output matrix in host memory that a large batch copies over: it lies beside the logits.
     streamed_layer_bytes
         Largest weight of a layer in host memory that is copied over: it lies beside the feed-forward stage.
+    copied_cache_bytes
+        Keys and values of a layer whose cache is in host memory: a large batch attends to a copy of them.
     logits_rows
         Rows for which logits are computed; ``n_ubatch`` where None.
     era
@@ -221,7 +224,7 @@ def device_buffer(
     scores = pick(flash, scores, 2 * (count * widths.heads + masked))
     attention = scores + pick(flash, widths.flash_attention, widths.attention)
     stage = maximum(
-        attention * (batch * HALF_BYTES),
+        attention * (batch * HALF_BYTES) + as_int64(copied_cache_bytes),
         (kept + widths.feed_forward) * (batch * HALF_BYTES) + as_int64(streamed_layer_bytes),
     )
     output = widths.has_output if holds_output is True else widths.has_output & np.asarray(holds_output)
@@ -248,9 +251,10 @@ def device_buffer(
             card=~as_bool(single_buffer),
             flash=flash,
         )
-        streamed = as_int64(streamed_bytes) + as_int64(streamed_layer_bytes)
-        whole = as_bool(holds_output) & ~as_bool(pipeline) & (streamed == 0)
-        stage = where((walked > 0) & whole, walked, stage)
+        copied = as_int64(streamed_bytes) + as_int64(streamed_layer_bytes) + as_int64(copied_cache_bytes)
+        known = (walked > 0) & as_bool(holds_output) & ~as_bool(pipeline)
+        # What is copied over comes on top of the graph, which was recorded without.
+        stage = where(known, maximum(walked, where(copied > 0, stage, 0)), stage)
     return as_int64(stage)
 
 

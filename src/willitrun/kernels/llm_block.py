@@ -16,6 +16,7 @@ from willitrun.kernels.kv_cache import cells_cache, dynamic_cache, paged_cache, 
 from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.llm_inputs import LlmLoad
 from willitrun.kernels.llm_speed import LlmSpeed, predict
+from willitrun.kernels.overheads import vllm_weight_extras
 from willitrun.kernels.placement import Demand, Layout, Room, place
 from willitrun.kernels.reason_codes import dominance_codes, fit_codes
 from willitrun.kernels.splits import sum_devices
@@ -154,10 +155,19 @@ def assess_block(
     models, machines, parallelism = ground.models, ground.machines, ground.parallelism
     kv, state = cache
     unified = machines["unified"]
+    output = ground.output
+    if ground.policy.serves:
+        output = output + vllm_weight_extras(
+            models["experts"],
+            models["hidden_size"],
+            models["filled_width"],
+            models["rope_bytes"],
+            tensor=parallelism.tensor,
+        )
     demand = Demand(
         repeating=models["repeating"],
         experts=models["experts"],
-        output=ground.output,
+        output=output,
         embedding=ground.embedding,
         n_layers=models["n_layers"],
         n_moe_layers=models["n_moe_layers"],

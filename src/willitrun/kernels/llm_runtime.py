@@ -24,7 +24,7 @@ class RuntimePolicy:
 
     ``cache`` is ``cells`` (llama.cpp), ``pages`` (vLLM), ``dynamic`` (transformers) or ``none``.
     ``element_bytes`` is that of the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell types.
-    ``output_last`` and ``shares`` are those of `Room`. ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
+    ``output_last`` and ``shares`` are those of `Room`. ``serves`` is true of vLLM and what allocates like it. ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
     """
 
     cache: str
@@ -44,6 +44,7 @@ class RuntimePolicy:
     slots: int
     output_last: bool
     shares: tuple[float, ...] | None
+    serves: bool
     codes: dict[str, IntArray]
 
 

@@ -400,13 +400,49 @@ PRINTED: list[dict[str, Any]] = tomllib.loads(
     (Path(__file__).parents[1] / "fixtures" / "printed.toml").read_text("utf-8")
 )["printed"]
 # Programs that every system brings, whose manual is on the machine; what they are called with is not in dispute.
-EVERYDAY = set(
-    "cat cc curl dd df dmesg dpkg echo env export find free head iostat journalctl kill kubectl ldconfig ldd ls lscpu "
-    "lsmod lspci memory_pressure nvcc pip python ss sw_vers sysctl systemctl top ulimit vm_stat vmstat willitrun".split()
-)
+EVERYDAY = {
+    "cat",
+    "cc",
+    "curl",
+    "dd",
+    "df",
+    "dmesg",
+    "dpkg",
+    "echo",
+    "env",
+    "export",
+    "find",
+    "free",
+    "head",
+    "iostat",
+    "journalctl",
+    "kill",
+    "kubectl",
+    "ldconfig",
+    "ldd",
+    "ls",
+    "lscpu",
+    "lsmod",
+    "lspci",
+    "memory_pressure",
+    "nvcc",
+    "pip",
+    "python",
+    "ss",
+    "sw_vers",
+    "sysctl",
+    "systemctl",
+    "top",
+    "ulimit",
+    "vm_stat",
+    "vmstat",
+    "willitrun",
+}
 
 
-def test_versions_are_those_that_were_looked_through(troubleshooting: dict[str, TroubleshootingEntry]) -> None:
+def test_versions_are_those_that_were_looked_through(
+    troubleshooting: dict[str, TroubleshootingEntry],
+) -> None:
     """An entry names only versions of packages in whose source one of its messages stands."""
     found = {(row["entry"], row["program"], version) for row in PRINTED for version in row["versions"]}
     for entry in troubleshooting.values():

@@ -241,6 +241,7 @@ def test_a_device_without_a_record_is_not_shareable() -> None:
         ("AMD EPYC 9755 128-Core Processor", "epyc-9005"),
         ("Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz", "xeon-sp-2"),
         ("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz", "xeon-sp-3"),
+        ("Intel(R) Xeon(R) Platinum 8380H CPU @ 2.90GHz", None),
         ("Intel(R) Xeon(R) Platinum 8480C", "xeon-sp-4"),
         ("AMD Ryzen Threadripper PRO 7995WX 96-Cores", "threadripper-pro-7000"),
         ("AMD Ryzen 9 5950X 16-Core Processor", "ddr4-3200-dual"),

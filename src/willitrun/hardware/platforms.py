@@ -25,7 +25,8 @@ _SERIES = (
     (r"\bThreadripper PRO 99\d5WX\b", "threadripper-pro-9000"),
     (r"\bThreadripper 99\d0X\b", "threadripper-9000"),
     (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d2\d\d\w*\b", "xeon-sp-2"),
-    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d3\d\d\w*\b", "xeon-sp-3"),
+    # Parts with H are Cooper Lake, in another socket: what is recorded of Ice Lake's memory is not said of them.
+    (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d3\d\d(?!H)\w*\b", "xeon-sp-3"),
     (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d4\d\d\w*\b", "xeon-sp-4"),
     (r"\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze) \d5\d\d\w*\b", "xeon-sp-5"),
     (r"\bXeon\S* 67\d\dP\b", "xeon-6-6700p"),
@@ -120,14 +121,14 @@ def platform_of(cpu: str | None) -> str | None:
     return next((platform for pattern, platform in _SERIES if re.search(pattern, cpu, re.IGNORECASE)), None)
 
 
-# Zen 4 and 5 and Sapphire Rapids on (`-march` lists of GCC, https://gcc.gnu.org/onlinedocs/gcc/x86-Options.html).
+# Zen 4 and 5, Cooper Lake, Sapphire Rapids on (`-march` of GCC, https://gcc.gnu.org/onlinedocs/gcc/x86-Options.html).
 _AVX512_BF16 = (
     r"\((?:znver[45]|sapphirerapids|emeraldrapids|graniterapids|cooperlake)\)"
     r"|\bEPYC (?:4|8|9)\d\d[45]\w*|\bThreadripper (?:PRO )?[79]9\d[05]W?X\b"
     # Desktop 7000 and 9000; of the mobile and 8000 numbers the third digit tells the core.
     r"|\bRyzen [3579] (?:PRO )?(?:7[5-9][05]0|9[6-9][05]0)(?:X|X3D|F)?(?= |$)"
     r"|\bRyzen [3579] (?:PRO )?(?:[78]\d4\d(?:U|H|HS|HX)|8[3-7]00(?:G|GE|F))(?= |$)"
-    r"|\bXeon\S* (?:Platinum|Gold|Silver|Bronze|Max) [3-9][45]\d\d|\bXeon\S* 6[579]\d\dP"
+    r"|\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze|Max) (?:[3-9][45]\d\d|[568]3\d\dH)|\bXeon\S* 6[579]\d\dP"
 )
 
 
@@ -135,6 +136,8 @@ def has_avx512_bf16(cpu: str | None, instruction_sets: Collection[str] = ()) -> 
     """Whether a processor multiplies BF16 in 512-bit vectors, by its flags or, without them, by its name.
 
     >>> has_avx512_bf16("AMD EPYC 9354 32-Core Processor (znver4)"), has_avx512_bf16("AMD Ryzen 9 5950X 16-Core")
+    (True, False)
+    >>> has_avx512_bf16("Intel(R) Xeon(R) CPU Max 9480"), has_avx512_bf16("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz")
     (True, False)
     """
     if instruction_sets:

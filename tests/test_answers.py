@@ -73,6 +73,7 @@ QUESTIONS: list[tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = [
     ("how fast does whisper large v3 run on a 3060", "speed", "whisper-large-v3", (R3060,), {}),
     ("stable diffusion xl on a 3060 12gb how long per image", "speed", "sdxl", (R3060,), {}),
     ("how fast is flux.1-dev 1024x1024 20 steps on a 4090", "speed", "flux.1-dev", (R4090,), {"image_size": 1024, "steps": 20}),
+    ("how long does wan 2.1 t2v 1.3b take for 49 frames and 30 steps on a 4090", "speed", "wan2.1-t2v-1.3b", (R4090,), {"frames": 49, "steps": 30}),
     ("how much vram does llama 3.1 70b need at q8", "memory", "llama-3.1-70b", (), {"quantization": "q8_0"}),
     ("how much memory does deepseek v3 need", "memory", "deepseek-v3", (), {}),
     ("vram needed for qwen3 32b q4_k_m at 32k context", "memory", "qwen3-32b", (), {"context_tokens": 32768, "quantization": "q4_k_m"}),

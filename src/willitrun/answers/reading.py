@@ -28,6 +28,7 @@ _QUANTITIES: tuple[tuple[str, str], ...] = (
     ("prompt_tokens", rf"\bprompts?\s*(?:of|with)\s*{_TOKENS}(?:\s*tokens)?\b"),
     ("output_tokens", rf"\b(?:generat\w+|output|answer)\s*(?:of|with)?\s*{_TOKENS}\s*tokens\b"),
     ("steps", r"\b(?P<n>\d{1,3})\s*(?:denoising\s*)?steps\b"),
+    ("frames", r"\b(?P<n>\d{1,4})[\s-]*frames?\b"),
     ("context_tokens", rf"\b(?:context|ctx|window|num_ctx|n_ctx)(?:\s*(?:length|size|window))?(?:\s*(?:of|=|:|at))?\s*{_TOKENS}\b(?:\s*tokens)?"),
     ("context_tokens", rf"\b{_TOKENS}[\s-]*(?:tokens?)?[\s-]*(?:of\s+)?(?:context|ctx|window)(?:\s*(?:length|window))?\b"),
     ("context_tokens", rf"\b(?:at|with|of|for|up to)\s+{_TOKENS}\s*tokens\b"),

@@ -47,6 +47,7 @@ _ASSUMED = {
     "workload.image_size": "{image_size} pixels",
     "workload.precision": "precision {precision}",
     "workload.steps": "{steps} steps",
+    "workload.frames": "{frames} frames",
     "quantization": "weights in {quantization}",
     "runtime": "{runtime}",
 }
@@ -106,7 +107,7 @@ def workload_of(reading: Reading, model: Model) -> tuple[Workload, list[str]]:
         fields = {
             name: value
             for name, value in reading.fields.items()
-            if name in ("steps", "image_size", "batch_size")
+            if name in ("steps", "frames", "image_size", "batch_size")
         }
     if image and (precision := precision_of(reading.quantization)):
         fields["precision"] = precision

@@ -82,6 +82,8 @@ def assess(
     concurrency: opt.ConcurrencyOption = 1,
     batch: opt.BatchOption = None,
     image_size: opt.ImageSizeOption = None,
+    steps: opt.StepsOption = None,
+    frames: opt.FramesOption = None,
     precision: opt.PrecisionOption = None,
     execution: opt.ExecutionOption = None,
     runtime: opt.RuntimeOption = None,
@@ -92,7 +94,7 @@ def assess(
     """Judge one model on one machine. Exit code 0 if it runs, 1 if not."""
     workload = opt.workload_argument(
         context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch,
-        image_size=image_size, precision=precision, execution=execution,
+        image_size=image_size, steps=steps, frames=frames, precision=precision, execution=execution,
     )  # fmt: skip
     verdict = _assess(model, on, quant, runtime, kv, memory, workload)
     if as_json:
@@ -114,6 +116,8 @@ def explain(
     concurrency: opt.ConcurrencyOption = 1,
     batch: opt.BatchOption = None,
     image_size: opt.ImageSizeOption = None,
+    steps: opt.StepsOption = None,
+    frames: opt.FramesOption = None,
     precision: opt.PrecisionOption = None,
     execution: opt.ExecutionOption = None,
     runtime: opt.RuntimeOption = None,
@@ -124,7 +128,7 @@ def explain(
     """Take a verdict apart, term by term, with equations and sources."""
     workload = opt.workload_argument(
         context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch,
-        image_size=image_size, precision=precision, execution=execution,
+        image_size=image_size, steps=steps, frames=frames, precision=precision, execution=execution,
     )  # fmt: skip
     explanation = willitrun.explain(_assess(model, on, quant, runtime, kv, memory, workload))
     if as_json:

@@ -58,6 +58,8 @@ OutputOption = Annotated[str | None, typer.Option("--output", help="Generated to
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", help="Sequences in flight.")]
 BatchOption = Annotated[int | None, typer.Option("--batch", "-b", help="Images or documents per batch.")]
 ImageSizeOption = Annotated[int | None, typer.Option("--image-size", help="Side of the image in pixels.")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
+FramesOption = Annotated[int | None, typer.Option("--frames", help="Frames of a video.")]
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", help="fp32, amp-fp16, fp16, bf16, int8, ...")
 ]

@@ -8,7 +8,6 @@ a runtime makes of a model), machines once per runtime, and tiles of models x ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,24 +16,15 @@ from numpy.typing import NDArray
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.checkpoints.descriptions import describe_model
 from willitrun.errors import InvalidWorkloadError, MissingDataError
-from willitrun.estimators.calibration_anchors import device_anchors
-from willitrun.estimators.llm_evaluation import Prepared, speed_tables
-from willitrun.estimators.llm_machines import MachineView, machine_row, parallel
-from willitrun.estimators.overheads import block_buffers, device_overhead
+from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.requests import Request
-from willitrun.estimators.support import LEVELS, classed_factors, device_classes, support_code
-from willitrun.frozen import frozen
+from willitrun.frozen import frozen, with_changes
 from willitrun.hardware.descriptions import describe_machine
-from willitrun.kernels.columns import Columns, columns_of, side, take
-from willitrun.kernels.llm_block import assess_block, cache_bytes
-from willitrun.kernels.llm_ground import lay_ground
-from willitrun.kernels.llm_runtime import Parallelism
-from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 from willitrun.planning.axes import refuse_empty
 from willitrun.planning.decks import Group, deck_for
-from willitrun.planning.hands import near_of
+from willitrun.planning.fleet_grids import Grid, Hosts
 from willitrun.planning.plans import plan
-from willitrun.planning.sheets import LANGUAGE_RATES, RATES, Sheet, Tile
+from willitrun.planning.sheets import Sheet
 from willitrun.planning.tables import PlanTable, recode
 from willitrun.records.machines import Machine
 from willitrun.records.recipes import Runtime, Workload
@@ -103,6 +93,14 @@ def plan_blocks(
 
 
 @frozen
+class _Seen:
+    """Machines as one runtime uses them, in tiles, and those of which a fact is missing."""
+
+    hosts: tuple[Hosts, ...]
+    gaps: list[int]
+
+
+@frozen
 class _Sweep:
     """The axes, and labels that all blocks share."""
 
@@ -115,8 +113,8 @@ class _Sweep:
     labels: dict[str, tuple[str, ...]]
     codes: dict[str, dict[str, int]]
     """Place of each label."""
-    views: dict[tuple[Any, ...], MachineView | None]
-    """Machines as runtimes use them, lowered once for all loads."""
+    seen: dict[tuple[Any, ...], _Seen]
+    """Machines as runtimes use them, lowered once for all models and loads."""
 
     @classmethod
     def of(
@@ -184,218 +182,90 @@ class _Sweep:
         by_heads = "tensor" in first.request.profile.multi_gpu
         lines: dict[int | None, list[int]] = {}
         for number, row in enumerate(group.prepared):
-            transformer = row.request.model.transformer
-            heads = transformer.num_attention_heads if by_heads and transformer is not None else None
-            lines.setdefault(heads, []).append(number)
+            lines.setdefault(_heads(row.request) if by_heads else None, []).append(number)
         single = [n for n in members if len(self.machines[n].accelerators) <= 1]
         several = [n for n in members if len(self.machines[n].accelerators) > 1]
         # One card is the same whatever the number of heads.
-        for numbers, places in [
-            (list(range(len(group.prepared))), single),
-            *((chosen, several) for chosen in lines.values()),
+        for numbers, places, heads in [
+            (list(range(len(group.prepared))), single, None),
+            *((chosen, several, heads) for heads, chosen in lines.items()),
         ]:
             if not places:
                 continue
-            request = group.prepared[numbers[0]].request
-            seen: dict[int, list[tuple[int, MachineView]]] = {}
-            gaps = []
-            for place in places:
-                view = self._view(request, place, by_heads)
-                if view is None:
-                    gaps.append(place)
-                    continue
-                seen.setdefault(len(view.available), []).append((place, view))
-            for found in seen.values():
-                yield from self._tiles(group, np.array(numbers), found)
-            for begin in range(0, len(gaps), TILE_MACHINES):
-                asked = [group.prepared[number].request for number in numbers]
-                yield self._unknown(asked, gaps[begin : begin + TILE_MACHINES])
+            seen = self._seen(group.prepared[numbers[0]].request, places, heads)
+            for hosts in seen.hosts:
+                grid = Grid.of(self.catalog, group, hosts)
+                step = max(1, TILE_ROWS // len(hosts.places))
+                for start in range(0, len(numbers), step):
+                    chosen = np.array(numbers[start : start + step])
+                    sheet = grid.judge(chosen)
+                    requests = [group.prepared[number].request for number in chosen.tolist()]
+                    yield self._table(requests, hosts.labels, sheet)
+            asked = [group.prepared[number].request for number in numbers] if seen.gaps else []
+            for begin in range(0, len(seen.gaps), TILE_MACHINES):
+                yield self._unknown(asked, seen.gaps[begin : begin + TILE_MACHINES])
 
-    def _view(self, request: Request, place: int, by_heads: bool) -> MachineView | None:
-        """A machine as a runtime uses it, whatever the load; None where a fact of it is missing."""
-        transformer = request.model.transformer
-        several = by_heads and len(self.machines[place].accelerators) > 1
-        heads = transformer.num_attention_heads if several and transformer is not None else None
-        key = (place, request.profile.id, request.runtime, heads)
-        if key not in self.views:
+    def _seen(self, request: Request, places: list[int], heads: int | None) -> _Seen:
+        """Some machines as a runtime uses them, whatever the load. The first of them names them all."""
+        key = (places[0], request.profile.id, request.runtime, heads)
+        if key in self.seen:
+            return self.seen[key]
+        by_count: dict[int, list[tuple[Machine, MachineView]]] = {}
+        numbers: dict[int, list[int]] = {}
+        gaps = []
+        for place in places:
+            machine = self.machines[place]
             try:
-                self.views[key] = machine_row(replace(request, machine=self.machines[place]))
+                view = machine_row(with_changes(request, machine=machine))
             except MissingDataError:
-                self.views[key] = None
-        return self.views[key]
+                gaps.append(place)
+                continue
+            by_count.setdefault(len(view.available), []).append((machine, view))
+            numbers.setdefault(len(view.available), []).append(place)
+        hosts = [
+            Hosts.of(
+                self.catalog,
+                request,
+                tuple(numbers[count][begin : begin + TILE_MACHINES]),
+                found[begin : begin + TILE_MACHINES],
+                self.codes["machine"],
+            )
+            for count, found in by_count.items()
+            for begin in range(0, len(found), TILE_MACHINES)
+        ]
+        self.seen[key] = _Seen(tuple(hosts), gaps)
+        return self.seen[key]
 
-    def _tiles(
-        self, group: Group, numbers: NDArray[np.int64], found: list[tuple[int, MachineView]]
-    ) -> Iterator[PlanTable]:
-        for begin in range(0, len(found), TILE_MACHINES):
-            part = found[begin : begin + TILE_MACHINES]
-            grid = _Grid.of(self, group, part)
-            step = max(1, TILE_ROWS // len(part))
-            for start in range(0, len(numbers), step):
-                yield grid.table(numbers[start : start + step])
-
-    def inputs(self, requests: Sequence[Request], places: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """What each row of a tile asks: columns over (requests, machines)."""
-        shape = (len(requests), len(places))
+    def _table(self, requests: Sequence[Request], machines: NDArray[np.int32], sheet: Sheet) -> PlanTable:
+        """What each row of a tile asks, and what became of it: columns over (requests, machines)."""
+        shape = (len(requests), len(machines))
         codes = self.codes
 
         def down(values: list[int], kind: Any) -> NDArray[Any]:
             return np.broadcast_to(np.array(values, dtype=kind)[:, None], shape).reshape(-1)
 
-        names = [self.machines[place].name for place in places]
         columns = {
             "model": down([codes["model"][one.model.id] for one in requests], np.int32),
             "quantization": down([codes["quantization"][_format(one)] for one in requests], np.int16),
             "runtime": down([codes["runtime"][one.profile.id] for one in requests], np.int16),
-            "machine": np.broadcast_to(
-                np.array([codes["machine"][name] for name in names], dtype=np.int32)[None], shape
-            ).reshape(-1),
+            "machine": np.broadcast_to(machines[None], shape).reshape(-1),
         }
         for name in ("context_tokens", "prompt_tokens", "output_tokens", "concurrency", "batch_size"):
             columns[name] = down([getattr(one.workload, name) or 0 for one in requests], np.int64)
-        return columns
+        return PlanTable(columns | sheet.columns(), self.labels | sheet.categories())
 
     def _unknown(self, requests: Sequence[Request], places: Sequence[int]) -> PlanTable:
         sheet = Sheet(len(requests), len(places), ("", "memory-not-modelled"))
         sheet.out["blocked_by"][:] = 1
-        return PlanTable(self.inputs(requests, places) | sheet.columns(), self.labels | sheet.categories())
+        known = self.codes["machine"]
+        labels = np.array([known[self.machines[place].name] for place in places], dtype=np.int32)
+        return self._table(requests, labels, sheet)
+
+
+def _heads(request: Request) -> int | None:
+    transformer = request.model.transformer
+    return transformer.num_attention_heads if transformer is not None else None
 
 
 def _format(request: Request) -> str:
     return request.quantization.id if request.quantization is not None else ""
-
-
-@frozen
-class _Grid:
-    """Some machines as the columns of a grid; the lines are rows of a group."""
-
-    sweep: _Sweep
-    group: Group
-    places: tuple[int, ...]
-    machines: Columns
-    room: NDArray[np.int64]
-    ranks: NDArray[np.int64]
-    devices: tuple[tuple[str, ...], ...]
-    """Device ids of each kind of machine in the grid."""
-    kind: NDArray[np.int64]
-    """Kind of each machine."""
-    levels: NDArray[np.int64]
-    """Support level by family and kind of machine."""
-    anchored: tuple[bool, ...]
-    request: Request
-
-    @classmethod
-    def of(cls, sweep: _Sweep, group: Group, part: list[tuple[int, MachineView]]) -> _Grid:
-        first: Prepared = group.prepared[0]
-        catalog, calibration = sweep.catalog, sweep.catalog.calibrations["llm-speed"]
-        machine = sweep.machines[part[0][0]]
-        request = replace(first.request, machine=machine)
-        count = len(part[0][1].available)
-        kinds: dict[tuple[Any, ...], int] = {}
-        devices: list[tuple[str, ...]] = []
-        levels: list[list[int]] = []
-        anchored: list[bool] = []
-        index = []
-        for place, view in part:
-            derived = any(one.identity == "derived" for one in sweep.machines[place].accelerators)
-            key = (view.device_ids, derived)
-            if key not in kinds:
-                kinds[key] = len(devices)
-                devices.append(view.device_ids)
-                moved = replace(first.request, machine=sweep.machines[place])
-                classes = device_classes(moved, view.device_ids)
-                levels.append(
-                    [
-                        support_code(calibration, view.device_ids, classes, family, derived=derived)
-                        for family in group.families
-                    ]
-                )
-                alike = len(set(view.device_ids)) == 1
-                anchored.append(
-                    alike and device_anchors(catalog, view.device_ids[0], count, images=False) is not None
-                )
-            index.append(kinds[key])
-        return cls(
-            sweep=sweep,
-            group=group,
-            places=tuple(place for place, _ in part),
-            machines=columns_of([view.row for _, view in part]),
-            room=np.array([view.available for _, view in part], dtype=np.int64)[None],
-            ranks=np.array(parallel(request, count), dtype=np.int64),
-            devices=tuple(devices),
-            kind=np.array(index),
-            levels=np.array(levels).T,
-            anchored=tuple(anchored),
-            request=request,
-        )
-
-    def table(self, lines: NDArray[np.int64]) -> PlanTable:
-        """Judge some rows of the group on all machines of the grid."""
-        group, catalog = self.group, self.sweep.catalog
-        first = group.prepared[0]
-        one = np.ones((1, 1), dtype=np.int64)
-        tensor, pipeline, data, shards = (one * rank for rank in self.ranks.tolist())
-        ground = lay_ground(
-            first.policy,
-            side(take(group.models, lines), 0),
-            side(self.machines, 1),
-            Parallelism(tensor, pipeline, data, shards, gpu_layers=-one, cpu_moe_layers=-one),
-            speed_tables(catalog),
-        )
-        loads = side(take(group.loads, lines), 0)
-        cache = cache_bytes(ground, loads)
-        overhead = device_overhead(ground, self.request)
-        buffers = block_buffers(ground, loads, self.room, cache[0], overhead, self.request)
-        block = assess_block(ground, loads, self.room, cache, buffers)
-        codes = sorted({group.blocked[line] for line in lines.tolist()} | {""})
-        rates = RATES if first.model.encoder_only else LANGUAGE_RATES
-        sheet = Sheet(len(lines), len(self.places), tuple(codes), rates=rates)
-        stops = np.array([codes.index(group.blocked[line]) for line in lines.tolist()], dtype=np.int16)[
-            :, None
-        ]
-        tile = Tile.of(np.arange(len(lines)), slice(0, len(self.places)))
-        near = self._near(lines)
-        refused = sheet.store_fit(tile, block, self.room, stops, near.evidence)
-        level = self.levels[group.family[lines][:, None], self.kind[None]]
-        calibration = catalog.calibrations["llm-speed"]
-        moe = np.array([group.prepared[line].model.experts > 0 for line in lines.tolist()])[:, None]
-        codes_of = first.policy.codes
-        factors = {
-            task: classed_factors(calibration, task, codes_of, moe, level)
-            for task in ("decode", "prefill", "ttft")
-        }
-        factors["output"] = factors["decode"]
-        if first.policy.interference:
-            several = (loads["concurrency"] > 1)[..., None]
-            crowded = classed_factors(calibration, "tpot", codes_of, moe, level)
-            factors["output"] = np.where(several, crowded, factors["decode"])
-        sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
-        return PlanTable(
-            self.sweep.inputs([group.prepared[line].request for line in lines.tolist()], self.places)
-            | sheet.columns(),
-            self.sweep.labels | sheet.categories(),
-        )
-
-    def _near(self, lines: NDArray[np.int64]) -> AnchorColumns:
-        """Evidence, and shifts by measurements on the very devices."""
-        group, catalog = self.group, self.sweep.catalog
-        family = group.family[lines]
-        unseen = LEVELS.index("unseen-class")
-        evidence = np.where(
-            self.levels[family] == unseen, EVIDENCE.index("estimated"), EVIDENCE.index("calibrated")
-        ).astype(np.int8)
-        shifts = np.ones((len(lines), len(self.devices), 4))
-        for kind in np.flatnonzero(self.anchored).tolist():
-            machine = self.sweep.machines[self.places[int(np.argmax(self.kind == kind))]]
-            for number, line in enumerate(lines.tolist()):
-                found, shift = near_of(group.prepared[line].request, machine, self.devices[kind], catalog)
-                evidence[number, kind], shifts[number, kind] = EVIDENCE.index(found), shift
-        wide = shifts[:, self.kind]
-        return AnchorColumns(
-            evidence[:, self.kind],
-            wide[..., 0],
-            wide[..., 1, None],
-            wide[..., 2],
-            wide[..., 3, None],
-            any(self.anchored),
-        )

@@ -6,7 +6,7 @@ of the time that their classes take to be made.
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -28,6 +28,7 @@ __all__ = [
     "TransfersPerSecond",
     "Usd",
     "Watt",
+    "made_of",
 ]
 
 Basis = Literal["vendor", "derived", "secondary", "measured"]
@@ -89,18 +90,7 @@ class Record(BaseModel):
         TypeError
             A field is unknown, or one without a default is missing.
         """
-        template, required, factories = _fields_of(cls)
-        fields = {**template, **values}
-        if len(fields) != len(template) or len(values) < len(template):
-            if len(fields) != len(template) or not required <= values.keys():
-                wrong = sorted((values.keys() - template.keys()) | (required - values.keys()))
-                raise TypeError(f"{cls.__name__} has no field, or lacks a value for, {', '.join(wrong)}")
-            for name, make in factories:
-                if name not in values:
-                    fields[name] = make()
-        made = cls.__new__(cls)
-        _fill(made, fields, set(values) if _fields_set is None else _fields_set)
-        return made
+        return made_of(cls, values, set(values) if _fields_set is None else _fields_set)
 
     def stated(self) -> dict[str, Any]:
         """The fields whose values are not their defaults."""
@@ -126,6 +116,25 @@ class Record(BaseModel):
         made = type(self).__new__(type(self))
         _fill(made, fields, {*self.model_fields_set, *changes})
         return made
+
+
+R = TypeVar("R", bound=Record)
+
+
+def made_of(kind: type[R], values: dict[str, Any], fields_set: set[str]) -> R:
+    """What `Record.model_construct` gives for values in a mapping."""
+    template, required, factories = _fields_of(kind)
+    fields = {**template, **values}
+    if len(fields) != len(template) or len(values) < len(template):
+        if len(fields) != len(template) or not required <= values.keys():
+            wrong = sorted((values.keys() - template.keys()) | (required - values.keys()))
+            raise TypeError(f"{kind.__name__} has no field, or lacks a value for, {', '.join(wrong)}")
+        for name, make in factories:
+            if name not in values:
+                fields[name] = make()
+    made = kind.__new__(kind)
+    _fill(made, fields, fields_set)
+    return made
 
 
 _set = object.__setattr__

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator
 
-from willitrun.records.bases import Citation, Record
+from willitrun.records.bases import Record, made_of
 
 __all__ = ["Unreadable", "read_trusted"]
 
@@ -56,7 +56,7 @@ def read_trusted(kind: type[Record], raw: Mapping[str, Any]) -> Record:
         values = {
             name: value if (read := readers[name]) is None else read(value) for name, value in raw.items()
         }
-        return kind.model_construct(_names(*raw), **values)
+        return made_of(kind, values, _names(*raw))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"{kind.__name__}: {error}") from error
 
@@ -67,10 +67,20 @@ def _names(*names: str) -> set[str]:
     return set(names)
 
 
-@lru_cache(MOST_SHARED)
-def _shared_text(kind: type[Record], items: tuple[tuple[str, str], ...]) -> Record:
-    """One record for all that say the same: thousands of facts cite the same line of the same source."""
-    return read_trusted(kind, dict(items))
+def _shared(kind: type[Record]) -> Read:
+    """One record of texts for all that say the same: thousands of facts cite the same line of the same source."""
+    known: dict[tuple[str, ...], Record] = {}
+
+    def read(value: dict[str, str]) -> Record:
+        said = (*value, *value.values())
+        record = known.get(said)
+        if record is None:
+            record = read_trusted(kind, value)
+            if len(known) < MOST_SHARED:
+                known[said] = record
+        return record
+
+    return read
 
 
 @cache
@@ -147,19 +157,13 @@ def _reader(annotation: Any) -> Read | None:
             field.annotation is str or _is_choice(field.annotation)
             for field in annotation.model_fields.values()
         ):
-            return lambda value: _shared_text(annotation, tuple(value.items()))
+            return _shared(annotation)
         return lambda value: read_trusted(annotation, value)
     raise Unreadable(f"{annotation!r}")
 
 
 def _is_choice(annotation: Any) -> bool:
     return get_origin(annotation) is Literal and all(type(choice) is str for choice in get_args(annotation))
-
-
-@lru_cache(maxsize=4096)
-def _citation(fields: tuple[tuple[str, Any], ...]) -> Record:
-    """A citation; facts that were read in one place share the record of it, which never changes."""
-    return read_trusted(Citation, dict(fields))
 
 
 def _union(members: tuple[Any, ...]) -> Read | None:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from willitrun.kernels.activations import image_encoder_peak
 from willitrun.kernels.columns import Columns
-from willitrun.kernels.elementwise import exists, maximum, minimum, where
+from willitrun.kernels.elementwise import maximum, minimum, where
 from willitrun.kernels.llm_block import IntArray
 from willitrun.kernels.overheads import MemoryRange, add_ranges
 from willitrun.kernels.splits import by_device, is_alone
@@ -23,7 +23,7 @@ def with_image_encoder(
     available: IntArray,
     cache: str,
 ) -> MemoryRange:
-    """Activations of the language model, with those of its image encoder where the prompt has images.
+    """Activations of the language model, with those of its image encoder: prompts have images.
 
     llama.cpp encodes one image (or tile) after the other in float32, in buffers that stay beside those of the
     language model on the first device; the high end holds without flash attention in the encoder. PyTorch runs
@@ -31,8 +31,6 @@ def with_image_encoder(
     sequences, a paged server on those of one request.
     """
     patches, tiles = loads["image_patches"], loads["image_tiles"]
-    if not exists(patches):
-        return activation
     shape = {
         "hidden": models["tower_hidden"],
         "held_width": models["tower_feed_forward"],

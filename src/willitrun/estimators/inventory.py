@@ -6,16 +6,7 @@ from functools import lru_cache
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
 from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward
-from willitrun.estimators.inventory_encoders import (
-    add_alternating_updates,
-    add_audio_encoder,
-    add_biased_projections,
-    add_projections,
-    add_text_encoder,
-)
-from willitrun.estimators.inventory_recurrence import add_recurrence
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
-from willitrun.estimators.inventory_vision import vision_parameters
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
 
@@ -48,12 +39,7 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
     _add_embeddings(out, config, traits)
     for layer in range(config.num_hidden_layers):
         _add_layer(out, config, traits, layer)
-    if config.model_type == "whisper":
-        add_audio_encoder(out, config)
-    if traits.relative_bias:
-        add_text_encoder(out, config, traits)
-    if traits.alternating_updates:
-        add_alternating_updates(out, config, None)
+    _add_encoders(out, config, traits)
     if traits.final_norm:
         out.norm(None, "output_norm", config.hidden_size, bias=traits.norm_bias)
     if traits.head and not is_tied(config):
@@ -62,10 +48,42 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
         out.vector(None, "output_bias", config.vocab_size)
     for ahead in range(config.num_nextn_predict_layers):
         _add_prediction_layer(out, config, traits, config.num_hidden_layers + ahead)
-    tower = vision_parameters(config.vision, config.hidden_size) if config.vision else None
-    if tower:
-        out.matrix(None, "vision", "vision", 1, tower)
+    if config.vision:
+        # Loaded, as what follows here, for the architectures that have it.
+        from willitrun.estimators.inventory_vision import vision_parameters
+
+        tower = vision_parameters(config.vision, config.hidden_size)
+        if tower:
+            out.matrix(None, "vision", "vision", 1, tower)
     return out.groups()
+
+
+def _add_encoders(out: Collector, config: TransformerConfig, traits: Traits) -> None:
+    if config.model_type == "whisper":
+        from willitrun.estimators.inventory_encoders import add_audio_encoder
+
+        add_audio_encoder(out, config)
+    if traits.relative_bias:
+        from willitrun.estimators.inventory_encoders import add_text_encoder
+
+        add_text_encoder(out, config, traits)
+    if traits.alternating_updates:
+        from willitrun.estimators.inventory_encoders import add_alternating_updates
+
+        add_alternating_updates(out, config, None)
+
+
+def _add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
+    from willitrun.estimators.inventory_recurrence import add_recurrence
+
+    add_recurrence(out, config, traits, layer)
+
+
+def _add_cross_attention(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
+    from willitrun.estimators.inventory_encoders import add_biased_projections, add_projections
+
+    add = add_projections if traits.relative_bias else add_biased_projections
+    add(out, config, layer, "cross_attn", "attention")
 
 
 def is_tied(config: TransformerConfig) -> bool:
@@ -115,7 +133,7 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
     if traits.one_block_layers:
         out.norms(layer, 1, bias=traits.norm_bias)
         if recurrent:
-            add_recurrence(out, config, traits, layer)
+            _add_recurrence(out, config, traits, layer)
         elif kind in ("mlp", "moe"):
             add_feed_forward(out, config, traits, layer, routed=kind == "moe")
         else:
@@ -124,13 +142,11 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
     grouped = traits.grouped_norms if (config.num_key_value_heads or 1) > 1 else 0
     out.norms(layer, grouped or traits.norms, bias=traits.norm_bias)
     if recurrent or traits.parallel_mixers:
-        add_recurrence(out, config, traits, layer)
+        _add_recurrence(out, config, traits, layer)
     if not recurrent:
         add_attention(out, config, traits, layer)
-    if traits.relative_bias:
-        add_projections(out, config, layer, "cross_attn", "attention")
-    elif traits.cross_attention:
-        add_biased_projections(out, config, layer, "cross_attn", "attention")
+    if traits.relative_bias or traits.cross_attention:
+        _add_cross_attention(out, config, traits, layer)
     add_feed_forward(out, config, traits, layer, routed=is_routed(config, layer))
     per_layer = config.hidden_size_per_layer_input
     if per_layer:
@@ -138,6 +154,8 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
         out.matrix(layer, "per_layer_proj", "dense_ffn", config.hidden_size, per_layer)
         out.norm(layer, "per_layer_post_norm", config.hidden_size)
     if traits.alternating_updates:
+        from willitrun.estimators.inventory_encoders import add_alternating_updates
+
         add_alternating_updates(out, config, layer)
     if traits.layer_scalars:
         out.vector(layer, "layer_scalar", traits.layer_scalars)

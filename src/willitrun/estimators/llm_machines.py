@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
 from willitrun.estimators.host_compute import host_flop_per_s
-from willitrun.estimators.image_inputs import image_input
 from willitrun.estimators.live_limits import live_limits
 from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_bytes_per_s, pcie_bytes_per_s
@@ -22,6 +22,9 @@ from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
 from willitrun.records.results import Reason
+
+if TYPE_CHECKING:
+    from willitrun.estimators.image_inputs import ImageInput
 
 __all__ = ["MachineRow", "WorkloadRow", "machine_row", "ranks_divide", "select_devices", "workload_row"]
 
@@ -84,6 +87,13 @@ class MachineView:
     device_ids: tuple[str, ...]
 
 
+def _image(model: Model, load: Workload) -> ImageInput | None:
+    # Loaded for requests with pictures only.
+    from willitrun.estimators.image_inputs import image_input
+
+    return image_input(model, load)
+
+
 def workload_row(model: Model, load: Workload) -> WorkloadRow:
     """The workload with image tokens added to the prompt.
 
@@ -92,7 +102,7 @@ def workload_row(model: Model, load: Workload) -> WorkloadRow:
     MissingDataError
         There are images, and no source says how many tokens one takes.
     """
-    image = image_input(model, load) if load.images else None
+    image = _image(model, load) if load.images else None
     if load.images and image is None:
         raise MissingDataError(
             f"{model.name}: no source says how many tokens an image takes.",

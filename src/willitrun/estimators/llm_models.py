@@ -18,12 +18,11 @@ from willitrun.estimators.inventory_cache import (
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
 from willitrun.estimators.inventory_gguf import loaded_config
 from willitrun.estimators.inventory_traits import traits_of
-from willitrun.estimators.inventory_vision import tower_copies, tower_width
 from willitrun.frozen import derived, frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.gguf_mixes import Era
 from willitrun.kernels.llm_levels import classify_format, level_code
-from willitrun.records.models import Model, TensorTable, TransformerConfig
+from willitrun.records.models import Model, TensorTable, TransformerConfig, VisionTower
 from willitrun.records.recipes import Quantization
 
 __all__ = ["ModelRow", "model_row"]
@@ -148,6 +147,14 @@ class _Weights:
         return replace(self, **{name: round(getattr(self, name) * factor) for name in names})
 
 
+def _tower(tower: VisionTower) -> tuple[int, int]:
+    """Width of a vision tower's feed-forward block, and copies of what it attends to."""
+    # Loaded for models that have one.
+    from willitrun.estimators.inventory_vision import tower_copies, tower_width
+
+    return tower_width(tower), tower_copies(tower)
+
+
 @lru_cache(maxsize=4096)
 def _row(
     config: TransformerConfig,
@@ -176,6 +183,7 @@ def _row(
             low, high = least / weights.stored, most / weights.stored
     layout = kv_layout(config)
     decode_width, prefill_width, windowed_width = attention_widths(config)
+    width, copies = _tower(config.vision) if config.vision else (0, 0)
     gguf = container == "gguf"
     # llama.cpp keeps token_embd on the host and, where it is tied, a copy on the device as output matrix.
     on_device = weights.output_matrix + weights.rest
@@ -210,8 +218,8 @@ def _row(
         feed_forward=feed_forward_width(config),
         gated=int(traits_of(config.model_type).gated),
         tower_hidden=(config.vision.hidden_size or 0) if config.vision else 0,
-        tower_feed_forward=tower_width(config.vision) if config.vision else 0,
-        tower_copies=tower_copies(config.vision) if config.vision else 0,
+        tower_feed_forward=width,
+        tower_copies=copies,
         tower_heads=(config.vision.num_attention_heads or 0) if config.vision else 0,
         has_output=int(shape.has_output),  # type: ignore[arg-type]
         head_total=int(shape.head_total),  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.estimators.ggml_graphs import GRAPHS
-from willitrun.estimators.image_buffers import with_image_encoder
 from willitrun.estimators.llm_policies import ENGINES
 from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import eager_transformer_peak
@@ -202,7 +201,11 @@ def block_buffers(
         # ends at the card's edge. Its high end does not, since holes may be too small to be of use.
         held = minimum(maximum(slack.best, 0), maximum(room, 0))
         overhead = add_ranges(overhead, MemoryRange(minimum(slack.low, held), held, slack.high))
-    activation = with_image_encoder(activation, models, loads, sequences, available, policy.cache)
+    if exists(loads["image_patches"]):
+        # Loaded for requests with pictures only.
+        from willitrun.estimators.image_buffers import with_image_encoder
+
+        activation = with_image_encoder(activation, models, loads, sequences, available, policy.cache)
     return Buffers(
         activation=activation.best,
         activation_low=activation.low,

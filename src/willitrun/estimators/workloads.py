@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 from willitrun.errors import InvalidWorkloadError
-from willitrun.estimators.image_inputs import ASSUMED_SIDE, image_input, takes_any_size
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
 from willitrun.records.results import Reason
@@ -224,6 +223,9 @@ def _picture_tokens(model: Model, given: Workload, filled: dict[str, object]) ->
     tower = model.transformer.vision if model.transformer is not None else None
     if not given.images or tower is None:
         return 0
+    # Loaded for requests with pictures only.
+    from willitrun.estimators.image_inputs import ASSUMED_SIDE, image_input, takes_any_size
+
     if given.image_size is None and takes_any_size(tower):
         filled["image_size"] = ASSUMED_SIDE
     image = image_input(model, given)

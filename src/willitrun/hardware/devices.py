@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from willitrun.errors import AmbiguousNameError, UnitError, UnknownIdError, WillItRunError
 from willitrun.frozen import frozen
-from willitrun.hardware.identity import identify_accelerator
 from willitrun.records.accelerators import Accelerator, Peaks
 from willitrun.records.bases import Citation
 from willitrun.units import format_bytes, parse_bytes, parse_rate
@@ -200,6 +199,8 @@ def _looked_up(wish: DeviceWish, catalog: Catalog) -> Accelerator:
         return catalog.accelerators[fitting[0]]
     except UnknownIdError:
         # Drivers and systems spell names in ways that only identification knows ("GeForce RTX 4090", "(R)", "(TM)").
+        from willitrun.hardware.identity import identify_accelerator
+
         known = identify_accelerator(catalog, name=wish.name, memory_bytes=wish.memory_bytes)
         if known.record_id is None:
             raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.requests import Request
-from willitrun.records.knowledge import TroubleshootingEntry
 from willitrun.records.results import Link, Reason
 
 __all__ = ["verdict_links"]
@@ -57,9 +57,9 @@ def verdict_links(
     for name in terms:
         ref = f"glossary:{name}"
         if name in catalog.glossary:
-            entry = catalog.glossary[name]
+            title = _title(catalog, ref)
             why = f"what {request.model.name} is {'trained and judged on' if name == terms[0] else 'measured by'}"
-            link = Link.model_construct(ref=ref, title=entry.name, why=why)
+            link = Link.model_construct(ref=ref, title=title, why=why)
             links.setdefault(ref, link)
     kept = list(links.values())
     tail = [link for link in kept if link.ref in {f"glossary:{name}" for name in terms}]
@@ -109,31 +109,34 @@ def _references(request: Request, code: str) -> list[tuple[str, str]]:
     task = request.model.task
     found: list[tuple[str, str]] = []
     # First what the code means to everybody, then what it means for this task.
-    rows = [catalog.reasons[name] for name in catalog.reasons.grouped(code)]
-    for row in sorted(rows, key=lambda row: task in row.tasks):
-        if row.tasks and task not in row.tasks:
+    rows = [catalog.reasons.stated(name) for name in catalog.reasons.grouped(code)]
+    for row in sorted(rows, key=lambda row: task in row.get("tasks", ())):
+        if row.get("tasks") and task not in row["tasks"]:
             continue
-        for name in row.troubleshooting:
-            if name in catalog.troubleshooting and _applies(catalog.troubleshooting[name], request):
-                found.append((f"troubleshooting:{name}", row.title))
-        found += [(f"glossary:{name}", row.title) for name in row.glossary if name in catalog.glossary]
+        title = row["title"]
+        for name in row.get("troubleshooting", ()):
+            if name in catalog.troubleshooting and _applies(catalog.troubleshooting.stated(name), request):
+                found.append((f"troubleshooting:{name}", title))
+        found += [(f"glossary:{name}", title) for name in row.get("glossary", ()) if name in catalog.glossary]
     return found
 
 
-def _applies(entry: TroubleshootingEntry, request: Request) -> bool:
-    if entry.tasks and request.model.task not in entry.tasks:
+def _applies(entry: Mapping[str, Any], request: Request) -> bool:
+    """Whether a troubleshooting entry, as written, is for a task, a runtime and a machine."""
+    if entry.get("tasks") and request.model.task not in entry["tasks"]:
         return False
-    if entry.runtimes and request.runtime.name not in entry.runtimes:
+    if entry.get("runtimes") and request.runtime.name not in entry["runtimes"]:
         return False
     machine = request.machine
     if machine is None:
         return True
     vendors = {device.accelerator.vendor for device in machine.accelerators}
-    if entry.vendors and vendors and not vendors & set(entry.vendors):
+    if entry.get("vendors") and vendors and not vendors & set(entry["vendors"]):
         return False
-    return not (entry.systems and machine.host.system and machine.host.system not in entry.systems)
+    systems = entry.get("systems")
+    return not (systems and machine.host.system and machine.host.system not in systems)
 
 
 def _title(catalog: Catalog, ref: str) -> str:
     kind, _, name = ref.partition(":")
-    return str(catalog.table(kind)[name].name)
+    return str(catalog.table(kind).stated(name)["name"])

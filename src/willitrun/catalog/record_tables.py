@@ -107,6 +107,24 @@ class Table(Mapping[str, R], Generic[R]):
             raise KeyError(identifier)
         return found[0]
 
+    def stated(self, identifier: str) -> Mapping[str, Any]:
+        """The record as written, known to be valid: for those who want a name of many and no record.
+
+        Raises
+        ------
+        CatalogInvalidError
+            An overlay is malformed.
+
+        Examples
+        --------
+        >>> from willitrun.catalog import load_catalog
+        >>> load_catalog().glossary.stated("vram")["name"]
+        'VRAM'
+        """
+        if not self._shipped or identifier in self._added:
+            self[identifier]  # validated when it is made, once
+        return self.raw(identifier)
+
     def _written(self, identifier: str) -> tuple[Mapping[str, Any], str] | None:
         """The record as written, and the file of the index that holds it."""
         shard = self._lookup.entry(identifier, section="ids")

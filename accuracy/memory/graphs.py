@@ -1,6 +1,6 @@
 """Record how llama.cpp's graph allocator walks: what a graph allocates and frees, in order, with sizes as widths.
 
-Run ``python -m accuracy.memory.graphs`` to write ``src/willitrun/estimators/ggml_graphs.json`` anew. Every model of
+Run ``python -m accuracy.memory.graphs`` to write ``src/willitrun/estimators/ggml_graphs.txt`` anew. Every model of
 the truth run is loaded without data, and a second time with other widths, in a llama.cpp whose allocator
 (ggml/src/ggml-alloc.c) prints what it does. Sizes that are linear in the batch and the cells are matched with products
 of widths, which must hold for both; layers of one kind are one block. Nothing of a size is kept: the walk is done
@@ -96,7 +96,11 @@ def _runs(
         for batch, context in points
     ]
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as trace:
-        environment = os.environ | {"LD_PRELOAD": str(tracer), "GGML_ALLOC_TRACE": trace.name}
+        environment = os.environ | {
+            "GGML_NO_BACKTRACE": "1",
+            "LD_PRELOAD": str(tracer),
+            "GGML_ALLOC_TRACE": trace.name,
+        }
         command = [str(probe), str(path)]
         done = subprocess.run(
             command, input="".join(lines), capture_output=True, text=True, env=environment, check=False
@@ -333,9 +337,7 @@ def main() -> int:
     arguments = parser.parse_args()
     probe = build_probe()
     tracer = build_tracer()
-    known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.models else {}
-    blocks: dict[str, int] = {text: number for number, text in enumerate(known.get("blocks", ()))}
-    graphs: dict[str, dict[str, Any]] = known.get("graphs", {})
+    blocks, graphs = _read(arguments.out) if arguments.models else ({}, {})
     for model in arguments.models or sorted(DIALECTS):
         dialect = DIALECTS[model]
         found_config = load_catalog().models[model].transformer
@@ -367,10 +369,19 @@ def main() -> int:
         for variant, (first, number) in found.items():
             # Models of one architecture with other patterns of layers add their blocks.
             before = known_shape.get(variant, (first, {}))
+            if any(before[1].get(name, block) != block for name, block in number.items()):
+                print(f"{model} {variant}: other blocks than before", file=sys.stderr, flush=True)
             known_shape[variant] = [first, {**before[1], **number}]
         print(f"{model}: {shape_key(config)} {len(found)} graphs, {len(configs)} widths", flush=True)
         _write(arguments.out, blocks, graphs)
     return 0
+
+
+def _read(path: Path) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+    blocks, _, graphs = path.read_text(encoding="utf-8").partition("\n\n")
+    named = (line.split("\t") for line in graphs.splitlines())
+    numbers = {text: number for number, text in enumerate(blocks.splitlines()[1:])}
+    return numbers, {key: json.loads(record) for key, record in named}
 
 
 def _write(path: Path, blocks: Mapping[str, int], graphs: Mapping[str, Any]) -> None:
@@ -378,8 +389,8 @@ def _write(path: Path, blocks: Mapping[str, int], graphs: Mapping[str, Any]) -> 
         f"Graphs as llama.cpp {LLAMA_CPP} (of llama-cpp-python {VERSION}) allocates them; "
         "https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-alloc.c, recorded by accuracy.memory.graphs"
     )
-    content = {"source": source, "blocks": list(blocks), "graphs": graphs}
-    path.write_text(json.dumps(content, indent=0, separators=(",", ":")) + "\n", encoding="utf-8")
+    lines = [f"{key}\t{json.dumps(graphs[key], separators=(',', ':'))}" for key in sorted(graphs)]
+    path.write_text("\n".join([source, *blocks, "", *lines]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

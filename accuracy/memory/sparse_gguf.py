@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 
 from willitrun.estimators.inventory_encoders import STREAMS
-from willitrun.estimators.inventory_gguf import mix_context, stored_tensors
+from willitrun.estimators.inventory_gguf import loaded_config, mix_context, stored_tensors
 from willitrun.kernels.gguf_mixes import tensor_format
 from willitrun.kernels.weights import FORMAT_CODES, TensorGroup, bytes_of
 from willitrun.records.models import TransformerConfig
@@ -43,7 +43,7 @@ class Dialect:
 
     def apply(self, config: TransformerConfig) -> TransformerConfig:
         """The catalog's config with the fields that the dialect gives, without a vision tower, which is a file of its own."""
-        return config.model_copy(update={"vision": None, **self.config})
+        return loaded_config(config.model_copy(update={"vision": None, **self.config}))
 
 
 def _read() -> dict[str, Dialect]:

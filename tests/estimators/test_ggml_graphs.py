@@ -9,7 +9,7 @@ import pytest
 
 from willitrun import load_catalog
 from willitrun.estimators.ggml_graphs import GRAPHS, block_names, graph_number, graph_plan, shape_key
-from willitrun.estimators.ggml_widths import layer_kind
+from willitrun.estimators.ggml_widths import layer_kind, rotates
 from willitrun.kernels.ggml_walk import walk_graph
 from willitrun.records.models import TransformerConfig
 
@@ -26,11 +26,11 @@ LLAMA = TransformerConfig(
 )
 
 
-def _plain_loads() -> list[dict[str, str]]:
-    """Loads with one sequence, a cache in float16 and no window, where cells are the context."""
+def _plain_loads(kind: str = "") -> list[dict[str, str]]:
+    """Loads with one sequence, a cache of one type (float16) and no window, where cells are the context."""
     lines = [line for line in FILE.read_text("utf-8").splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(lines))
-    return [row for row in rows if not row["n_seq_max"] and not row["type_k"] and row["n_ctx"] != "1000"]
+    return [row for row in rows if not row["n_seq_max"] and row["type_k"] == kind and row["n_ctx"] != "1000"]
 
 
 def _config(model: str) -> TransformerConfig:
@@ -51,6 +51,22 @@ def test_walks_are_what_a_real_allocator_reserved() -> None:
         size = walk_graph(plan, int(row["n_ubatch"]), int(row["n_ctx"]))
         exact += abs(size / MIB - float(row["compute_mib"])) < 0.0001
     assert walked > 200
+    assert exact == walked
+
+
+def test_rotations_of_a_quantized_cache_are_walked() -> None:
+    exact = walked = turned = 0
+    for row in _plain_loads("8"):
+        config = _config(row["model"])
+        if config.is_encoder_only or config.sliding_window or config.attention_chunk_size:
+            continue
+        plan = graph_plan(config, card=bool(row["devices"]), flash=True, rotated="kv")
+        assert plan is not None, row["model"]
+        walked += 1
+        turned += rotates(config)
+        size = walk_graph(plan, int(row["n_ubatch"]), int(row["n_ctx"]))
+        exact += abs(size / MIB - float(row["compute_mib"])) < 0.0001
+    assert walked > turned > 20
     assert exact == walked
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from willitrun import load_catalog
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
 from willitrun.estimators.inventory import active_parameters, parameters, tensor_inventory
 from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
@@ -617,3 +618,18 @@ def test_nvfp4_leaves_latent_attention_alone() -> None:
     assert (groups.total_bytes + absorbed + 3 * repeated) / 4 / 2**30 == pytest.approx(94.08, rel=2e-3)
     plain = weight_groups(llama(), QUANTIZATIONS["nvfp4"])
     assert plain.bytes_of_part("attention") < 0.57 * plain.parameters_by_part["attention"]
+
+
+@pytest.mark.parametrize(
+    ("model", "quantization", "total_size", "off"),
+    # `metadata.total_size` of the index files of the repositories leo-kreisman/Qwen3.5-9B-MLX-8bit (57b6613) and
+    # root-hypercube/qwen3-mlx (3bdd51a) on GitHub. What is off are 24 layers' 32 decays, which MLX keeps in float32.
+    [("qwen3.5-9b", "mlx-8bit", 10_426_433_504, 24 * 32 * 2), ("qwen3-1.7b", "bf16", 3_441_149_952, 0)],
+)
+def test_index_files_of_published_checkpoints(
+    model: str, quantization: str, total_size: int, off: int
+) -> None:
+    config = load_catalog().models[model].transformer
+    assert config is not None
+    groups = weight_groups(config, load_catalog().quantizations[quantization], container="safetensors")
+    assert groups.total_bytes + groups.bytes_of_part("vision") + off == total_size

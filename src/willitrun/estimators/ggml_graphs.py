@@ -1,7 +1,8 @@
 """Graphs of llama.cpp by architecture: recorded blocks, filled in with a model's widths.
 
 A record says which tensors a layer of an architecture allocates and frees, in which order, and how wide each is in
-terms of the widths of its config. `accuracy.memory.graphs` writes it with a real llama.cpp.
+terms of the widths of its config. `accuracy.memory.graphs` writes it with a real llama.cpp: a line that says where from,
+a line for each block, an empty one, and a line for each architecture, of which the one that is asked for is parsed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = [
     "shape_key",
 ]
 
-RECORDS = "ggml_graphs.json"
+RECORDS = "ggml_graphs.txt"
 GRAPHS = GraphShelf()
 """Plans of all models that were asked for."""
 
@@ -41,8 +42,16 @@ CARD_ALIGNMENT, HOST_ALIGNMENT = 128, 32
 
 
 @cache
-def _records() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(read_packaged("willitrun.estimators", RECORDS))
+def _records() -> tuple[list[str], dict[str, str]]:
+    """Blocks, and what each architecture makes of them, in JSON."""
+    blocks, _, graphs = read_packaged("willitrun.estimators", RECORDS).decode().partition("\n\n")
+    named = (line.partition("\t") for line in graphs.splitlines())
+    return blocks.splitlines()[1:], {key: record for key, _, record in named}
+
+
+@cache
+def _record(key: str) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(_records()[1][key])
     return found
 
 
@@ -68,6 +77,8 @@ def _parts(config: TransformerConfig, kinds: Sequence[str]) -> str:
     traits = traits_of(config.model_type)
     if config.n_shared_experts or config.shared_expert_intermediate_size or traits.always_shared:
         parts.append("shared-experts")
+    if traits.grouped_norms and (config.num_key_value_heads or 1) > 1:
+        parts.append("grouped-norms")
     if config.q_lora_rank:
         parts.append("query-rank")
     if config.index_head_dim:
@@ -83,18 +94,20 @@ def shape_key(config: TransformerConfig) -> str:
 @cache
 def _by_traits() -> Mapping[tuple[Traits, str], str]:
     """Records by what their architecture is, for those that only have another name."""
-    named = ((*key.split(":"), key) for key in _records()["graphs"])
-    return {(traits_of(kind), parts): key for kind, parts, key in named}
+    found: dict[tuple[Traits, str], str] = {}
+    # Of several the plain one: an architecture without a loader of its own is converted to it.
+    for key in sorted(_records()[1], key=lambda key: not key.startswith("llama:")):
+        kind, parts = key.split(":")
+        found.setdefault((traits_of(kind), parts), key)
+    return found
 
 
 def _find(config: TransformerConfig, kinds: Sequence[str]) -> Mapping[str, Any] | None:
-    graphs = _records()["graphs"]
     parts = _parts(config, kinds)
-    key = f"{config.model_type}:{parts}"
-    if key not in graphs:
-        key = _by_traits().get((traits_of(config.model_type), parts), "")
-    found: Mapping[str, Any] | None = graphs.get(key)
-    return found
+    key: str | None = f"{config.model_type}:{parts}"
+    if key not in _records()[1]:
+        key = _by_traits().get((traits_of(config.model_type), parts))
+    return None if key is None else _record(key)
 
 
 def _bytes(text: str, widths: Mapping[str, int]) -> int:
@@ -141,7 +154,7 @@ def graph_plan(config: TransformerConfig, *, card: bool, flash: bool, rotated: s
     record = found.get(place + rotated if rotates(config) else place) or found.get(place)
     if not record:
         return None
-    texts: list[str] = _records()["blocks"]
+    texts = _records()[0]
     first, by_name = record
     last = config.num_hidden_layers - 1
     ends = {f"{name}'": width for name, width in graph_widths(config, last).items()}

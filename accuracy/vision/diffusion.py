@@ -35,6 +35,7 @@ from willitrun.kernels.operators import (
     OperatorCoefficients,
     predict_images,
     resolve_coefficients,
+    with_saturation,
 )
 
 MODELS = {
@@ -55,6 +56,8 @@ FREE: tuple[tuple[str, str, float, float], ...] = (
     ("compute", "engine", 0.0, 0.3), ("memory", "engine", 0.0, 0.3),
     ("attention", "vanilla", -1.5, 0.5), ("crowd", "webui", -0.1, 0.2), ("crowd", "host", 0.4, 0.4),
     ("fixed", "webui-ms", 5.0, 0.7),
+    # Products in a denoiser are larger than a classifier's: how far they fill a wide device is asked anew.
+    ("saturation", "gemm", 1.0, 1.0), ("saturation", "conv", 0.0, 1.0),
     *((f"{term}", name, 0.0, 0.2) for name in (*CLASSES[1:], *STEPS) for term in ("device.compute", "device.memory")),
 )  # fmt: skip
 
@@ -166,6 +169,7 @@ class Problem:
         memory = level["memory", "all"] + by("memory", execution) + of_device("device.memory")
         memory = memory + vanilla * level["attention", "vanilla"] * 0.25
         slow = crowd * level["crowd", "webui"]
+        table = with_saturation(self.table, {name: level["saturation", name] for name in ("gemm", "conv")})
         host = np.exp(level["host", "all"] + crowd * level["crowd", "host"])
         rates = replace(
             self.rates,
@@ -173,8 +177,8 @@ class Problem:
             memory_scale=np.exp(memory + slow),
             host_scale=host,
         )
-        step = predict_images(self.denoiser, rates, self.load, self.table).seconds
-        decode = predict_images(self.decoder, rates, replace(self.load, batch=self.batch), self.table).seconds
+        step = predict_images(self.denoiser, rates, self.load, table).seconds
+        decode = predict_images(self.decoder, rates, replace(self.load, batch=self.batch), table).seconds
         fixed = crowd * np.exp(level["fixed", "webui-ms"]) * 1e-3
         steps = self.rows["steps"].to_numpy(float)
         return np.asarray(step + np.where(self.rows["e2e"], (decode + fixed) / steps, 0.0))

@@ -48,6 +48,7 @@ def test_frames_default_to_the_model_s_own_and_are_counted() -> None:
         ("wan2.1-t2v-1.3b", "rtx-4090", 240, "Wan-Video/Wan2.1 README.md@18368df"),
         # 50 steps at 720 x 480 and 49 frames; offloaded, which the table says costs a tenth.
         ("cogvideox-2b", "nvidia-a100-sxm4-80gb", 90, "zai-org/CogVideo README.md@a342972"),
+        ("cogvideox-2b", "nvidia-h100-sxm5-80gb", 45, "zai-org/CogVideo README.md@a342972"),
     ],
 )
 def test_published_times_lie_in_the_interval(model: str, device: str, seconds: float, source: str) -> None:

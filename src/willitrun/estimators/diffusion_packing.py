@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
+from willitrun.catalog import Catalog
 from willitrun.estimators.diffusion_components import Pipeline, Stages
 from willitrun.estimators.graph_rates import (
     Scales,
@@ -23,7 +25,7 @@ from willitrun.estimators.requests import Request
 from willitrun.estimators.support import Support, interval_of, support_of
 from willitrun.intervals import Interval
 from willitrun.kernels.diffusion_speed import PIPELINE_TERMS, PipelineSpeed, offload_traffic, time_pipeline
-from willitrun.kernels.operators import predict_images
+from willitrun.kernels.operators import OperatorCoefficients, predict_images, with_saturation
 from willitrun.records.calibrations import Calibration
 from willitrun.records.results import Bound, Evidence, MemoryEstimate, Reason, SpeedEstimate, Term, Tier
 from willitrun.units import format_bytes, format_duration
@@ -66,6 +68,15 @@ def offload_reason(mode: str, memory: MemoryEstimate, resident: MemoryEstimate) 
     )
 
 
+@lru_cache(maxsize=8)
+def _coefficients(catalog: Catalog) -> OperatorCoefficients:
+    """Coefficients of graphs, with the saturation that was fitted to denoisers where it was."""
+    shared = graph_coefficients(catalog)
+    if DIFFUSION not in catalog.calibrations:
+        return shared
+    return with_saturation(shared, catalog.calibrations[DIFFUSION].levels.get("saturation", {}))
+
+
 def _scales(request: Request, view: MachineView) -> Scales:
     """Factors of the diffusion calibration where there is one, else those of the vision calibration."""
     catalog = request.catalog
@@ -99,7 +110,7 @@ def _time(
     workload = request.workload
     precision, execution = workload.precision or "bf16", workload.execution or "eager"
     rates = graph_rates(request, view, precision, _scales(request, view))
-    table = graph_coefficients(request.catalog)
+    table = _coefficients(request.catalog)
     batch = float(pipeline.batch)
     one = graph_load(batch, precision, execution, layout=workload.layout or "nchw", host=view.row.on_host)
     passes = 2.0 if pipeline.guidance else 1.0

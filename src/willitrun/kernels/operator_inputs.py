@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,14 @@ from numpy.typing import NDArray
 from willitrun.frozen import frozen
 from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
 
-__all__ = ["PROFILES", "DeviceRates", "ImageLoad", "OperatorCoefficients", "resolve_coefficients"]
+__all__ = [
+    "PROFILES",
+    "DeviceRates",
+    "ImageLoad",
+    "OperatorCoefficients",
+    "resolve_coefficients",
+    "with_saturation",
+]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -202,4 +210,28 @@ def resolve_coefficients(
         act_scale=np.exp(by_profile("act_scale")),
         kernel_scale=np.exp(by_profile("kernel_scale")),
         state_bytes=np.exp(by_profile("state_bytes")),
+    )
+
+
+def with_saturation(coefficients: OperatorCoefficients, shifts: Mapping[str, float]) -> OperatorCoefficients:
+    """Coefficients for work whose products are of another size than a classifier's.
+
+    Parameters
+    ----------
+    coefficients
+        Those that all graphs share.
+    shifts
+        Logarithms added to the saturation of products (``gemm``) and of convolutions (``conv``).
+
+    Examples
+    --------
+    >>> shared = resolve_coefficients({"saturation.gemm": 5.0, "saturation.conv": 6.0}, {})
+    >>> wide = with_saturation(shared, {"gemm": 2.0})
+    >>> [round(float(np.log(one.gemm_saturation[0])), 6) for one in (shared, wide)]
+    [5.0, 7.0]
+    """
+    return replace(
+        coefficients,
+        gemm_saturation=coefficients.gemm_saturation * np.exp(shifts.get("gemm", 0.0)),
+        conv_saturation=coefficients.conv_saturation * np.exp(shifts.get("conv", 0.0)),
     )

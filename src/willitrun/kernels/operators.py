@@ -28,6 +28,7 @@ from willitrun.kernels.operator_inputs import (
     ImageLoad,
     OperatorCoefficients,
     resolve_coefficients,
+    with_saturation,
 )
 from willitrun.kernels.operator_seconds import OperatorPass, activate
 from willitrun.kernels.operator_work import OperatorWork
@@ -43,6 +44,7 @@ __all__ = [
     "predict_images",
     "resolve_coefficients",
     "waits_for_host",
+    "with_saturation",
 ]
 
 Array = NDArray[np.float64]

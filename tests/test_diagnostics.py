@@ -316,8 +316,10 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mended-seventh", 0.9),
         ("mend-eighth", 0.9),
         ("mended-ninth", 0.9),
+        ("mend-tenth", 0.9),
         ("held-out", 0.65),
         ("held-out-eighth", 0.3),
+        ("held-out-tenth", 0.3),
     ],
 )
 def test_messages_that_no_signature_was_written_for(part: str, least: float, catalog: Catalog) -> None:

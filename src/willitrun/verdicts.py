@@ -17,7 +17,6 @@ from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.topology import host_numbers
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.placement import TIERS, best_format
-from willitrun.links import verdict_links
 from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload, WorkloadProfile
@@ -130,6 +129,8 @@ class _Wording:
 
     @derived
     def _linked(self) -> tuple[dict[str, tuple[str, ...]], tuple[Link, ...]]:
+        from willitrun.links import verdict_links
+
         return verdict_links(self.request, self._unlinked)
 
     @property

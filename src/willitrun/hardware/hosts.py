@@ -212,7 +212,7 @@ def _apply_defaults(
 
 def _chip_bandwidth(catalog: Catalog, cpu: str | None) -> list[float]:
     """What the memory of an Apple chip gives by its name, over its variants [bytes/s]."""
-    chip = re.search(_APPLE_CHIP, cpu or "")
+    chip = re.search(_APPLE_CHIP, cpu) if cpu else None
     if chip is None:
         return []
     prefix = chip.group().lower().replace(" ", "-")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
+from willitrun.estimators.cell_buffers import CellBuffers, cell_buffers
 from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.llm_machines import (
     MachineView,
@@ -154,11 +155,29 @@ def speed_tables(catalog: Catalog) -> LevelTables:
 
 @frozen(eq=False)
 class Stage:
-    """A block without its loads, ready for any: ground, room, and what the runtime itself takes."""
+    """A block without its loads, ready for any: ground, room, and what the runtime itself takes.
+
+    ``request`` stands for the runtime, the system and the catalog, which all rows share.
+    """
 
     ground: LlmGround
     available: NDArray[np.int64]
     overhead: MemoryRange
+    request: Request
+
+    @derived
+    def cells(self) -> CellBuffers | None:
+        """Buffers of llama.cpp; None for other runtimes."""
+        if self.ground.policy.cache != "cells":
+            return None
+        return cell_buffers(self.ground, self.available, self.request)
+
+    def run(self, loads: Columns) -> LlmBlock:
+        """One array call for some loads."""
+        ground, available = self.ground, self.available
+        cache = cache_bytes(ground, loads)
+        buffers = block_buffers(ground, loads, available, cache, self.overhead, self.request, self.cells)
+        return assess_block(ground, loads, available, cache, buffers)
 
     def of_one_row(self) -> Stage:
         """The stage of one row on one device, as numbers instead of columns."""
@@ -166,6 +185,7 @@ class Stage:
             self.ground.of_one_row(),
             self.available.reshape(())[()],
             numbers_of(self.overhead),
+            self.request,
         )
 
 
@@ -179,7 +199,7 @@ def _set_stage(rows: Sequence[Lowered], request: Request, tables: LevelTables) -
     machines = columns_of([row.machine.row for row in rows])
     kinds = CacheKinds.of([row.policy for row in rows])
     ground = lay_ground(first.policy, models, machines, parallelism_of(rows), tables, kinds=kinds)
-    return Stage(ground, available, device_overhead(ground, request))
+    return Stage(ground, available, device_overhead(ground, request), request)
 
 
 def parallelism_of(rows: Sequence[Lowered]) -> Parallelism:
@@ -219,14 +239,7 @@ def run_rows(
         stage = request.catalog.memo("stages", most=256).get(
             tuple(lowered), None, lambda: _set_stage(lowered, request, speed_tables(request.catalog))
         )
-    return _run(stage, loads, request)
-
-
-def _run(stage: Stage, loads: Columns, request: Request) -> LlmBlock:
-    ground, available = stage.ground, stage.available
-    cache = cache_bytes(ground, loads)
-    buffers = block_buffers(ground, loads, available, cache[0], stage.overhead, request)
-    return assess_block(ground, loads, available, cache, buffers)
+    return stage.run(loads)
 
 
 def run_alone(row: Prepared) -> LlmBlock:
@@ -237,7 +250,7 @@ def run_alone(row: Prepared) -> LlmBlock:
     stage = request.catalog.memo("stages-of-one", most=1024).get(
         (lowered,), None, lambda: _set_stage([lowered], request, speed_tables(request.catalog)).of_one_row()
     )
-    return _run(stage, numbers_of_row(row.load), request)
+    return stage.run(numbers_of_row(row.load))
 
 
 def evaluate_llm(requests: Sequence[Request]) -> list[Evaluated]:

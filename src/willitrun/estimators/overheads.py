@@ -5,24 +5,14 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from willitrun.estimators.ggml_graphs import GRAPHS
+from willitrun.estimators.cell_buffers import CALIBRATION, CellBuffers, cell_buffers
 from willitrun.estimators.llm_policies import ENGINES
 from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import eager_transformer_peak
 from willitrun.kernels.columns import Columns
-from willitrun.kernels.compute_buffers import (
-    FORKED,
-    BufferShape,
-    device_buffer,
-    graph_era,
-    host_buffer,
-    output_buffer,
-)
 from willitrun.kernels.elementwise import exists, maximum, minimum, where
-from willitrun.kernels.kv_cache import cell_counts
-from willitrun.kernels.llm_block import Buffers, IntArray
+from willitrun.kernels.llm_block import Buffers, Cache, IntArray
 from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.overheads import (
     MemoryRange,
@@ -31,8 +21,7 @@ from willitrun.kernels.overheads import (
     vllm_activation_peak,
     vllm_default_limits,
 )
-from willitrun.kernels.placement import layers_on_host, output_on_host
-from willitrun.kernels.splits import by_device, count_devices, is_alone, sum_devices
+from willitrun.kernels.splits import by_device, count_devices
 from willitrun.records.calibrations import Calibration
 
 __all__ = [
@@ -47,12 +36,10 @@ __all__ = [
     "server_version",
 ]
 
-CALIBRATION = "memory"
 # Engines that allocate like another one.
 _LIKE = {"llamafile": "llama.cpp", "sglang": "vllm", "tensorrt-llm": "vllm", "transformers": "pytorch", "diffusers": "pytorch",
          "comfyui": "pytorch", "exllama": "pytorch", "onnxruntime": "pytorch", "tensorrt": "pytorch",
          "openvino": "pytorch", "mlx": "llama.cpp"}  # fmt: skip
-FORK = "ik_llama.cpp"
 SAMPLER_CHANGED = (0, 12)
 """First version of vLLM whose sampler needs about 16 instead of 38 bytes per logit."""
 NEWEST = (10**6, 0)
@@ -152,41 +139,24 @@ def block_buffers(
     ground: LlmGround,
     loads: Columns,
     available: IntArray,
-    kv_cache: IntArray,
+    cache: Cache,
     overhead: MemoryRange,
     request: Request,
+    cells: CellBuffers | None = None,
 ) -> Buffers:
     """Activations and overhead of every device of every row of a block.
 
-    ``overhead`` is that of the runtime on each device; ``request`` stands for the runtime, its options and the
-    catalog, which all rows of a block share.
+    ``overhead`` is that of the runtime on each device, ``cells`` is what `cell_buffers` lays for llama.cpp, where the
+    caller keeps it; ``request`` stands for the runtime, its options and the catalog, which all rows of a block share.
     """
-    calibration = request.catalog.calibrations[CALIBRATION]
-    policy, models = ground.policy, ground.models
-    sequences = maximum(loads["concurrency"], policy.slots)
+    policy, models, kv_cache, sequences = ground.policy, ground.models, cache.kv, cache.sequences
     host_bytes = 0 * sequences
     if policy.cache == "cells":
-        cells, narrow, _ = cell_counts(
-            loads["context_tokens"] * sequences,
-            models["window_tokens"],
-            sequences=sequences,
-            unified=policy.unified,
-            swa_full=policy.swa_full,
-            n_ubatch=policy.n_ubatch,
-            policy=policy.cells,
-        )
-        # Encoders attend over the batch itself.
-        cells = where(models["has_output"] > 0, cells, minimum(cells, policy.n_ubatch))
-        activation = _cells_buffer(
-            ground, available, (cells, narrow), sequences, kv_cache, calibration, request
-        )
-        flat = BufferShape(models["vocab_size"], models["hidden_size"], models["heads"], models["head_total"],
-                           models["feed_forward"], models["has_output"])  # fmt: skip
-        host_bytes = host_buffer(flat, cells, n_ubatch=policy.n_ubatch) + output_buffer(
-            flat, sequences=sequences
-        )
+        cells = cells or cell_buffers(ground, available, request)
+        activation = cells.of(cache)
+        host_bytes = cells.on_host(cache)
     elif policy.cache == "pages" and _engine(request) == "vllm":
-        activation = _paged_activation(ground, loads, calibration, request)
+        activation = _paged_activation(ground, loads, request)
     else:
         activation = _eager_activation(models, loads, sequences, kv_cache, request)
         devices = count_devices(available)
@@ -217,98 +187,14 @@ def block_buffers(
     )
 
 
-def _build(request: Request) -> int | None:
-    """llama.cpp's build number; None where the version is none or says something else."""
-    text = (request.runtime.version or "").lstrip("b")
-    return int(text) if text.isdigit() else None
-
-
-def _cells_buffer(
-    ground: LlmGround,
-    available: IntArray,
-    cells: tuple[IntArray, IntArray],
-    sequences: IntArray,
-    kv_cache: IntArray,
-    calibration: Calibration,
-    request: Request,
-) -> MemoryRange:
-    """llama.cpp's compute buffer per device: the last one holds the output, several work as a pipeline."""
-    policy, models, machines = ground.policy, ground.models, ground.machines
-    holds_output: ArrayLike = True
-    pipeline: ArrayLike = False
-    if not is_alone(available):
-        present = available > 0
-        devices = available.shape[-1]
-        last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
-        holds_output = np.arange(devices) == last[..., None]
-        pipeline = (present.sum(axis=-1) > 1)[..., None]
-    full, narrow = cells
-    factors = calibration.intervals["compute-buffer.llama.cpp"]
-    told, card = ground.parallelism.gpu_layers, ~machines["unified"] & ~machines["on_host"]
-    output = output_on_host(models["n_layers"], told, output_last=policy.output_last) & (told >= 0) & card
-
-    def buffer(streamed_bytes: ArrayLike) -> MemoryRange:
-        best = device_buffer(
-            ground.buffer_shape,
-            by_device(full),
-            window_cells=by_device(narrow),
-            n_ubatch=policy.n_ubatch,
-            flash_attention=request.runtime.flash_attention is not False,
-            holds_output=holds_output,
-            pipeline=pipeline,
-            streamed_bytes=by_device(where(output, models["output"], 0)),
-            streamed_layer_bytes=streamed_bytes,
-            era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
-            single_buffer=by_device(machines["on_host"]),
-            graphs=GRAPHS,
-            sequences=1 if policy.unified else by_device(sequences),
-        )
-        return scale_range(best, factors["low"], factors["best"], factors["high"])
-
-    spills = _spills(ground, available, kv_cache)
-    largest = models["largest_expert_bytes"]
-    if not (exists(largest) and exists(spills)):
-        return buffer(0)
-    streaming = buffer(by_device(largest))
-    if not exists(~spills):
-        return streaming
-    # Two buffers of the loads, and which of them on the grid, instead of a buffer for every place of it.
-    resident, spilled = buffer(0), by_device(spills)
-    return MemoryRange(
-        where(spilled, streaming.low, resident.low),
-        where(spilled, streaming.best, resident.best),
-        where(spilled, streaming.high, resident.high),
-    )
-
-
-def _spills(ground: LlmGround, available: IntArray, kv_cache: IntArray) -> NDArray[np.bool_]:
-    """Whether experts lie on the host, told or because they must, which leaves a copy of the largest of their tensors.
-
-    So does an output matrix that lies there: a batch of 32 tokens or more is computed on the card.
-    """
-    policy, models, machines = ground.policy, ground.models, ground.machines
-    told, told_moe = ground.parallelism.gpu_layers, ground.parallelism.cpu_moe_layers
-    spills = told_moe > 0
-    if policy.offload == 2:
-        whole = models["repeating"] + models["output"] + kv_cache
-        spills = spills | ((whole > sum_devices(available)) & ~machines["unified"] & (told_moe < 0))
-    left = layers_on_host(models["n_layers"], told, output_last=policy.output_last) > 0
-    told_left: NDArray[np.bool_] = (told >= 0) & left & ~machines["unified"] & ~machines["on_host"]
-    return told_left | spills
-
-
 def server_version(request: Request) -> tuple[int, int]:
     """Major and minor version of the runtime; the newest where nobody says."""
     found = re.match(r"v?(\d+)\.(\d+)", request.runtime.version or "")
     return (int(found.group(1)), int(found.group(2))) if found else NEWEST
 
 
-def _paged_activation(
-    ground: LlmGround,
-    loads: Columns,
-    calibration: Calibration,
-    request: Request,
-) -> MemoryRange:
+def _paged_activation(ground: LlmGround, loads: Columns, request: Request) -> MemoryRange:
+    calibration = request.catalog.calibrations[CALIBRATION]
     models, machines = ground.models, ground.machines
     numbers, runtime = calibration.coefficients, request.runtime
     version = server_version(request) if _engine(request) == "vllm" else NEWEST

@@ -10,20 +10,21 @@ recorded, the allocator is walked instead (`willitrun.kernels.ggml_walk`).
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 from willitrun.kernels.columns import pick
-from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
-from willitrun.kernels.ggml_shelf import GraphShelf
+from willitrun.kernels.elementwise import as_bool, exists, maximum, minimum, where
+from willitrun.kernels.ggml_shelf import GraphRow, GraphShelf
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
     "FORKED",
     "BufferShape",
+    "GraphBuffers",
     "GraphEra",
     "device_buffer",
     "graph_era",
@@ -212,50 +213,128 @@ def device_buffer(
     >>> device_buffer(llama, 8192, flash_attention=False, era=graph_era(3000)).item() / 2**20
     560.0
     """
-    graph = era or GraphEra()
-    batch = as_int64(n_ubatch, "n_ubatch")
-    count = as_int64(cells, "cells")
-    rows = batch if logits_rows is None else minimum(as_int64(logits_rows), batch)
-    flash = flash_attention if isinstance(flash_attention, bool) else as_bool(flash_attention)
-    widths = _widths(shape, graph)
-    masked = count * widths.attends + as_int64(window_cells) * widths.windowed
-    kept = pick(flash, masked, 2 * masked)
-    scores = pick(widths.latent, kept, masked if graph.half_mask else 3 * masked)
-    scores = pick(flash, scores, 2 * (count * widths.heads + masked))
-    attention = scores + pick(flash, widths.flash_attention, widths.attention)
-    stage = maximum(
-        attention * (batch * HALF_BYTES) + as_int64(copied_cache_bytes),
-        (kept + widths.feed_forward) * (batch * HALF_BYTES) + as_int64(streamed_layer_bytes),
+    rows = GraphBuffers(
+        shape,
+        n_ubatch=n_ubatch,
+        flash_attention=flash_attention,
+        holds_output=holds_output,
+        pipeline=pipeline,
+        streamed_bytes=streamed_bytes,
+        streamed_layer_bytes=streamed_layer_bytes,
+        copied_cache_bytes=copied_cache_bytes,
+        logits_rows=logits_rows,
+        era=era or GraphEra(),
+        single_buffer=single_buffer,
+        graphs=graphs,
     )
-    output = widths.has_output if holds_output is True else widths.has_output & np.asarray(holds_output)
-    stream = as_int64(shape.hidden) * (batch * FLOAT_BYTES)
-    below = widths.logits
-    if single_buffer is not False:
-        one = as_bool(single_buffer)
-        # In latent attention the embedded tokens take a place of their own beside their copy.
-        stage = stage + where(one, where(widths.latent, 2 * stream, stream), 0)
-        below = where(one, widths.host_logits, below)
-    logits = below * (rows * HALF_BYTES) + as_int64(streamed_bytes)
-    logits = logits + where(widths.beside > 0, (kept + widths.beside) * (batch * HALF_BYTES), 0)
-    stage = maximum(stage, where(output, logits, 0))
-    if pipeline is not False:
-        copies = pick(flash, 2, 3) * count * batch * FLOAT_BYTES + 4 * stream
-        stage = stage + where(as_bool(pipeline), copies, 0)
-    if graphs is not None and graph == GraphEra() and logits_rows is None:
-        walked = graphs.buffers(
-            shape.graph,
-            batch=batch,
-            cells=count,
-            window_cells=window_cells,
-            sequences=sequences,
-            card=~as_bool(single_buffer),
-            flash=flash,
+    return rows.of(as_int64(cells, "cells"), as_int64(window_cells), as_int64(sequences))
+
+
+@frozen(eq=False)
+class GraphBuffers:
+    """Compute buffers of some rows for any loads; fields are parameters of `device_buffer`."""
+
+    shape: BufferShape
+    n_ubatch: ArrayLike
+    flash_attention: ArrayLike
+    holds_output: ArrayLike = True
+    pipeline: ArrayLike = False
+    streamed_bytes: ArrayLike = 0
+    streamed_layer_bytes: ArrayLike = 0
+    copied_cache_bytes: ArrayLike = 0
+    logits_rows: ArrayLike | None = None
+    era: GraphEra = field(default_factory=GraphEra)
+    single_buffer: ArrayLike = False
+    graphs: GraphShelf | None = None
+
+    def of(self, cells: Int64Array, window_cells: Int64Array, sequences: Int64Array) -> Int64Array:
+        """Buffer of each row for its load [bytes]: see `device_buffer`."""
+        if self._walkable is None:
+            return self._sums(cells, window_cells)
+        walked = self._walkable.buffers(
+            batch=self._batch, cells=cells, window_cells=window_cells, sequences=sequences
         )
-        copied = as_int64(streamed_bytes) + as_int64(streamed_layer_bytes) + as_int64(copied_cache_bytes)
-        known = (walked > 0) & as_bool(holds_output) & ~as_bool(pipeline)
+        known = (walked > 0) & self._whole
+        if not exists(self._copies):
+            return walked if not exists(~known) else where(known, walked, self._sums(cells, window_cells))
         # What is copied over comes on top of the graph, which was recorded without.
-        stage = where(known, maximum(walked, where(copied > 0, stage, 0)), stage)
-    return as_int64(stage)
+        stage = self._sums(cells, window_cells)
+        return where(known, maximum(walked, where(self._copies, stage, 0)), stage)
+
+    @derived
+    def _batch(self) -> Int64Array:
+        return as_int64(self.n_ubatch, "n_ubatch")
+
+    @derived
+    def _flash(self) -> NDArray[np.bool_] | bool:
+        return (
+            self.flash_attention if isinstance(self.flash_attention, bool) else as_bool(self.flash_attention)
+        )
+
+    @derived
+    def _whole(self) -> NDArray[np.bool_]:
+        """Which rows have a whole graph on one device."""
+        whole: NDArray[np.bool_] = as_bool(self.holds_output) & ~as_bool(self.pipeline)
+        return whole
+
+    @derived
+    def _copies(self) -> NDArray[np.bool_]:
+        """Which rows copy something over from host memory."""
+        copied = (
+            as_int64(self.streamed_bytes)
+            + as_int64(self.streamed_layer_bytes)
+            + as_int64(self.copied_cache_bytes)
+        )
+        some: NDArray[np.bool_] = copied > 0
+        return some
+
+    @derived
+    def _walkable(self) -> GraphRow | None:
+        """Recorded graphs of the rows; None where none can be walked."""
+        if self.graphs is None or self.era != GraphEra() or self.logits_rows is not None:
+            return None
+        if not exists(self._whole):
+            return None
+        return self.graphs.row(self.shape.graph, card=~as_bool(self.single_buffer), flash=self._flash)
+
+    @derived
+    def _widths(self) -> _Widths:
+        return _widths(self.shape, self.era)
+
+    @derived
+    def _factor(self) -> Int64Array:
+        return self._batch * HALF_BYTES
+
+    def _sums(self, cells: Int64Array, window_cells: Int64Array) -> Int64Array:
+        """The largest stage, as a sum of tensors that are alive together [bytes]."""
+        flash, widths, factor = self._flash, self._widths, self._factor
+        masked = cells * widths.attends + window_cells * widths.windowed
+        kept = pick(flash, masked, 2 * masked)
+        scores = pick(widths.latent, kept, masked if self.era.half_mask else 3 * masked)
+        scores = pick(flash, scores, 2 * (cells * widths.heads + masked))
+        attention = scores + pick(flash, widths.flash_attention, widths.attention)
+        stage = maximum(
+            attention * factor + as_int64(self.copied_cache_bytes),
+            (kept + widths.feed_forward) * factor + as_int64(self.streamed_layer_bytes),
+        )
+        output = widths.has_output
+        if self.holds_output is not True:
+            output = output & np.asarray(self.holds_output)
+        stream = as_int64(self.shape.hidden) * (self._batch * FLOAT_BYTES)
+        below = widths.logits
+        if self.single_buffer is not False:
+            one = as_bool(self.single_buffer)
+            # In latent attention the embedded tokens take a place of their own beside their copy.
+            stage = stage + where(one, where(widths.latent, 2 * stream, stream), 0)
+            below = where(one, widths.host_logits, below)
+        rows = self._batch if self.logits_rows is None else minimum(as_int64(self.logits_rows), self._batch)
+        logits = below * (rows * HALF_BYTES) + as_int64(self.streamed_bytes)
+        logits = logits + where(widths.beside > 0, (kept + widths.beside) * factor, 0)
+        stage = maximum(stage, where(output, logits, 0))
+        if self.pipeline is not False:
+            copies = pick(flash, 2, 3) * cells * self._batch * FLOAT_BYTES + 4 * stream
+            stage = stage + where(as_bool(self.pipeline), copies, 0)
+        return as_int64(stage)
 
 
 @frozen(eq=False)
@@ -275,9 +354,7 @@ class _Widths:
     has_output: NDArray[np.bool_]
 
 
-@lru_cache(maxsize=512)
 def _widths(shape: BufferShape, era: GraphEra) -> _Widths:
-    """A shape is found by identity: it is the same object for all loads of a model."""
     hidden, attended = as_int64(shape.hidden), as_int64(shape.head_total)
     latent = as_int64(shape.latent)
     folded = 3 * hidden + latent

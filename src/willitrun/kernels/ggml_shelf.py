@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from willitrun.kernels.ggml_paths import CompiledGraph
 from willitrun.kernels.ggml_walk import ENDLESS, GraphPlan
 
-__all__ = ["GraphShelf"]
+__all__ = ["GraphRow", "GraphShelf"]
 
 Int64Array = NDArray[np.int64]
 Digits = tuple[tuple[int, int, int], ...]
@@ -19,6 +19,8 @@ Digits = tuple[tuple[int, int, int], ...]
 
 NO_GRAPH = 0
 KEPT_SETS = 64
+FEW_ROWS = 64
+"""Rows of one graph that are not worth being looked through for equal ones."""
 DENSE = 8
 """Possible rows per row up to which a table of all is faster than sorting."""
 SMALL_TABLE = 1 << 16
@@ -58,6 +60,10 @@ class GraphShelf:
             self._plans[key] = self._makers[number - 1](card, flash) if number else None
         return self._plans[key]
 
+    def row(self, numbers: ArrayLike, *, card: ArrayLike, flash: ArrayLike) -> GraphRow:
+        """The graphs of some rows, for any loads."""
+        return GraphRow(self, numbers, card, flash)
+
     def buffers(
         self,
         numbers: ArrayLike,
@@ -69,12 +75,8 @@ class GraphShelf:
         card: ArrayLike,
         flash: ArrayLike,
     ) -> Int64Array:
-        """Buffer of every row [bytes]; 0 where its graph is not known. Every different row is walked once."""
+        """Buffer of every row [bytes]; 0 where its graph is not known. Every different row is computed once."""
         row = (numbers, batch, cells, window_cells, sequences, card, flash)
-        if all(isinstance(value, int | np.generic) for value in row):
-            number, *load, on_card, flashes = map(int, row)  # type: ignore[arg-type]
-            graph = self._graph((number, bool(on_card), bool(flashes)))
-            return np.int64(NO_GRAPH if graph is None else graph.buffer(*load))  # type: ignore[return-value]
         given = [np.asarray(value, dtype=np.int64) for value in row]
         shape = np.broadcast_shapes(*(value.shape for value in given))
         if not given[0].any():
@@ -96,16 +98,46 @@ class GraphShelf:
         for name in np.unique(names, axis=0):
             same = (names == name).all(axis=1)
             number, card, flash = name.tolist()
-            graph = self._graph((number, bool(card), bool(flash)))
+            graph = self.graph(number, card=bool(card), flash=bool(flash))
             found[same] = NO_GRAPH if graph is None else graph.buffers(rows[same, 1:5])
         return found
 
-    def _graph(self, name: tuple[int, bool, bool]) -> CompiledGraph | None:
+    def graph(self, number: int, *, card: bool, flash: bool) -> CompiledGraph | None:
+        """A compiled plan, or None where nobody knows it."""
+        name = (number, card, flash)
         if name not in self._compiled:
-            number, card, flash = name
             plan = self.plan(number, card=card, flash=flash)
             self._compiled[name] = None if plan is None else CompiledGraph(plan)
         return self._compiled[name]
+
+
+class GraphRow:
+    """The graphs of the rows of a block: one, or one for each row."""
+
+    def __init__(self, shelf: GraphShelf, numbers: ArrayLike, card: ArrayLike, flash: ArrayLike) -> None:
+        self._shelf, self._names = shelf, {"numbers": numbers, "card": card, "flash": flash}
+        number, on_card, flashes = (np.asarray(value).ravel() for value in (numbers, card, flash))
+        self._alike = all((value == value[0]).all() for value in (number, on_card, flashes))
+        if self._alike:
+            self._graph = shelf.graph(int(number[0]), card=bool(on_card[0]), flash=bool(flashes[0]))
+
+    def buffers(
+        self, *, batch: ArrayLike, cells: Int64Array, window_cells: Int64Array, sequences: Int64Array
+    ) -> Int64Array:
+        """Buffer of every row [bytes]: see `GraphShelf.buffers`."""
+        load = (batch, cells, window_cells, sequences)
+        if self._alike:
+            if self._graph is None:
+                return np.int64(NO_GRAPH)  # type: ignore[return-value]
+            if not any(type(value) is np.ndarray for value in load):
+                return np.int64(self._graph.buffer(*map(int, load)))  # type: ignore[arg-type, return-value]
+            columns = np.broadcast_arrays(*load)
+            if columns[0].size <= FEW_ROWS:
+                rows = np.stack([column.ravel() for column in columns], axis=1)
+                return self._graph.buffers(rows).reshape(columns[0].shape)
+        return self._shelf.buffers(
+            **self._names, batch=batch, cells=cells, window_cells=window_cells, sequences=sequences
+        )
 
 
 def _number_rows(given: list[Int64Array]) -> tuple[Int64Array, Digits, NDArray[np.intp]]:

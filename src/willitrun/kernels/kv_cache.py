@@ -19,9 +19,11 @@ from willitrun.kernels.weights import as_int64
 __all__ = [
     "KV_FORMATS",
     "CellBytes",
+    "CellCounts",
     "CellKind",
     "CellsPolicy",
     "KvLayout",
+    "bytes_in_cells",
     "bytes_of_cells",
     "bytes_per_element",
     "cell_kinds",
@@ -235,7 +237,7 @@ def cell_counts(
     swa_full: ArrayLike = False,
     n_ubatch: ArrayLike = 512,
     policy: CellsPolicy | None = None,
-) -> tuple[Int64Array, Int64Array, Int64Array]:
+) -> CellCounts:
     """Cells of a stream in full and in sliding-window layers, and streams; parameters as in `cells_cache`.
 
     Examples
@@ -272,7 +274,6 @@ def cells_cache(
     kind_k: CellKind = "f16",
     kind_v: CellKind = "f16",
     policy: CellsPolicy | None = None,
-    cell_bytes: CellBytes | None = None,
 ) -> Int64Array:
     """KV cache of llama.cpp [bytes].
 
@@ -297,8 +298,6 @@ def cells_cache(
         Types of keys and values, out of `KV_FORMATS`.
     policy
         The era; the current one where None.
-    cell_bytes
-        Bytes per cell where the caller has them already: they are the same for all loads.
 
     References
     ----------
@@ -322,9 +321,25 @@ def cells_cache(
         n_ubatch=n_ubatch,
         policy=era,
     )
-    per_cell, per_narrow, cross = cell_bytes or bytes_of_cells(layout, kind_k, kind_v, era)
-    total = streams * (cells * per_cell + narrow * per_narrow) + slots * cross
-    return as_int64(total)
+    return bytes_in_cells((cells, narrow, streams), slots, bytes_of_cells(layout, kind_k, kind_v, era))
+
+
+def bytes_in_cells(counts: CellCounts, sequences: Int64Array, cell_bytes: CellBytes) -> Int64Array:
+    """KV cache of llama.cpp whose cells are counted [bytes].
+
+    Parameters
+    ----------
+    counts
+        Cells of a stream in full and in sliding-window layers, and streams: see `cell_counts`.
+    sequences
+        Parallel slots.
+    cell_bytes
+        Bytes of a cell and of a slot: see `bytes_of_cells`; they are the same for all loads.
+    """
+    cells, narrow, streams = counts
+    per_cell, per_narrow, cross = cell_bytes
+    total: Int64Array = streams * (cells * per_cell + narrow * per_narrow) + sequences * cross
+    return total
 
 
 def _expanded(layout: KvLayout) -> tuple[Int64Array, Int64Array]:
@@ -335,6 +350,7 @@ def _expanded(layout: KvLayout) -> tuple[Int64Array, Int64Array]:
     return where(known, keys, full_k), where(known, values, full_v)
 
 
+CellCounts = tuple[Int64Array, Int64Array, Int64Array]
 CellBytes = tuple[Int64Array, Int64Array, Int64Array]
 
 

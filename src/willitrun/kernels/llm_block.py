@@ -6,13 +6,21 @@ The scalar door runs it on one row, remedies on a dozen, a sweep on blocks of th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.elementwise import as_float, maximum, minimum, where
-from willitrun.kernels.kv_cache import cells_cache, dynamic_cache, paged_cache, recurrent_state
+from willitrun.kernels.kv_cache import (
+    bytes_in_cells,
+    cell_counts,
+    dynamic_cache,
+    paged_cache,
+    recurrent_state,
+)
 from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.llm_inputs import LlmLoad
 from willitrun.kernels.llm_speed import LlmSpeed, predict
@@ -22,7 +30,7 @@ from willitrun.kernels.reason_codes import dominance_codes, fit_codes
 from willitrun.kernels.splits import sum_devices
 from willitrun.kernels.weights import as_int64
 
-__all__ = ["Buffers", "LlmBlock", "assess_block", "cache_bytes"]
+__all__ = ["Buffers", "Cache", "LlmBlock", "assess_block", "cache_bytes"]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -87,22 +95,36 @@ class LlmBlock:
         return predict(ground.work, ground.rates, self.load, ground.coefficients)
 
 
-def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
-    """KV cache and recurrent state of all sequences, before tensor parallelism [bytes]."""
+class Cache(NamedTuple):
+    """Cache and state of a block before tensor parallelism [bytes], and the sequences and cells that they are of."""
+
+    kv: IntArray
+    state: IntArray
+    sequences: IntArray
+    cells: IntArray
+    """Of the longest stream of llama.cpp; the context elsewhere [tokens]."""
+    window_cells: IntArray
+
+
+def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
+    """KV cache and recurrent state of all sequences."""
     policy, layout = ground.policy, ground.kv_layout
     sequences = maximum(loads["concurrency"], policy.slots)
-    context = loads["context_tokens"]
+    context = cells = narrow = loads["context_tokens"]
+    state_bytes: ArrayLike = ground.kinds.element_bytes
     if policy.cache == "cells":
-        cache = cells_cache(
-            layout,
+        counts = cell_counts(
             context * sequences,
+            layout.window_tokens,
             sequences=sequences,
             unified=policy.unified,
             swa_full=policy.swa_full,
             n_ubatch=policy.n_ubatch,
             policy=policy.cells,
-            cell_bytes=ground.cell_bytes,
         )
+        cells, narrow, _ = counts
+        cache = bytes_in_cells(counts, sequences, ground.cell_bytes)
+        state_bytes = 4
     elif policy.cache == "pages":
         # One whole context must fit; the other sequences hold what they use.
         used = minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
@@ -124,16 +146,15 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> tuple[IntArray, IntArray]:
         )
     else:
         cache = 0 * context
-    state_bytes = 4 if policy.cache == "cells" else ground.kinds.element_bytes
     state = recurrent_state(layout, sequences=sequences, element_bytes=state_bytes)
-    return as_int64(cache), state
+    return Cache(as_int64(cache), state, sequences, cells, narrow)
 
 
 def assess_block(
     ground: LlmGround,
     loads: Columns,
     available: IntArray,
-    cache: tuple[IntArray, IntArray],
+    cache: Cache,
     buffers: Buffers,
 ) -> LlmBlock:
     """Memory, placement and tier of a block of scenarios, and its speed when it is looked at.
@@ -148,12 +169,11 @@ def assess_block(
     available
         Room by device, int64 of shape (n, devices), on a grid (n, 1, devices) [bytes].
     cache
-        KV cache and recurrent state from `cache_bytes` [bytes].
+        KV cache and recurrent state from `cache_bytes`.
     buffers
         Columns.
     """
     models, machines, parallelism = ground.models, ground.machines, ground.parallelism
-    kv, state = cache
     unified = machines["unified"]
     output = ground.output
     if ground.policy.serves:
@@ -171,8 +191,8 @@ def assess_block(
         embedding=ground.embedding,
         n_layers=models["n_layers"],
         n_moe_layers=models["n_moe_layers"],
-        kv_cache=kv,
-        state=state,
+        kv_cache=cache.kv,
+        state=cache.state,
         activation=buffers.activation,
         activation_low=buffers.activation_low,
         activation_high=buffers.activation_high,
@@ -199,8 +219,8 @@ def assess_block(
         ground=ground,
         loads=loads,
         available=available,
-        kv_cache=kv,
-        state=state,
+        kv_cache=cache.kv,
+        state=cache.state,
         buffers=buffers,
         layout=place(demand, room),
     )

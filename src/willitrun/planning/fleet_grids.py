@@ -146,7 +146,7 @@ class Grid:
         loads = side(take(group.loads, lines), 0)
         cache = cache_bytes(ground, loads)
         overhead = device_overhead(ground, self.request)
-        buffers = block_buffers(ground, loads, hosts.room, cache[0], overhead, self.request)
+        buffers = block_buffers(ground, loads, hosts.room, cache, overhead, self.request)
         block = assess_block(ground, loads, hosts.room, cache, buffers)
         codes = sorted({group.blocked[line] for line in lines.tolist()} | {""})
         rates = RATES if first.model.encoder_only else LANGUAGE_RATES

@@ -137,7 +137,7 @@ def _play(group: Group, machine: Machine, catalog: Catalog, memory: str) -> _Row
         cache = cache_bytes(ground, loads)
         moved = _moved(first.request, machine)
         overhead = device_overhead(ground, moved)
-        buffers = block_buffers(ground, loads, room, cache[0], overhead, moved)
+        buffers = block_buffers(ground, loads, room, cache, overhead, moved)
         block = assess_block(ground, loads, room, cache, buffers)
         speed = block.speed
         texts = texts_per_s(speed.prefill_tokens_per_s, block.load.prompt_tokens)

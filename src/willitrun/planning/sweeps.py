@@ -169,7 +169,7 @@ class _Group:
         ground, overhead = self.ground(lines)
         asked, room = self.loads(lines, rows), self.room[lines]
         cache = cache_bytes(ground, asked)
-        buffers = block_buffers(ground, asked, room, cache[0], overhead, first.request)
+        buffers = block_buffers(ground, asked, room, cache, overhead, first.request)
         block = assess_block(ground, asked, room, cache, buffers)
         tile = Tile.of(self.numbers[lines], rows)
         near = anchor_columns([(axes.units[pair.unit], pair.slot) for pair in pairs], rows)

@@ -180,3 +180,10 @@ def test_fewer_bits_never_take_more(layout: KvLayout, context: int) -> None:
         for kind in ("f32", "f16", "q8_0", "q4_0")
     ]
     assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(("kind", "allocated_mib"), [("f16", 3432.0), ("q8_0", 1823.25)])
+def test_an_indexers_keys_have_the_type_of_keys(kind: str, allocated_mib: float) -> None:
+    # GLM-5 at 32,768 cells as a real llama.cpp allocated it (python -m accuracy.memory.truth glm-5).
+    layout = KvLayout(full_k=78 * 576, full_v=0, index_k=78 * 128, latent=1)
+    assert cells_cache(layout, 32768, kind_k=kind, kind_v=kind).item() / MIB == allocated_mib

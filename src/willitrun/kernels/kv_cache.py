@@ -368,7 +368,7 @@ def bytes_of_cells(layout: KvLayout, kind_k: CellKind, kind_v: CellKind, era: Ce
         narrow = narrow + as_int64(layout.transposed_windowed_v)
     per_cell = _row_bytes(keys, kind_k) + _row_bytes(values, kind_v)
     per_narrow = _row_bytes(layout.windowed_k, window_k) + _row_bytes(narrow, window_v)
-    indexer = 2 * as_int64(layout.index_k)
+    indexer = _row_bytes(layout.index_k, kind_k)
     cross = as_int64(layout.cross_positions) * 2 * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
     return per_cell + indexer, per_narrow, cross
 

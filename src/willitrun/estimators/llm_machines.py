@@ -228,20 +228,16 @@ def machine_row(request: Request) -> MachineView:
     MissingDataError
         Bandwidth, compute or memory of a device that is used has no source.
     """
-    config = request.model.transformer
-    heads = (
-        None
-        if config is None
-        else (config.num_attention_heads, config.num_key_value_heads, config.kv_lora_rank)
-    )
+    # Of the model nothing counts but the devices that its heads can be divided over.
+    chosen = () if on_host(request) else select_devices(request)
     return request.catalog.memo("machine-rows").get(
         (request.machine, request.runtime, request.profile, request.placement),
-        (request.memory, heads),
-        lambda: _machine_row(request),
+        (request.memory, chosen),
+        lambda: _machine_row(request, chosen),
     )
 
 
-def _machine_row(request: Request) -> MachineView:
+def _machine_row(request: Request, chosen: tuple[int, ...]) -> MachineView:
     machine = request.machine
     assert machine is not None
     host_bandwidth = _host_bandwidth(machine)
@@ -255,7 +251,6 @@ def _machine_row(request: Request) -> MachineView:
         return MachineView(
             row, room.devices, room.names, room.reasons, (), (f"host:{machine.host.cpu or 'cpu'}",)
         )
-    chosen = select_devices(request)
     used = machine.model_copy(update={"accelerators": tuple(machine.accelerators[i] for i in chosen)})
     room = available_memory(used, request.memory, request.catalog)
     rated = [device_rates(device, machine) for device in used.accelerators]

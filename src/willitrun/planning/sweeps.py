@@ -32,7 +32,7 @@ from willitrun.planning.sheets import GRAPH_RATES, LANGUAGE_RATES, RATES, Sheet,
 
 __all__ = ["BLOCK_ROWS", "run_sweep"]
 
-BLOCK_ROWS = 16384
+BLOCK_ROWS = 32768
 IntArray = NDArray[np.int64]
 TOO_LONG = "context-above-trained-maximum"
 

@@ -14,6 +14,7 @@ import datetime
 import os
 import tomllib
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from willitrun.kernels.operators import (
     ImageLoad,
     OperatorCoefficients,
     predict_images,
+    predict_shares,
     resolve_coefficients,
     with_saturation,
 )
@@ -69,6 +71,9 @@ def load_rows(data: Path) -> pd.DataFrame:
     index = DeviceIndex(hardware)
     table["device_id"] = table["device"].map({d: index.find(d) for d in table["device"].unique()})
     table["execution"] = table["compile"].map(EXECUTIONS)
+    # A compiler of its own kernels is no torch.compile.
+    own = table["runtime"].fillna("").str.contains("onediff|nexfort") & table["execution"].eq("compile")
+    table.loc[own, "execution"] = "engine"
     size = table["resolution"].str.extract(r"(\d+)x")[0].astype(float)
     table["size"] = size
     table["crowd"] = table["source"].str.startswith("vladmandic")
@@ -151,37 +156,78 @@ class Problem:
         blocks = np.stack([traces[key] for key in keys])
         return OperatorWork(**{name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)})
 
+    def _scales(self, theta: np.ndarray) -> DeviceRates:
+        """Rates of the rows at levels: what every level adds is in :meth:`_reach`."""
+        reach = self._reach
+        compute, memory, host = (np.exp(reach[term] @ theta) for term in ("compute", "memory", "host"))
+        return replace(self.rates, compute_scale=compute, memory_scale=memory, host_scale=host)
+
+    def _table(self, theta: np.ndarray) -> OperatorCoefficients:
+        """Coefficients of the vision fit, with the saturation that denoisers reach."""
+        level = {
+            name: value for (key, name, _, _), value in zip(FREE, theta, strict=True) if key == "saturation"
+        }
+        return with_saturation(self.table, level)
+
+    @cached_property
+    def _reach(self) -> dict[str, np.ndarray]:
+        """How much of each level is in the logarithm of a scale: matrices (rows, levels)."""
+        execution = self.rows["execution"].to_numpy()
+        crowd = self.rows["crowd"].to_numpy(float)
+        vanilla = self.rows["attention"].fillna("").eq("vanilla").to_numpy(float)
+        found = {term: np.zeros((len(self.rows), len(FREE))) for term in ("compute", "memory", "host")}
+        for column, (key, name, _, _) in enumerate(FREE):
+            term = key.removeprefix("device.")
+            if key.startswith("device."):
+                found[term][:, column] = [name in names for names in self.levels]
+            elif term in found:
+                found[term][:, column] = 1.0 if name == "all" else execution == name
+        level = {(key, name): column for column, (key, name, _, _) in enumerate(FREE)}
+        found["memory"][:, level["attention", "vanilla"]] = 0.25 * vanilla
+        found["host"][:, level["crowd", "host"]] = crowd
+        for term in ("compute", "memory"):
+            found[term][:, level["crowd", "webui"]] = crowd
+        return found
+
+    def _passes(self) -> list[tuple[OperatorWork, ImageLoad, np.ndarray]]:
+        """Passes that a step is made of, and the share of each that falls on one step."""
+        end = np.where(self.rows["e2e"], 1.0 / self.rows["steps"].to_numpy(float), 0.0)
+        return [
+            (self.denoiser, self.load, np.ones(len(self.rows))),
+            (self.decoder, replace(self.load, batch=self.batch), end),
+        ]
+
+    def _fixed(self, theta: np.ndarray) -> np.ndarray:
+        """Seconds per step of what is not a pass: the web interface's share of an image."""
+        column = [(key, name) for key, name, _, _ in FREE].index(("fixed", "webui-ms"))
+        fixed = self.rows["crowd"].to_numpy(float) * np.exp(theta[column]) * 1e-3
+        return np.asarray(np.where(self.rows["e2e"], fixed / self.rows["steps"].to_numpy(float), 0.0))
+
     def seconds_per_step(self, theta: np.ndarray) -> np.ndarray:
         """Predict seconds per step of the whole batch, decoder included where the source includes it."""
-        level = {(key, name): value for (key, name, _, _), value in zip(FREE, theta, strict=True)}
-        execution = self.rows["execution"]
-        crowd = self.rows["crowd"].to_numpy(float)
-
-        def by(key: str, names: pd.Series) -> np.ndarray:
-            return np.array([level.get((key, name), 0.0) for name in names])
-
-        def of_device(key: str) -> np.ndarray:
-            table = {name: value for (term, name), value in level.items() if term == key}
-            return np.array([sum(table.get(name, 0.0) for name in names) for names in self.levels])
-
-        vanilla = self.rows["attention"].fillna("").eq("vanilla").to_numpy(float)
-        compute = level["compute", "all"] + by("compute", execution) + of_device("device.compute")
-        memory = level["memory", "all"] + by("memory", execution) + of_device("device.memory")
-        memory = memory + vanilla * level["attention", "vanilla"] * 0.25
-        slow = crowd * level["crowd", "webui"]
-        table = with_saturation(self.table, {name: level["saturation", name] for name in ("gemm", "conv")})
-        host = np.exp(level["host", "all"] + crowd * level["crowd", "host"])
-        rates = replace(
-            self.rates,
-            compute_scale=np.exp(compute + slow),
-            memory_scale=np.exp(memory + slow),
-            host_scale=host,
+        rates, table = self._scales(theta), self._table(theta)
+        passes = (
+            predict_images(work, rates, load, table).seconds * share for work, load, share in self._passes()
         )
-        step = predict_images(self.denoiser, rates, self.load, table).seconds
-        decode = predict_images(self.decoder, rates, replace(self.load, batch=self.batch), table).seconds
-        fixed = crowd * np.exp(level["fixed", "webui-ms"]) * 1e-3
-        steps = self.rows["steps"].to_numpy(float)
-        return np.asarray(step + np.where(self.rows["e2e"], (decode + fixed) / steps, 0.0))
+        return np.asarray(sum(passes) + self._fixed(theta))
+
+    def slopes(self, theta: np.ndarray) -> np.ndarray:
+        """``d ln seconds / d level`` of rows, (rows, levels)."""
+        rates, table, reach = self._scales(theta), self._table(theta), self._reach
+        found = np.zeros((len(self.rows), len(FREE)))
+        for work, load, share in self._passes():
+            parts = predict_shares(work, rates, load, table)
+            found -= (parts.compute.sum(0) * share)[:, None] * reach["compute"]
+            found -= (parts.memory.sum(0) * share)[:, None] * reach["memory"]
+            found += (parts.host * share)[:, None] * reach["host"]
+        found[:, [(key, name) for key, name, _, _ in FREE].index(("fixed", "webui-ms"))] += self._fixed(theta)
+        seconds = self.seconds_per_step(theta)
+        found /= seconds[:, None]
+        for column, (key, _, _, _) in enumerate(FREE):
+            if key == "saturation":
+                moved = self.seconds_per_step(theta + 1e-4 * np.eye(len(FREE))[column])
+                found[:, column] = np.log(moved / seconds) / 1e-4
+        return found
 
     def weights(self) -> np.ndarray:
         """Weight a row by how many the device has, and crowd rows, which spread 1.5-1.8x on one card, a fifth."""
@@ -200,7 +246,12 @@ class Problem:
             error = (np.log(self.seconds_per_step(theta)) - target) * root
             return np.concatenate([np.where(use, error, 0.0), 0.15 * (theta - prior) / sigma])
 
-        return np.asarray(least_squares(residual, prior, loss="soft_l1", f_scale=0.2, max_nfev=25).x)
+        def jacobian(theta: np.ndarray) -> np.ndarray:
+            known = np.where(use[:, None], self.slopes(theta) * root[:, None], 0.0)
+            return np.concatenate([known, np.diag(0.15 / sigma)])
+
+        found = least_squares(residual, prior, jac=jacobian, loss="soft_l1", f_scale=0.2, max_nfev=60)
+        return np.asarray(found.x)
 
 
 FAMILIES = {

@@ -16,18 +16,20 @@ import pandas as pd
 
 from accuracy.vision.devices import DeviceIndex, load_hardware
 from willitrun import describe_machine, load_catalog
-from willitrun.estimators.graph_rates import (
-    PRECISION_BYTES,
-    Scales,
-    accelerator_rates,
+from willitrun.estimators.graph_devices import (
     device_class,
     device_levels,
     generation_of,
     host_levels,
     processor_generation,
+    software_era,
+)
+from willitrun.estimators.graph_rates import (
+    PRECISION_BYTES,
+    Scales,
+    accelerator_rates,
     processor_rates,
     profile_of,
-    software_era,
 )
 from willitrun.estimators.host_compute import host_flop_per_s
 from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.observations import Observations
-from willitrun.estimators.graph_rates import GENERATIONS
+from willitrun.estimators.graph_devices import GENERATIONS
 from willitrun.kernels.operator_work import MATMUL_KINDS
 from willitrun.kernels.operators import OperatorCoefficients, resolve_coefficients
 

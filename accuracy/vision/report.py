@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from accuracy.vision.anchored import anchored
 from accuracy.vision.conformal import conformal_interval, one_draw
 from accuracy.vision.observations import TRACES
-from willitrun.kernels.operator_residuals import anchor_shift
 from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
 
 if TYPE_CHECKING:
@@ -42,22 +42,6 @@ def summary(error: np.ndarray) -> tuple[int, float, float, float]:
         float(size.mean() * 100),
         float((size < 0.2).mean() * 100),
     )
-
-
-def anchored(frame: pd.DataFrame, error: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Correct rows of a device and execution by measured anchors on it, shrunk."""
-    table = frame.reset_index(drop=True).assign(error=error)
-    corrected = np.full(len(table), np.nan)
-    for _, rows in table.groupby(
-        ["source", "device_id", "profile", "precision", "torch_version"], dropna=False
-    ):
-        found = rows[rows["arch"].isin(names)].drop_duplicates("arch")
-        if found.empty:
-            continue
-        shift = anchor_shift(found["error"].tolist())
-        rest = rows.index.difference(found.index)
-        corrected[rest] = table.loc[rest, "error"] - shift
-    return corrected
 
 
 def baseline(frame: pd.DataFrame, fitted: Fitted, *, activations: bool) -> np.ndarray:

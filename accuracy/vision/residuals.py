@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from willitrun.kernels.operator_residuals import RESIDUAL_OF_PROFILE, ResidualTable, work_features
+from willitrun.kernels.operator_residuals import RESIDUAL_OF_PROFILE, ResidualTable, nearness, work_features
 from willitrun.kernels.operator_work import OperatorWork
 
 EXECUTION = RESIDUAL_OF_PROFILE
@@ -21,11 +21,6 @@ MOST_POINTS = 350
 LEAST_MODELS = 100
 """Executions with fewer models than this have no residual."""
 CLIP = 0.6
-
-
-def _kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    distance = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2.0 * left @ right.T
-    return np.asarray(np.exp(np.maximum(distance, 0.0) / (-2.0 * LENGTH**2)))
 
 
 def _pivots(kernel: np.ndarray, most: int) -> list[int]:
@@ -90,7 +85,7 @@ def support_points(frame: pd.DataFrame, work: OperatorWork) -> np.ndarray:
     """Choose the features on which the process is supported, over all (architecture, size) of rows."""
     first = frame.reset_index(drop=True).drop_duplicates(["arch", "size"]).index.to_numpy()
     features = work_features(_rows(work, first))
-    return np.round(features[_pivots(_kernel(features, features), MOST_POINTS)], 3)
+    return np.round(features[_pivots(nearness(features, features, LENGTH), MOST_POINTS)], 3)
 
 
 def learn_residuals(
@@ -119,8 +114,8 @@ def learn_residuals(
     first = table.groupby("key")["row"].first()
     place = {key: i for i, key in enumerate(first.index)}
     features = work_features(_rows(work, first.to_numpy()))
-    support = _kernel(features, points)
-    among_points = _kernel(points, points)
+    support = nearness(features, points, LENGTH)
+    among_points = nearness(points, points, LENGTH)
     weights: dict[str, np.ndarray] = {}
     families: dict[str, dict[str, float]] = {}
     for execution, rows in table.groupby("execution"):
@@ -160,7 +155,7 @@ def residual_rows(*tables: ResidualTable) -> list[dict[str, object]]:
     table = tables[0]
     rows: list[dict[str, object]] = [
         {"kind": "points", "length": table.length, "features": np.round(table.points, 3).tolist()}
-    ]
+    ]  # fmt: skip
     weights = {name: values for each in tables for name, values in each.weights.items()}
     families = {name: values for each in tables for name, values in each.families.items()}
     for execution, values in sorted(weights.items()):

@@ -6,10 +6,13 @@ import numpy as np
 
 from accuracy.vision.observations import Observations
 from accuracy.vision.parameters import Parameter, apply, unpack
-from willitrun.kernels.operator_work import OPERATOR_CLASSES
-from willitrun.kernels.operators import predict_images
+from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
+from willitrun.kernels.operators import ClassShares, predict_images, predict_shares
 
-KINDS = {name.partition(".")[0] for name in OPERATOR_CLASSES} | set(OPERATOR_CLASSES)
+STILL = 1e-6
+"""Relative gain of a step at which a solution from nothing stands."""
+STILL_NEAR = 3e-5
+"""The same of a solution that starts from another's."""
 
 HUBER = 0.15
 """Residual at which a row starts to count linearly: three times the noise between torch versions."""
@@ -28,15 +31,44 @@ def row_weights(observations: Observations, power: float = 0.25) -> np.ndarray:
     return group.to_numpy(float) ** -power
 
 
-_TERMS = ("compute", "memory")
-_CLASS_TERMS = {f"{term}.{kind}" for term in _TERMS for kind in KINDS}
+def _classes_of(key: str) -> np.ndarray | None:
+    """Columns of the operator classes whose share of peak or of bandwidth a parameter is, None if it is no such."""
+    term, _, rest = key.partition(".")
+    if term not in ("compute", "memory"):
+        return None
+    found = []
+    for column, name in enumerate(OPERATOR_CLASSES):
+        kind = name.partition(".")[0]
+        group = ("conv" if kind.startswith("conv") else "matmul") if kind in MATMUL_KINDS else kind
+        if rest in (name, kind, group):
+            found.append(column)
+    return np.array(found, int)
 
 
-def _reach(parameter: Parameter) -> str:
-    """What decides which rows a parameter moves: parameters of equal reach share the selection."""
+def _known_slopes(
+    shares: ClassShares, seconds: np.ndarray, parameter: Parameter, rows: np.ndarray
+) -> np.ndarray | None:
+    """``d ln seconds / d parameter`` of rows where the kernel tells it, None where it must be tried."""
     term, _, rest = parameter.key.partition(".")
-    kind = rest if parameter.key in _CLASS_TERMS or term in ("device", "host_scale") else ""
-    return f"{term if kind or term == 'host_scale' else ''}:{kind}:{parameter.profiles}"
+    classes = _classes_of(parameter.key)
+    if classes is not None:
+        part: np.ndarray = getattr(shares, term)[np.ix_(classes, rows)].sum(0)
+        return -part / seconds[rows]
+    if term == "device" and rest in ("compute", "memory"):
+        whole: np.ndarray = getattr(shares, rest)[:, rows].sum(0)
+        return -whole / seconds[rows]
+    if term == "host_scale":
+        return shares.host[rows] / seconds[rows]
+    if term == "floor_us":
+        floor: np.ndarray = shares.floor[:, rows].sum(0)
+        return floor / seconds[rows]
+    return None
+
+
+def _is_known(parameter: Parameter) -> bool:
+    term, _, rest = parameter.key.partition(".")
+    known = term in ("host_scale", "floor_us") or (term == "device" and rest in ("compute", "memory"))
+    return known or _classes_of(parameter.key) is not None
 
 
 def _touched(observations: Observations, parameter: Parameter) -> np.ndarray:
@@ -49,12 +81,6 @@ def _touched(observations: Observations, parameter: Parameter) -> np.ndarray:
     rows = np.ones(len(frame), bool)
     if parameter.profiles is not None:
         rows &= frame["profile"].isin(parameter.profiles.split()).to_numpy()
-    if parameter.key in _CLASS_TERMS:
-        kind = parameter.key.partition(".")[2]
-        columns = [
-            i for i, name in enumerate(OPERATOR_CLASSES) if name == kind or name.startswith(f"{kind}.")
-        ]
-        rows &= observations.work.kernels[:, columns].sum(1) > 0
     return rows
 
 
@@ -79,14 +105,12 @@ def solve(
     theta = prior.copy() if start is None else start.copy()
     weights = row_weights(observations) if weights is None else weights
     target = np.log(observations.frame["seconds"].to_numpy(float))
-    blocks: dict[str, tuple[np.ndarray, Observations]] = {}
-    keys = []
-    for parameter in free:
-        key = _reach(parameter)
-        if key not in blocks:
-            index = np.flatnonzero(_touched(observations, parameter))
-            blocks[key] = (index, observations if len(index) == len(target) else observations.take(index))
-        keys.append(key)
+    reached = [np.flatnonzero(_touched(observations, parameter)) for parameter in free]
+    blocks = {
+        column: observations.take(reached[column])
+        for column, parameter in enumerate(free)
+        if not _is_known(parameter)
+    }
     lam = ridge * 0.06**2 * 4.0
 
     def residuals(values: np.ndarray) -> np.ndarray:
@@ -102,12 +126,17 @@ def solve(
     damping = 1e-2
     for _ in range(iterations):
         jacobian = np.zeros((len(error), len(free)))
-        for column, key in enumerate(keys):
-            index, block = blocks[key]
-            if len(index):
+        rows, table = apply(observations, *unpack(free, theta))
+        shares = predict_shares(rows.work, rows.rates, rows.load, table)
+        seconds = np.exp(error + target)
+        for column, (parameter, index) in enumerate(zip(free, reached, strict=True)):
+            known = _known_slopes(shares, seconds, parameter, index)
+            if known is not None:
+                jacobian[index, column] = known
+            elif len(index):
                 step = theta.copy()
                 step[column] += 1e-4
-                moved = np.log(predict_seconds(block, free, step)) - target[index]
+                moved = np.log(predict_seconds(blocks[column], free, step)) - target[index]
                 jacobian[index, column] = (moved - error[index]) / 1e-4
         robust = weights / np.maximum(1.0, np.abs(error) / HUBER)
         hessian = jacobian.T @ (jacobian * robust[:, None]) + np.diag(lam / sigma**2)
@@ -123,6 +152,6 @@ def solve(
                 damping = max(damping / 4, 1e-5)
                 break
             damping *= 4
-        if gained < 2e-4:
+        if gained < (STILL if start is None else STILL_NEAR):
             break
     return theta

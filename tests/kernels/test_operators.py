@@ -19,6 +19,7 @@ from willitrun.kernels.operators import (
     ImageLoad,
     OperatorCoefficients,
     predict_images,
+    predict_shares,
     resolve_coefficients,
 )
 
@@ -275,3 +276,17 @@ def test_a_learnt_residual_scales_the_device_and_not_the_host() -> None:
     plain = predict_images(RESNET, rates(host_scale=20.0), load(), COEFFICIENTS).seconds[0]
     slower = predict_images(RESNET, rates(host_scale=20.0), load(log_residual=0.2), COEFFICIENTS).seconds[0]
     assert slower == pytest.approx(plain, rel=1e-2)
+
+
+def test_shares_of_classes_sum_to_the_seconds_and_are_their_slopes() -> None:
+    device, pass_ = rates(), load(batch=64.0)
+    seconds = predict_images(RESNET, device, pass_, COEFFICIENTS).seconds
+    shares = predict_shares(RESNET, device, pass_, COEFFICIENTS)
+    whole = shares.compute.sum(0) + shares.memory.sum(0) + shares.floor.sum(0) + shares.host
+    np.testing.assert_allclose(whole, seconds, rtol=1e-9)
+    for term in ("compute", "memory"):
+        column = OPERATOR_CLASSES.index("conv_1x1.hi" if term == "compute" else "elementwise")
+        better = np.array(getattr(COEFFICIENTS, term))
+        better[:, column] *= np.exp(1e-5)
+        moved = predict_images(RESNET, device, pass_, replace(COEFFICIENTS, **{term: better})).seconds
+        np.testing.assert_allclose((seconds - moved) / 1e-5, getattr(shares, term)[column], rtol=1e-3)

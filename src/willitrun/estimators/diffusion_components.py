@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError, UnsupportedFormatError
-from willitrun.estimators.graph_rates import trace_work
+from willitrun.estimators.graph_traces import trace_work
 from willitrun.estimators.requests import Request
 from willitrun.frozen import frozen
 from willitrun.kernels.diffusion_memory import component_bytes, largest_layer_range, live_bytes_per_pixel

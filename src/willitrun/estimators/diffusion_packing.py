@@ -10,14 +10,13 @@ import numpy as np
 
 from willitrun.catalog import Catalog
 from willitrun.estimators.diffusion_components import Pipeline, Stages
+from willitrun.estimators.graph_devices import device_levels, used_accelerator
 from willitrun.estimators.graph_rates import (
     Scales,
-    device_levels,
     graph_coefficients,
     graph_load,
     graph_rates,
     profile_of,
-    used_accelerator,
     vision_scales,
 )
 from willitrun.estimators.llm_machines import MachineView

@@ -11,13 +11,7 @@ from willitrun.estimators.datasets import dataset_reasons
 from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.graph_intervals import interval_key, narrowed, spread_factors, spread_kind
 from willitrun.estimators.graph_packing import graph_reasons, pack_graph_memory, pack_graph_speed
-from willitrun.estimators.graph_rates import (
-    find_trace,
-    profile_of,
-    profile_rates,
-    residual_of,
-    work_of,
-)
+from willitrun.estimators.graph_rates import profile_of, profile_rates
 from willitrun.estimators.graph_sides import (
     DeviceRow,
     NetworkRow,
@@ -28,6 +22,7 @@ from willitrun.estimators.graph_sides import (
     stack_rates,
 )
 from willitrun.estimators.graph_totals import TOTALS
+from willitrun.estimators.graph_traces import find_trace, residual_of, work_of
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, Support, support_of

@@ -6,16 +6,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.catalog import Catalog
-from willitrun.estimators.graph_rates import VISION, device_class, interval_task, used_accelerator
+from willitrun.estimators.graph_devices import device_class, used_accelerator
+from willitrun.estimators.graph_rates import VISION
 from willitrun.estimators.graph_totals import widened_by_totals
 from willitrun.estimators.llm_machines import MachineView
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, interval_factors
+from willitrun.kernels.operator_residuals import RESIDUAL_OF_PROFILE
 from willitrun.records.calibrations import Calibration
 
-__all__ = ["interval_key", "narrowed", "spread_factors", "spread_kind"]
+__all__ = ["interval_key", "interval_task", "narrowed", "spread_factors", "spread_kind"]
 
 FloatArray = NDArray[np.float64]
+
+
+def interval_task(profile: str, *, launch: bool, kind: str = "") -> str:
+    """Key of a calibration's intervals: what residuals are learnt by, apart where the host takes a share of the time, and
+    apart for kinds of device (`device_class`) that can be foretold less well than NVIDIA's cards.
+
+    >>> interval_task("eager-nhwc", launch=False), interval_task("eager", launch=True)
+    ('eager', 'eager-launch')
+    >>> interval_task("engine", launch=False, kind="nvidia-board"), interval_task("eager", launch=False, kind="amd")
+    ('engine@board', 'eager@other')
+    """
+    name = RESIDUAL_OF_PROFILE[profile].removesuffix("-nhwc")
+    if name == "cpu":
+        return name
+    if launch and name in ("eager", "engine"):
+        name += "-launch"
+    if kind == "nvidia-board":
+        return f"{name}@board"
+    return name if not kind or kind.startswith("nvidia") else f"{name}@other"
 
 
 def interval_key(calibration: Calibration, profile: str, *, launch: bool, kind: str) -> str:

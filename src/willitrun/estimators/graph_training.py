@@ -7,15 +7,8 @@ import numpy as np
 from willitrun.errors import MissingDataError
 from willitrun.estimators.datasets import dataset_reasons, decode_rate, input_rates
 from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
-from willitrun.estimators.graph_rates import (
-    find_trace,
-    graph_coefficients,
-    graph_load,
-    graph_rates,
-    residual_of,
-    vision_scales,
-    work_of,
-)
+from willitrun.estimators.graph_rates import graph_coefficients, graph_load, graph_rates, vision_scales
+from willitrun.estimators.graph_traces import find_trace, residual_of, work_of
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import runtime_overhead
 from willitrun.estimators.ready import Part, Ready, judge_parts

@@ -1,7 +1,7 @@
 """Learnt residual of the operator roofline: a smooth function of a trace's shape that vanishes away from data.
 
 The residual is a Gaussian-process mean on features of the work (which classes dominate, how large kernels are),
-with a kernel ``exp(-|x - x_i|^2 / (2 l^2))``, plus a constant per model family, both shrunk to zero: once for all
+with a kernel ``exp(-d^2 / (2 l^2))`` of the distance d, plus a constant per model family, both shrunk to zero: once for all
 devices, and once more for what a generation of devices adds. It has no parameter for a single model or card.
 """
 
@@ -21,7 +21,7 @@ __all__ = [
     "FEATURES",
     "RESIDUAL_OF_PROFILE",
     "ResidualTable",
-    "anchor_shift",
+    "nearness",
     "resolve_residuals",
     "work_features",
 ]
@@ -129,12 +129,19 @@ class ResidualTable:
         return np.stack([shared + residual(f"{execution}:{name}") for name in generations], axis=1)
 
     def _nearness(self, features: Array) -> Array:
-        distance = (
-            (features * features).sum(1)[:, None]
-            + (self.points * self.points).sum(1)[None, :]
-            - 2.0 * features @ self.points.T
-        )
-        return np.asarray(np.exp(np.maximum(distance, 0.0) / (-2.0 * self.length**2)))
+        return nearness(features, self.points, self.length)
+
+
+def nearness(left: Array, right: Array, length: float) -> Array:
+    """Return the kernel of rows of features with each other, (rows of left, rows of right).
+
+    Examples
+    --------
+    >>> nearness(np.zeros((1, 2)), np.array([[0.0, 0.0], [3.0, 4.0]]), 5.0).round(3).tolist()
+    [[1.0, 0.607]]
+    """
+    distance = (left * left).sum(1)[:, None] + (right * right).sum(1)[None, :] - 2.0 * left @ right.T
+    return np.asarray(np.exp(np.maximum(distance, 0.0) / (-2.0 * length**2)))
 
 
 def resolve_residuals(rows: Sequence[Mapping[str, Any]]) -> ResidualTable:
@@ -157,22 +164,3 @@ def resolve_residuals(rows: Sequence[Mapping[str, Any]]) -> ResidualTable:
         else:
             families[row["execution"]] = dict(row["log_ratios"])
     return ResidualTable(points, length, weights, families)
-
-
-def anchor_shift(log_ratios: Sequence[float], *, strength: float = 1.0) -> float:
-    """Return the log shift of device time that own measurements on a device and execution justify.
-
-    Parameters
-    ----------
-    log_ratios
-        ``log(measured / predicted time)`` of the anchors, learnt residual included.
-    strength
-        Pseudo-anchors without error, the ratio of the spread between models to that between devices: one anchor
-        counts half, three count three quarters.
-
-    Examples
-    --------
-    >>> anchor_shift([0.1])
-    0.05
-    """
-    return float(sum(log_ratios) / (len(log_ratios) + strength))

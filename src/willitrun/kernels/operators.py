@@ -38,10 +38,12 @@ __all__ = [
     "PROFILES",
     "TERMS",
     "DeviceRates",
+    "ClassShares",
     "ImageLoad",
     "ImageSpeed",
     "OperatorCoefficients",
     "predict_images",
+    "predict_shares",
     "resolve_coefficients",
     "waits_for_host",
     "with_saturation",
@@ -132,6 +134,37 @@ def predict_images(
     )
 
 
+@frozen(eq=False)
+class ClassShares:
+    """Seconds of a batch by operator class and term; shape (classes, rows), and (rows,) for the host's.
+
+    A share is what the seconds lose per unit of the logarithm of its efficiency: ``ds / d ln e_i``.
+    """
+
+    compute: Array
+    memory: Array
+    floor: Array
+    host: Array
+
+
+def predict_shares(
+    work: OperatorWork, rates: DeviceRates, load: ImageLoad, coefficients: OperatorCoefficients
+) -> ClassShares:
+    """Split the seconds of :func:`predict_images` over classes; rows of one line, all classes."""
+    found = OperatorPass(
+        activate(work, 1, trained=False), rates, load, coefficients, trained=exists(load.parameters)
+    )
+    arithmetic4, _, _ = found.arithmetic()
+    traffic4 = found.traffic()
+    shortest4, kernels = found.shortest()
+    share = _share_of(arithmetic4, traffic4, shortest4) * np.exp(load.log_residual)
+    parts = (arithmetic4 * share, traffic4 * share, shortest4 * share)
+    device_s = parts[0].sum(0) + parts[1].sum(0) + parts[2].sum(0)
+    scaled, host4, scale = _beside_host(device_s, _host_seconds(found, kernels))
+    compute, memory, floor = (part * scaled for part in parts)
+    return ClassShares(compute, memory, floor, host4 * scale)
+
+
 def waits_for_host(speed: ImageSpeed) -> NDArray[np.bool_]:
     """Whether starting kernels takes a notable share of a pass, so that the spread between hosts shows."""
     found: NDArray[np.bool_] = speed.shares[TERMS.index("launch")] > HOST_SHARE * speed.seconds
@@ -143,16 +176,11 @@ def _rows_of(block: _Block, part: slice) -> _Block:
 
 
 def _speed_of(found: OperatorPass) -> ImageSpeed:
-    rates, load, coefficients, profile = found.rates, found.load, found.coefficients, found.profile
+    load = found.load
     arithmetic4, by_class, by_unit = found.arithmetic()
     traffic4 = found.traffic()
     shortest4, kernels = found.shortest()
-    total4 = arithmetic4 + traffic4
-    total4 = total4 + (shortest4 + _TINY)
-    share = np.sqrt(total4)
-    np.sqrt(share, out=share)
-    # Share of a term through the p-norm: t_i (t_i / t)^(p - 1), see "Term" in the architecture.
-    share /= total4
+    share = _share_of(arithmetic4, traffic4, shortest4)
     compute = sum(
         each * _sum_products(by_class[columns], share[columns])
         for columns, each in zip(found.active.units, by_unit, strict=True)
@@ -162,18 +190,9 @@ def _speed_of(found: OperatorPass) -> ImageSpeed:
     compute, memory, floor = (
         part * learnt for part in (compute, _sum_products(traffic4, share), _sum_products(shortest4, share))
     )
-    device_s = compute + memory + floor
-    host_s = (
-        coefficients.host_step_s[profile] + kernels * coefficients.host_op_s[profile]
-    ) * rates.host_scale
-    host4 = host_s * host_s
-    host4 = host4 * host4
-    cubed = device_s * device_s * device_s
-    both4 = cubed * device_s + host4
-    scale = np.sqrt(np.sqrt(both4)) / both4
-    cubed = cubed * scale
+    cubed, host4, scale = _beside_host(compute + memory + floor, _host_seconds(found, kernels))
     parts = (compute * cubed, memory * cubed, floor * cubed, host4 * scale)
-    entry = load.batch * load.input_bytes / rates.link_bytes_per_s
+    entry = load.batch * load.input_bytes / found.rates.link_bytes_per_s
     seconds = parts[0] + parts[1] + parts[2] + parts[3] + entry
     images_per_s = load.batch / seconds
     bound = _longest(parts[0], parts[1], parts[2] + parts[3], entry)
@@ -184,6 +203,35 @@ def _speed_of(found: OperatorPass) -> ImageSpeed:
         (*parts, entry if entry.shape == seconds.shape else np.broadcast_to(entry, seconds.shape)),
         where(starved, _INPUT, bound),
     )
+
+
+def _share_of(arithmetic4: Array, traffic4: Array, shortest4: Array) -> Array:
+    """Share of a term through the p-norm: ``t_i (t_i / t)^(p - 1)``, see "Term" in the architecture; without ``t_i^p``."""
+    total4 = arithmetic4 + traffic4
+    total4 = total4 + (shortest4 + _TINY)
+    share = np.sqrt(total4)
+    np.sqrt(share, out=share)
+    share /= total4
+    return share
+
+
+def _host_seconds(found: OperatorPass, kernels: Array) -> Array:
+    """Seconds that the host takes to start the kernels of a pass."""
+    coefficients, profile = found.coefficients, found.profile
+    seconds: Array = (
+        coefficients.host_step_s[profile] + kernels * coefficients.host_op_s[profile]
+    ) * found.rates.host_scale
+    return seconds
+
+
+def _beside_host(device_s: Array, host_s: Array) -> tuple[Array, Array, Array]:
+    """Factor on the device's seconds, the host's to the fourth power, and the factor on those."""
+    host4 = host_s * host_s
+    host4 = host4 * host4
+    cubed = device_s * device_s * device_s
+    both4 = cubed * device_s + host4
+    scale = np.sqrt(np.sqrt(both4)) / both4
+    return cubed * scale, host4, scale
 
 
 def _longest(*times: Array) -> Codes:

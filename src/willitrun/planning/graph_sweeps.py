@@ -17,16 +17,9 @@ from numpy.typing import NDArray
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
 from willitrun.estimators.datasets import input_rates
+from willitrun.estimators.graph_devices import device_generation
 from willitrun.estimators.graph_intervals import spread_factors, spread_kind
-from willitrun.estimators.graph_rates import (
-    device_generation,
-    find_trace,
-    profile_of,
-    profile_rates,
-    residuals_of,
-    trace_family,
-    work_of,
-)
+from willitrun.estimators.graph_rates import profile_of, profile_rates
 from willitrun.estimators.graph_sides import (
     DeviceRow,
     NetworkRow,
@@ -36,6 +29,7 @@ from willitrun.estimators.graph_sides import (
     pass_row,
     stack_rates,
 )
+from willitrun.estimators.graph_traces import find_trace, residuals_of, trace_family, work_of
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import device_classes, model_family, support_code

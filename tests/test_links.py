@@ -41,6 +41,8 @@ CASES: list[tuple[str, Workload, str | None, str | None]] = [
     ("yolo11n", Workload(), None, None),
     ("fasterrcnn-resnet50-fpn", Workload(dataset="coco"), None, None),
     ("clip-vit-base-patch32", Workload(batch_size=64), None, None),
+    ("wan2.1-t2v-1.3b", Workload(frames=49), None, None),
+    ("ltx-2", Workload(), None, None),
     ("whisper-large-v3", Workload(concurrency=8), None, "faster-whisper"),
     ("flux.1-dev", Workload(image_size=1024), None, "comfyui"),
     ("qwen2.5-vl-7b", Workload(images=1), None, "vllm"),

@@ -46,8 +46,6 @@ RUNTIMES = {
     "mlx-lm": "mlx",
     "mlx-lm-0.31.2": "mlx",
     "mlx": "mlx",
-    "mlx-vlm": "mlx",
-    "mlx-vlm-0.4.4": "mlx",
     "mlc-llm": "mlc-llm",
     "mlc llm": "mlc-llm",
     "openvino-genai": "openvino",
@@ -82,6 +80,15 @@ class RowSkipped(Exception):
     """A row that the library cannot be asked about; the message is the reason that is counted."""
 
 
+def machine_asked(
+    device: str, count: int, host: tuple[tuple[str, str | int], ...], power_limit_w: float
+) -> object:
+    """A machine as `willitrun.describe_machine` takes it."""
+    one: object = {"id": device, "power_limit": f"{power_limit_w:g} W"} if power_limit_w else device
+    accelerators = [one] * count if device else []
+    return {"accelerators": accelerators, "host": dict(host)} if host else accelerators
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One question to the library, what was measured, and where the row comes from.
@@ -106,13 +113,13 @@ class Ask:
     crowd: bool
     single_stream: bool
     static_batch: int = 0
+    power_limit_w: float = 0.0
     metric: str = field(default="", compare=False)
 
     @property
     def machine(self) -> object:
         """The machine as `willitrun.describe_machine` takes it."""
-        accelerators = [self.device] * self.count if self.device else []
-        return {"accelerators": accelerators, "host": dict(self.host)} if self.host else accelerators
+        return machine_asked(self.device, self.count, self.host, self.power_limit_w)
 
 
 def _float(text: str | None, default: float) -> float:
@@ -234,7 +241,7 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
     if not on_cpu and not device:
         raise RowSkipped("device without a record")
     host = record["device"].partition("(")[0]
-    if not on_cpu and (processor_of_board(host) or _BOARD.search(host)):
+    if not on_cpu and (processor_of_board(host) or _BOARD.search(host) or "Raspberry Pi" in record["notes"]):
         # One PCIe lane and drivers that work around the board's incoherent memory: not what the card does elsewhere.
         raise RowSkipped("card on a single-board computer")
     count = 1 if on_cpu else _whole(record["device_count"], 1)
@@ -300,6 +307,7 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
         "crowd": record["reliability"] == "C" or on_cpu,
         "single_stream": count == 1 and batch == 1,
         "static_batch": static,
+        "power_limit_w": _float(record["power_limit_w"], 0.0) if device else 0.0,
         "metric": metric,
     }
     if metric.startswith("LocalScore"):

@@ -28,9 +28,6 @@ INTERVAL_PHASES = {
     "ttft": ("ttft",),
 }
 
-#: Rows of one configuration that enter the fit; what is left out is counted in the weight of those that stay.
-MOST_ROWS = 6
-
 METHOD = (
     "Log speed regressed on about 20 log coefficients of physical terms (kernels/llm_speed.py) with offsets per class "
     "of hardware and software; Huber 0.15; rows weighted 1/sqrt(rows per configuration), half-way balanced by device; "
@@ -177,7 +174,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    observations = thin_rows(load_observations(arguments.data), MOST_ROWS)
+    observations = thin_rows(load_observations(arguments.data))
     regression = Regression(observations)
     solution = regression.solve()
     fit = regression.unpack(solution)

@@ -28,6 +28,7 @@ PRIORS: dict[str, tuple[float, float]] = {
     "sequence": (5e-6, 1.0),
     "prefill_linear": (2.0, 0.7),
     "prefill_issue": (1 / 1500, 1.0),
+    "prefill_power": (1e-12, 0.5),
     "prefill_attention": (3.0, 0.8),
     "prefill_layer": (8e-5, 0.8),
     "expert_tile": (16.0, 0.8),
@@ -42,29 +43,37 @@ PRIORS: dict[str, tuple[float, float]] = {
 
 #: Which coefficient may differ along which axis. Only physical terms, only classes of hardware or software.
 LEVEL_AXES: dict[str, tuple[str, ...]] = {
-    "weights": ("vendor", "backend", "runtime", "format", "era", "engine"),
-    "experts": ("backend", "runtime", "format", "vendor", "engine"),
-    "kv": ("backend", "runtime", "attention", "vendor", "engine"),
-    "fetch": ("vendor", "runtime", "memory_class", "engine"),
-    "unpack": ("format", "vendor", "backend", "runtime", "generation", "engine"),
-    "linear": ("runtime", "backend", "format", "vendor"),
-    "attention": ("runtime", "backend"),
-    "step": ("runtime", "system"),
-    "layer": ("runtime", "backend", "era", "vendor", "engine", "system"),
-    "moe_layer": ("runtime", "backend", "engine"),
-    "sequence": ("runtime",),
-    "prefill_linear": ("runtime", "backend", "format", "era", "vendor", "engine"),
-    "prefill_issue": ("runtime", "backend", "format", "era", "vendor", "generation", "engine"),
-    "prefill_attention": ("runtime", "backend", "attention", "vendor", "engine"),
-    "prefill_layer": ("runtime", "backend", "kind", "engine", "system"),
-    "expert_tile": ("runtime", "backend", "format", "engine"),
-    "request": ("runtime", "kind"),
-    "queue": ("runtime", "kind"),
-    "hop": ("runtime",),
+    "weights": ("stack", "vendor", "backend", "runtime", "format", "era", "engine"),
+    "experts": ("stack", "backend", "runtime", "format", "vendor", "engine"),
+    "kv": ("stack", "backend", "runtime", "attention", "vendor", "engine"),
+    "fetch": ("stack", "vendor", "runtime", "memory_class", "engine"),
+    "unpack": ("stack", "format", "vendor", "backend", "runtime", "generation", "engine"),
+    "linear": ("stack", "runtime", "backend", "format", "vendor"),
+    "attention": ("stack", "runtime", "backend"),
+    "step": ("stack", "runtime", "system"),
+    "layer": ("stack", "runtime", "backend", "era", "vendor", "engine", "system"),
+    "moe_layer": ("stack", "runtime", "backend", "engine"),
+    "sequence": (
+        "stack",
+        "runtime",
+    ),
+    "prefill_linear": ("stack", "runtime", "backend", "format", "era", "vendor", "engine"),
+    "prefill_issue": ("stack", "runtime", "backend", "format", "era", "vendor", "generation", "engine"),
+    "prefill_power": ("stack", "runtime", "generation"),
+    "prefill_attention": ("stack", "runtime", "backend", "attention", "vendor", "engine"),
+    "prefill_layer": ("stack", "runtime", "backend", "kind", "engine", "system"),
+    "expert_tile": ("stack", "runtime", "backend", "format", "engine"),
+    "request": ("stack", "runtime", "kind"),
+    "queue": ("stack", "runtime", "kind"),
+    "hop": (
+        "stack",
+        "runtime",
+    ),
 }
 
 #: Prior width of an offset (natural logarithm) by axis: programs differ more than the chips they run on.
 AXIS_WIDTH: dict[str, float] = {
+    "stack": 0.25,
     "runtime": 0.2,
     "format": 0.15,
     "backend": 0.2,
@@ -80,7 +89,17 @@ AXIS_WIDTH: dict[str, float] = {
 
 #: Prior width of single offsets where the axis's is too wide: what starts kernels is a program and its driver; between
 #: makers it hardly differs for the same program.
-OFFSET_WIDTH: dict[tuple[str, str], float] = {("layer", "vendor"): 0.15}
+OFFSET_WIDTH: dict[tuple[str, str], float] = {
+    ("layer", "vendor"): 0.15,
+    # What a product costs in joules follows the manufacturing process.
+    ("prefill_power", "generation"): 0.4,
+}
+
+#: Prior width of single levels on every coefficient: serving engines have most of what tells them apart from others in
+#: common ("stack"), and are measured on few devices.
+LEVEL_WIDTH: dict[tuple[str, str], float] = {
+    ("runtime", runtime): 0.15 for runtime in ("vllm", "sglang", "tensorrt-llm")
+}
 
 #: Factor on the precision of all priors, chosen by leave-one-device-out.
 STRENGTH = 0.5
@@ -88,15 +107,32 @@ STRENGTH = 0.5
 #: Offsets that are not expected to be zero. Serving engines feed matrix units straight from memory (FP8 and FP4 as
 #: they are, asynchronous copies), so a compute unit spends far fewer cycles per weight and per byte than in ggml.
 LEVEL_PRIORS: dict[tuple[str, str, str], float] = {
-    (name, "runtime", runtime): offset
-    for name, offset in (("unpack", -2.5), ("fetch", -1.0))
-    for runtime in ("vllm", "sglang", "tensorrt-llm")
+    ("unpack", "stack", "server"): -2.5,
+    ("fetch", "stack", "server"): -1.0,
 }
 #: Libraries that multiply with the vendor's own matrix kernels come near the matrix peak; ggml's are bound by issue.
+#: Their formats also cost a fraction of the energy of what ggml expands first.
 LEVEL_PRIORS |= {
-    ("prefill_issue", "runtime", runtime): -1.5
-    for runtime in ("vllm", "sglang", "tensorrt-llm", "openvino", "transformers", "mlx")
+    ("prefill_issue", "stack", "server"): -2.5,
+    ("prefill_issue", "runtime", "openvino"): -3.0,
+    ("prefill_issue", "runtime", "transformers"): -1.5,
+    ("prefill_issue", "runtime", "mlx"): -1.5,
+    ("prefill_power", "stack", "server"): -3.0,
+    ("prefill_power", "runtime", "openvino"): -1.5,
+    ("prefill_power", "runtime", "transformers"): -1.5,
+    ("prefill_power", "runtime", "mlx"): -1.5,
 }
+#: Vector operations per stored weight: a byte or a half is ready to multiply; four bits under one scale take a mask and a
+#: shift, those of K-quants scales of scales too, and with fewer than four bits each weight lies in two arrays.
+LEVEL_PRIORS |= {
+    ("unpack", "format", "f16"): -0.7,
+    ("unpack", "format", "q8"): -0.7,
+    ("unpack", "format", "legacy-quant"): -0.6,
+    ("unpack", "format", "kquant"): -0.4,
+    ("unpack", "format", "kquant-low"): 0.6,
+}
+#: A graph recorded once (CUDA graphs, Vulkan command buffers) starts sooner than threads that meet at a barrier.
+LEVEL_PRIORS |= {("layer", "backend", "vulkan"): -1.0, ("layer", "backend", "cpu"): 0.7}
 #: Eager PyTorch starts some 35 operators a layer at about 20 us each (METHOD 3), where ggml replays a graph.
 LEVEL_PRIORS |= {("layer", "runtime", "transformers"): 2.6}
 #: LocalScore's llamafile runs AMD cards with its own kernels, which take some three times the cycles per weight of
@@ -183,11 +219,18 @@ class Regression:
                         continue
                     self.names.append((name, axis, level))
                     prior.append(level_priors.get((name, axis, level), 0.0))
-                    wide = axis_width[axis] * (2.0 if name in _WIDE else 1.0)
+                    wide = LEVEL_WIDTH.get((axis, level), axis_width[axis]) * (2.0 if name in _WIDE else 1.0)
                     width.append(OFFSET_WIDTH.get((name, axis), wide))
                     keep = np.zeros(len(observations), dtype=bool)
                     keep[owner[members]] = True
                     self._rows.append(keep)
+        seen = set(self.names)
+        # What no row shows is as the prior has it, not as the average of what rows show.
+        self.assumed = {
+            key: offset
+            for key, offset in level_priors.items()
+            if key not in seen and key[1] in level_axes.get(key[0], ())
+        }
         self.prior = np.array(prior)
         self.width = np.array(width) / np.sqrt(strength)
         self.weight = weigh_rows(observations, balance)
@@ -203,6 +246,8 @@ class Regression:
                 coefficients[name] = float(value)
             else:
                 levels.setdefault(f"{name}.{axis}", {})[level] = float(value)
+        for (name, axis, level), value in self.assumed.items():
+            levels.setdefault(f"{name}.{axis}", {})[level] = value
         return Fit(coefficients, levels)
 
     def residuals(self, theta: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ def ask_library(ask: Ask) -> SpeedEstimate:
     """The library's answer, without leaning on catalogued measurements."""
     return estimate_speed(
         model_of(ask.model),
-        machine_of(ask.device, ask.count, ask.host),
+        machine_of(ask.device, ask.count, ask.host, ask.power_limit_w),
         Workload(**dict(ask.workload)),
         quantization=ask.quantization,
         runtime=Runtime(**dict(ask.runtime)),

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from accuracy.speed.asks import Ask, RowSkipped, ask_serving, ask_single
+from accuracy.speed.asks import Ask, RowSkipped, ask_serving, ask_single, machine_asked
 from willitrun import (
     Placement,
     Runtime,
@@ -31,12 +31,18 @@ from willitrun.estimators.llm_evaluation import Prepared, prepare, run_block
 from willitrun.estimators.requests import complete_request
 from willitrun.estimators.support import device_classes, model_family
 from willitrun.kernels.llm_block import LlmBlock
+from willitrun.kernels.llm_ground import level_codes
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_levels import AXES, UNKNOWN, LevelTables
 from willitrun.kernels.llm_speed import effective_concurrency
 
 DATA_FILES = ("llm_speed.csv", "serving_speed.csv")
 PHASES = ("decode", "prefill", "offload-decode", "offload-prefill", "static", "tpot", "ttft")
+
+#: Rows of one configuration that enter the fit; what is left out is counted in the weight of those that stay. A served
+#: configuration is measured at several parallelisms, lengths and loads.
+MOST_ROWS = {"tpot": 16, "ttft": 16}
+FEW_ROWS = 6
 
 Columns = TypeVar("Columns", LlmWork, LlmRates, LlmLoad)
 
@@ -102,18 +108,19 @@ def model_of(name: str) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def machine_of(device: str, count: int, host: tuple[tuple[str, str], ...]) -> Any:
+def machine_of(
+    device: str, count: int, host: tuple[tuple[str, str | int], ...], power_limit_w: float = 0.0
+) -> Any:
     """The machine, described once."""
-    accelerators = [device] * count if device else []
-    return describe_machine({"accelerators": accelerators, "host": dict(host)} if host else accelerators)
+    return describe_machine(machine_asked(device, count, host, power_limit_w))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=65536)
 def _prepared(ask: tuple[Any, ...]) -> Prepared:
-    model, device, count, host, workload, quantization, runtime, placement = ask
+    model, device, count, host, power_limit_w, workload, quantization, runtime, placement = ask
     request = complete_request(
         model_of(model),
-        machine_of(device, count, host),
+        machine_of(device, count, host, power_limit_w),
         Workload(**dict(workload)),
         quantization=quantization,
         runtime=Runtime(**dict(runtime)),
@@ -137,6 +144,7 @@ def prepare_ask(ask: Ask) -> Prepared:
             ask.device,
             ask.count,
             ask.host,
+            ask.power_limit_w,
             ask.workload,
             ask.quantization,
             ask.runtime,
@@ -225,8 +233,8 @@ def pack_asks(kept: list[tuple[Ask, Prepared]], skipped: dict[str, int]) -> Obse
     return _without_saturated(found)
 
 
-def thin_rows(found: Observations, most: int) -> Observations:
-    """At most ``most`` rows per configuration, evenly spaced: each stands for its share of the series."""
+def thin_rows(found: Observations) -> Observations:
+    """At most ``MOST_ROWS`` rows per configuration, evenly spaced: each stands for its share of the series."""
     from accuracy.speed.prediction import select_rows
 
     keep = np.zeros(len(found), dtype=bool)
@@ -234,7 +242,7 @@ def thin_rows(found: Observations, most: int) -> Observations:
     _, member = np.unique(found.configuration, return_inverse=True)
     order = np.argsort(member, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(member[order])) + 1):
-        chosen = rows
+        chosen, most = rows, MOST_ROWS.get(str(found.phase[rows[0]]), FEW_ROWS)
         if len(rows) > most:
             chosen = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
         keep[chosen] = True
@@ -258,11 +266,12 @@ def _codes(
 ) -> dict[str, np.ndarray]:
     """Level codes as the block used them."""
     result = {}
+    known = [
+        (level_codes(block.ground.policy, block.ground.models, block.ground.machines), len(members))
+        for block, members in blocks
+    ]
     for axis in AXES:
-        parts = [
-            np.broadcast_to(block.ground.codes.get(axis, np.array([UNKNOWN])), (len(members),))
-            for block, members in blocks
-        ]
+        parts = [np.broadcast_to(codes.get(axis, np.array([UNKNOWN])), (count,)) for codes, count in known]
         result[axis] = np.concatenate(parts)[back].astype(np.int64)
     return result
 

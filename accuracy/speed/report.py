@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from accuracy.speed.baselines import bandwidth_baseline, roofline_baseline
-from accuracy.speed.fit import MOST_ROWS
 from accuracy.speed.fitting import Regression, split_folds, weigh_rows
 from accuracy.speed.observations import Observations, load_observations, thin_rows
 from accuracy.speed.scores import Score, measured_quantity, score_ratios, split_tasks
@@ -188,7 +187,7 @@ def main() -> None:
         parts += ["The measurements are not here; these are the figures of the calibration file.", ""]
         parts += [format_calibration(calibration)]
     else:
-        observations = thin_rows(load_observations(arguments.data), MOST_ROWS)
+        observations = thin_rows(load_observations(arguments.data))
         held_out = _held_out(observations, arguments.residuals)
         parts += [f"{len(observations)} rows, {len(np.unique(observations.configuration))} configurations; every "
                   "configuration weighs the same; error is |predicted / measured - 1|.", ""]  # fmt: skip

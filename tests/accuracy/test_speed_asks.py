@@ -15,7 +15,7 @@ from accuracy.speed.prediction import predict_rates
 
 from willitrun import load_catalog
 
-BLANK = dict.fromkeys(("row_id", "source_id", "date_or_version", "device", "hardware_id", "device_count", "cpu_offload_ngl", "model_norm", "quant", "runtime", "backend", "flash_attn", "kv_cache_type", "n_threads", "n_ubatch", "parallelism", "spec_decode", "phase", "metric_def", "prompt_tokens", "gen_tokens", "context_depth", "batch_size_concurrency", "value_tok_s", "qc_flag", "reliability", "notes"), "")  # fmt: skip
+BLANK = dict.fromkeys(("row_id", "source_id", "date_or_version", "device", "hardware_id", "device_count", "cpu_offload_ngl", "model_norm", "quant", "runtime", "backend", "flash_attn", "kv_cache_type", "n_threads", "power_limit_w", "n_ubatch", "parallelism", "spec_decode", "phase", "metric_def", "prompt_tokens", "gen_tokens", "context_depth", "batch_size_concurrency", "value_tok_s", "qc_flag", "reliability", "notes"), "")  # fmt: skip
 DECODE = BLANK | {
     "row_id": "r1",
     "source_id": "here",
@@ -69,6 +69,14 @@ def test_the_host_of_a_row_is_described() -> None:
     notes = "accel_type=GPU; cpu=AMD EPYC 9354 32-Core Processor (znver4); ram=755.6GB; os=Windows"
     host = dict(one(DECODE | {"notes": notes}).host)
     assert host == {"cpu": "AMD EPYC 9354 32-Core Processor (znver4)", "os": "Windows", "ram": "755.6 GiB"}
+
+
+def test_a_power_limit_is_asked_for() -> None:
+    ask = one(DECODE | {"power_limit_w": "220.0"})
+    assert ask.machine == [{"id": "nvidia-geforce-rtx-4090", "power_limit": "220 W"}]
+    free, capped = (prepare_ask(item).machine.row for item in (one(DECODE), ask))
+    assert capped.compute_w < free.compute_w
+    assert capped.memory_bytes_per_s == free.memory_bytes_per_s
 
 
 SERVED = {"id": "s1", "label_suspect": "0", "backend": "trtllm", "model_path": "deepseek-ai/DeepSeek-R1", "system": "b200_sxm", "precision": "fp4", "isl": "1024", "osl": "512", "batch_size": "32", "concurrency": "32", "tp_size": "8", "attention_dp_size": "1", "moe_tp_size": "1", "moe_ep_size": "8", "silicon_ttft_ms": "200", "silicon_tpot_ms": "10", "measured": "2026-02-06"}  # fmt: skip
@@ -151,6 +159,8 @@ def test_llamafile_beside_avx512_bf16_is_a_program_of_its_own() -> None:
         ({"qc_flag": "exceeds-bw;"}, "quality flag"),
         ({"spec_decode": "{'method': 'mtp'}"}, "speculative decoding"),
         ({"runtime": "rkllm"}, "runtime without a record"),
+        ({"runtime": "mlx-vlm"}, "runtime without a record"),
+        ({"notes": "Raspberry Pi CM5 host"}, "single-board"),
         ({"quant": "APEX-I-Balanced"}, "format without a rule"),
         ({"quant": "int4"}, "format without a rule"),
         ({"cpu_offload_ngl": "0"}, "holds no layer"),
@@ -211,7 +221,7 @@ def test_what_is_fitted_is_what_a_caller_gets(record: dict[str, str]) -> None:
 def test_long_series_are_thinned_and_keep_their_weight() -> None:
     asks = [one(DECODE | {"row_id": f"r{number}", "context_depth": str(64 * number)}) for number in range(40)]
     observations = pack_asks([(ask, prepare_ask(ask)) for ask in asks], {})
-    thinned = thin_rows(observations, 6)
+    thinned = thin_rows(observations)
     assert len(thinned) == 6
     assert np.isclose(thinned.stands_for.sum(), 40)
 

@@ -607,7 +607,7 @@ def test_the_table_covers_common_families() -> None:
     assert all(traits_of(model_type) == Traits(**row) for model_type, row in TRAITS.items())
 
 
-def test_nvfp4_leaves_latent_attention_alone() -> None:
+def test_nvfp4_leaves_attention_of_mixtures_alone() -> None:
     """A loader's four ranks of nvidia/DeepSeek-R1-0528-FP4 take 94.08 GiB each, of which all hold q_a and kv_a."""
     config = TransformerConfig(**WEIGHTS["config"]["deepseek-v3.1"])
     groups = weight_groups(config, QUANTIZATIONS["nvfp4"])
@@ -616,6 +616,9 @@ def test_nvfp4_leaves_latent_attention_alone() -> None:
     repeated = 2 * 61 * (1536 + 512 + 64) * 7168  # q_a and kv_a, bfloat16
     absorbed = 2 * 61 * 128 * 512 * (128 + 128)  # vLLM's copies of the up-projection
     assert (groups.total_bytes + absorbed + 3 * repeated) / 4 / 2**30 == pytest.approx(94.08, rel=2e-3)
+    mixture = weight_groups(TransformerConfig(**WEIGHTS["config"]["qwen3-30b-a3b"]), QUANTIZATIONS["nvfp4"])
+    assert mixture.bytes_of_part("attention") == 2 * mixture.parameters_by_part["attention"]
+    assert mixture.bytes_of_part("experts") < 0.57 * mixture.parameters_by_part["experts"]
     plain = weight_groups(llama(), QUANTIZATIONS["nvfp4"])
     assert plain.bytes_of_part("attention") < 0.57 * plain.parameters_by_part["attention"]
 

@@ -95,6 +95,7 @@ RTX_4090 = {
     "compute_flop_per_s": 660.6e12,
     "attention_flop_per_s": 165.2e12,
     "issue_per_s": 128 * 2.52e9,
+    "compute_w": 450.0,
     "link_bytes_per_s": 31.5e9,
     "link_latency_s": 20e-6,
     "host_bytes_per_s": 89.6e9,
@@ -136,6 +137,7 @@ PLAIN = {
     "sequence": 8e-6,
     "prefill_linear": 2.0,
     "prefill_issue": 1e-3,
+    "prefill_power": 1e-12,
     "prefill_attention": 4.0,
     "prefill_layer": 2e-4,
     "expert_tile": 40.0,
@@ -221,6 +223,7 @@ def test_terms_sum_to_the_prediction(work: dict[str, float], load: dict[str, flo
             "compute_flop_per_s",
             "attention_flop_per_s",
             "issue_per_s",
+            "compute_w",
             "link_bytes_per_s",
             "host_bytes_per_s",
             "pcie_bytes_per_s",
@@ -414,11 +417,19 @@ def test_hbm_does_not_reach_its_sheet_in_llama_cpp(calibration: dict[str, Any]) 
         "compute_flop_per_s": 624e12,
         "attention_flop_per_s": 312e12,
         "issue_per_s": 108 * 1.41e9,
+        "compute_w": 400.0,
     }
     levels = LLAMA_CPP_4090 | {"memory_class": "hbm", "generation": "ampere"}
     speed = run(LLAMA_8B, a100, coefficients=shipped(calibration, **levels))
     efficiency = speed.decode_tokens_per_s[0] * 4.64e9 / 2039e9
     assert 0.2 < efficiency < 0.5
+
+
+def test_of_one_chip_the_card_with_more_power_prefills_sooner(calibration: dict[str, Any]) -> None:
+    coefficients = shipped(calibration, **LLAMA_CPP_4090)
+    capped = run(rates={"compute_w": 70.0}, coefficients=coefficients)
+    assert capped.prefill_s[0] > 1.05 * run(coefficients=coefficients).prefill_s[0]
+    assert capped.step_s[0] == run(coefficients=coefficients).step_s[0]
 
 
 def test_context_slows_by_the_cache_it_reads(calibration: dict[str, Any]) -> None:
@@ -462,6 +473,7 @@ def test_classes_come_from_codes_not_names() -> None:
     assert classify_generation("acme", "1.0") is None
     assert classify_format("bf16") == "f16"
     assert classify_format("q5_k_m") == "kquant"
+    assert classify_format("q3_k_s") == classify_format("ud-q2_k_xl") == "kquant-low"
     assert classify_format("mlx-4bit") == "int4"
     assert classify_format("no-such-format") is None
 

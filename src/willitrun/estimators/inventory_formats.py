@@ -231,9 +231,15 @@ def _ordinals(groups: tuple[TensorGroup, ...], belongs: object) -> dict[tuple[st
 def _plain_groups(config: TransformerConfig, name: str, rest: str, everything: bool) -> WeightGroups:
     floats = name in ("f32", "f16", "bf16")
     only_experts = name == "mxfp4" and bool(config.num_experts)
-    # Published NVFP4 checkpoints of latent attention leave it in bfloat16: the card of nvidia/DeepSeek-R1-0528-FP4-v2 says
-    # that this second version quantizes the output projection besides, and loaders' logs of the first agree.
-    kept = frozenset({"attention"}) if name == "nvfp4" and config.kv_lora_rank else frozenset[str]()
+    # Published NVFP4 checkpoints of mixtures leave attention in bfloat16 (`exclude_modules` of nvidia/GLM-4.7-NVFP4; the
+    # sizes of nvidia/Gemma-4-26B-A4B-NVFP4 and Qwen3-Next-80B-A3B-Thinking-NVFP4), as those of latent attention do: the
+    # card of nvidia/DeepSeek-R1-0528-FP4-v2 says that this second version quantizes the output projection besides, and
+    # loaders' logs of the first agree. Linear attention stays too.
+    kept = frozenset[str]()
+    if name == "nvfp4":
+        kept = frozenset(
+            {"attention", "recurrent"} if config.num_experts or config.kv_lora_rank else {"recurrent"}
+        )
     chosen: list[tuple[TensorGroup, int, str]] = []
     for group in tensor_inventory(config):
         quantized = group.matrix and (

@@ -43,6 +43,7 @@ class MachineRow:
     fp8: float
     fp4: float
     issue_per_s: float
+    compute_w: float
     link_bytes_per_s: float
     hop_s: float
     pcie_bytes_per_s: float
@@ -355,6 +356,7 @@ def _host_row(
         fp8=math.nan,
         fp4=math.nan,
         issue_per_s=flops / 256.0,
+        compute_w=math.inf,
         link_bytes_per_s=bandwidth,
         hop_s=0.0,
         pcie_bytes_per_s=bandwidth,
@@ -405,6 +407,7 @@ def _device_row(
         fp8=group("fp8"),
         fp4=group("fp4"),
         issue_per_s=group("issue_per_s"),
+        compute_w=group("compute_w"),
         link_bytes_per_s=link.bytes_per_s,
         hop_s=link.hop_s,
         pcie_bytes_per_s=min(rate.pcie_bytes_per_s for rate in rates),

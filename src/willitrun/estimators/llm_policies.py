@@ -27,6 +27,8 @@ ENGINES = {
     "faster-whisper": "pytorch",
     "whisper.cpp": "llama.cpp",
 }
+# Engines that batch continuously on kernels they share.
+SERVERS = ("vllm", "sglang", "tensorrt-llm")
 # Physical batch of a prefill where nobody sets it: n_ubatch of llama.cpp, max_num_batched_tokens of servers.
 _MICROBATCH = {
     "llama.cpp": 512,
@@ -103,6 +105,7 @@ def runtime_policy(request: Request, shares: tuple[float, ...] | None = None) ->
             axis: np.array([level_code(axis, name)])
             for axis, name in (
                 ("runtime", engine),
+                ("stack", "server" if engine in SERVERS else None),
                 ("backend", runtime.backend),
                 ("engine", f"{engine}:{runtime.backend}"),
                 ("system", request.machine.host.system if request.machine is not None else None),

@@ -25,6 +25,9 @@ DEFAULT_PCIE = (4, 16)
 POWER_EXPONENT = 0.5
 """Compute peaks of a capped card follow (limit / full power) to this power: an assumption and no fact. What was measured
 (RTX 3090 at 250 to 300 W, vLLM, 128 requests at once) grew with exponents of 0 to 0.3, of which memory has a part."""
+WATT_PER_UNIT_CYCLE = 2e-9
+"""Board power per compute unit and clock where no sheet says it [W s]: an assumption, near the middle of what cards of the
+last ten years were sold with (1 to 5)."""
 
 
 @frozen(eq=False)
@@ -49,6 +52,8 @@ class DeviceRates:
     boost_hz: float
     issue_per_s: float
     """Compute units x clock: what instruction issue allows."""
+    compute_w: float
+    """Board power at the cap, that of its like where no sheet says it."""
     l2_bytes: float
     tf32: float
     bf16: float
@@ -101,6 +106,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
         # Matrix units that accumulate in FP16 run at half the INT8 rate on NVIDIA since Turing.
         fast = max(half, peaks.int8 / 2)
     scale = _power_scale(device, reasons)
+    issue = _issue_rate(accelerator, fp32)
     pcie = pcie_bytes_per_s(
         device.pcie_generation or device.pcie_generation_max or accelerator.pcie_generation,
         device.pcie_lanes or accelerator.pcie_lanes,
@@ -131,7 +137,8 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
             pcie_bytes_per_s=pcie,
             compute_units=float(accelerator.compute_units or NAN),
             boost_hz=float(accelerator.boost_clock or NAN),
-            issue_per_s=_issue_rate(accelerator, fp32) * scale,
+            issue_per_s=issue * scale,
+            compute_w=(_board_w(accelerator) or WATT_PER_UNIT_CYCLE * issue) * scale,
             l2_bytes=float(accelerator.l2_cache or NAN),
             tf32=rate(peaks.tf32_tensor),
             bf16=rate(peaks.bf16_tensor),
@@ -153,6 +160,11 @@ def _issue_rate(accelerator: Accelerator, fp32: float) -> float:
         return accelerator.compute_units * accelerator.boost_clock
     # 128 lanes of two FLOP per unit and clock, where a sheet gives no clock.
     return fp32 / 256.0
+
+
+def _board_w(accelerator: Accelerator) -> float | None:
+    """Power of a board; what a processor's sheet gives is a base that makers of machines configure at will."""
+    return None if accelerator.form == "igpu" else accelerator.tdp
 
 
 def _power_scale(device: InstalledAccelerator, reasons: list[Reason]) -> float:

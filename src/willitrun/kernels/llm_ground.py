@@ -28,7 +28,7 @@ from willitrun.kernels.llm_peaks import select_compute_peak
 from willitrun.kernels.llm_runtime import CacheKinds, Parallelism, RuntimePolicy
 from willitrun.kernels.splits import by_device
 
-__all__ = ["LlmGround", "lay_ground", "work_of"]
+__all__ = ["LlmGround", "lay_ground", "level_codes", "work_of"]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -98,6 +98,18 @@ class LlmGround:
         }
 
 
+def level_codes(policy: RuntimePolicy, models: Columns, machines: Columns) -> dict[str, IntArray]:
+    """Level codes of a block by axis, shape (n,) or (1,): which offsets of the calibration its rows have."""
+    return {
+        **policy.codes,
+        "vendor": machines["vendor"],
+        "memory_class": machines["memory_class"],
+        "generation": machines["generation"],
+        "format": models["format"],
+        "kind": (models["experts"] > 0).astype(np.int64),
+    }
+
+
 def lay_ground(
     policy: RuntimePolicy,
     models: Columns,
@@ -123,14 +135,7 @@ def lay_ground(
         Cache types by row; those of the policy where None.
     """
     kinds = kinds or CacheKinds.of([policy])
-    codes = {
-        **policy.codes,
-        "vendor": machines["vendor"],
-        "memory_class": machines["memory_class"],
-        "generation": machines["generation"],
-        "format": models["format"],
-        "kind": (models["experts"] > 0).astype(np.int64),
-    }
+    codes = level_codes(policy, models, machines)
     half = where(np.isnan(machines["fp16"]), machines["fp32"], machines["fp16"])
     rates = LlmRates(
         memory_bytes_per_s=machines["memory_bytes_per_s"],
@@ -147,6 +152,7 @@ def lay_ground(
         ),
         attention_flop_per_s=half,
         issue_per_s=machines["issue_per_s"],
+        compute_w=machines["compute_w"],
         link_bytes_per_s=machines["link_bytes_per_s"],
         link_latency_s=machines["hop_s"],
         host_bytes_per_s=machines["host_bytes_per_s"],

@@ -86,6 +86,8 @@ class LlmRates:
     issue_per_s
         Compute units (SM, CU, GPU core) x clock [unit cycles/s]: what instruction issue, not a matrix unit's sheet,
         allows. Unpacking of weights and kernels far from the matrix peak scale with it. Infinity where unknown.
+    compute_w
+        Board power that arithmetic may draw [W]: what keeps cards of one chip and different limits apart.
     link_bytes_per_s
         Bandwidth between accelerators, one direction [bytes/s].
     link_latency_s
@@ -102,6 +104,7 @@ class LlmRates:
     compute_flop_per_s: FloatArray
     attention_flop_per_s: FloatArray
     issue_per_s: FloatArray
+    compute_w: FloatArray
     link_bytes_per_s: FloatArray
     link_latency_s: FloatArray
     host_bytes_per_s: FloatArray
@@ -169,8 +172,8 @@ class LlmCoefficients:
     top of ``weights``. ``fetch``: unit cycles per byte read (a compute unit has only so many loads in flight,
     which is what keeps HBM parts from their sheet). ``unpack``: unit cycles per stored weight. ``linear``,
     ``attention``, ``prefill_linear``, ``prefill_attention``: 1 / efficiency on the legal peak.
-    ``prefill_issue``: unit cycles per FLOP. ``step``, ``layer``, ``moe_layer``, ``sequence``: seconds per step,
-    per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and micro-batch.
+    ``prefill_issue``: unit cycles per FLOP. ``prefill_power``: joules of board energy per FLOP. ``step``, ``layer``,
+    ``moe_layer``, ``sequence``: seconds per step, per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and micro-batch.
     ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
     1 / efficiency. ``host_layer``: seconds per MoE layer whose experts run on the host. ``hop``: multiplier of the
     link latency. ``request``: seconds per request. ``queue``: share of the others' prefills that a request waits
@@ -190,6 +193,7 @@ class LlmCoefficients:
     sequence: FloatArray
     prefill_linear: FloatArray
     prefill_issue: FloatArray
+    prefill_power: FloatArray
     prefill_attention: FloatArray
     prefill_layer: FloatArray
     expert_tile: FloatArray

@@ -17,7 +17,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 _GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile", "llamafile-avx512-bf16")
-_GGML_INTEGER_FORMATS = ("q8", "kquant", "legacy-quant", "low-bit", "mxfp4")
+_GGML_INTEGER_FORMATS = ("q8", "kquant", "kquant-low", "legacy-quant", "low-bit", "mxfp4")
 
 
 @cache

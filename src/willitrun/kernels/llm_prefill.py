@@ -50,7 +50,11 @@ def time_prefill(
 
     # Each expert works on whole tiles of tokens: a few tokens of padding per expert that is touched.
     expert_work = tokens * used * per_token + passes * hit * k.expert_tile
-    per_flop = (k.prefill_linear / rates.compute_flop_per_s + k.prefill_issue / rates.issue_per_s) / ranks
+    per_flop = (
+        k.prefill_linear / rates.compute_flop_per_s
+        + k.prefill_issue / rates.issue_per_s
+        + k.prefill_power / rates.compute_w
+    ) / ranks
     linear_s = (
         2.0 * tokens * per_token * work.dense_params + 2.0 * work.expert_params * expert_work
     ) * per_flop

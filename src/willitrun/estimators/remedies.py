@@ -29,6 +29,7 @@ from willitrun.estimators.requests import (
 )
 from willitrun.estimators.workloads import LLM_TASKS, context_reason
 from willitrun.frozen import with_changes
+from willitrun.intervals import Interval
 from willitrun.kernels.columns import columns_of, take
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.placement import TIERS
@@ -207,21 +208,32 @@ def _mildest(found: Evaluated, outcomes: list[Outcome]) -> Outcome | None:
 
 
 def _remedy(outcome: Outcome) -> Remedy:
-    candidate, result = outcome.candidate, outcome.evaluated
-    head = result.headline()
-    total = result.total()
-    parts: list[str] = [outcome.tier]
-    if total is not None:
-        parts.append(format_field("bytes", total.best))
-    if head is not None:
-        parts.append(format_field(head[0], head[1].best))
-    return Remedy.model_construct(
+    """The change with its tier and its memory; its speed is predicted when somebody reads it."""
+    candidate = outcome.candidate
+    return Remedy.model_defer(
+        {
+            "headline": lambda: _headline(outcome)[0],
+            "speed": lambda: _headline(outcome)[1],
+            "message": partial(_message, outcome),
+        },
         change=candidate.text,
         kind=candidate.kind,
         arguments=candidate.arguments,
         tier=outcome.tier,
-        total_bytes=total,
-        headline=head[0] if head else "",
-        speed=head[1] if head else None,
-        message=f"{candidate.text}: {', '.join(parts)}",
+        total_bytes=outcome.evaluated.total(),
     )
+
+
+def _headline(outcome: Outcome) -> tuple[str, Interval | None]:
+    head = outcome.evaluated.headline()
+    return ("", None) if head is None else head
+
+
+def _message(outcome: Outcome) -> str:
+    total, (name, speed) = outcome.evaluated.total(), _headline(outcome)
+    parts: list[str] = [outcome.tier]
+    if total is not None:
+        parts.append(format_field("bytes", total.best))
+    if speed is not None:
+        parts.append(format_field(name, speed.best))
+    return f"{outcome.candidate.text}: {', '.join(parts)}"

@@ -22,8 +22,8 @@ FloatArray = NDArray[np.float64]
 
 BITS = 32
 EXACT = 2.0**53
-PATIENCE = 16
-"""Walks between two recordings, one of which takes as long as some fifteen."""
+PATIENCE = 8
+"""Walks between two recordings, one of which takes as long as some ten."""
 MOST_PATHS = 64
 """Paths kept for a graph: loads of a sweep take a dozen, those of some architectures forty."""
 MOST_LOADS = 1024

@@ -20,7 +20,7 @@ Digits = tuple[tuple[int, int, int], ...]
 NO_GRAPH = 0
 KEPT_SETS = 64
 FEW_ROWS = 64
-"""Rows of one graph that are not worth being looked through for equal ones."""
+"""Rows that are not worth being looked through for equal ones."""
 DENSE = 8
 """Possible rows per row up to which a table of all is faster than sorting."""
 SMALL_TABLE = 1 << 16
@@ -116,28 +116,40 @@ class GraphRow:
 
     def __init__(self, shelf: GraphShelf, numbers: ArrayLike, card: ArrayLike, flash: ArrayLike) -> None:
         self._shelf, self._names = shelf, {"numbers": numbers, "card": card, "flash": flash}
-        number, on_card, flashes = (np.asarray(value).ravel() for value in (numbers, card, flash))
-        self._alike = all((value == value[0]).all() for value in (number, on_card, flashes))
-        if self._alike:
-            self._graph = shelf.graph(int(number[0]), card=bool(on_card[0]), flash=bool(flashes[0]))
+        columns = np.broadcast_arrays(*(np.asarray(value) for value in (numbers, card, flash)))
+        self._shape = columns[0].shape
+        rows = [column.ravel().tolist() for column in columns]
+        members: dict[tuple[int, bool, bool], list[int]] = {}
+        for place, (number, on_card, flashes) in enumerate(zip(*rows, strict=True)):
+            members.setdefault((int(number), bool(on_card), bool(flashes)), []).append(place)
+        self._members = [
+            (shelf.graph(number, card=on_card, flash=flashes), places)
+            for (number, on_card, flashes), places in members.items()
+        ]
 
     def buffers(
         self, *, batch: ArrayLike, cells: Int64Array, window_cells: Int64Array, sequences: Int64Array
     ) -> Int64Array:
         """Buffer of every row [bytes]: see `GraphShelf.buffers`."""
         load = (batch, cells, window_cells, sequences)
-        if self._alike:
-            if self._graph is None:
+        if len(self._members) == 1:
+            graph, _ = self._members[0]
+            if graph is None:
                 return np.int64(NO_GRAPH)  # type: ignore[return-value]
             if not any(type(value) is np.ndarray for value in load):
-                return np.int64(self._graph.buffer(*map(int, load)))  # type: ignore[arg-type, return-value]
-            columns = np.broadcast_arrays(*load)
-            if columns[0].size <= FEW_ROWS:
-                rows = np.stack([column.ravel() for column in columns], axis=1)
-                return self._graph.buffers(rows).reshape(columns[0].shape)
-        return self._shelf.buffers(
-            **self._names, batch=batch, cells=cells, window_cells=window_cells, sequences=sequences
-        )
+                return np.int64(graph.buffer(*map(int, load)))  # type: ignore[arg-type, return-value]
+        columns = np.broadcast_arrays(*load)
+        shape = columns[0].shape
+        if shape != self._shape or columns[0].size > FEW_ROWS:
+            return self._shelf.buffers(
+                **self._names, batch=batch, cells=cells, window_cells=window_cells, sequences=sequences
+            )
+        loads = np.stack([column.ravel() for column in columns], axis=1)
+        found = np.full(len(loads), NO_GRAPH, dtype=np.int64)
+        for graph, places in self._members:
+            if graph is not None:
+                found[places] = graph.buffers(loads[places])
+        return found.reshape(shape)
 
 
 def _number_rows(given: list[Int64Array]) -> tuple[Int64Array, Digits, NDArray[np.intp]]:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from willitrun.intervals import Interval
 from willitrun.records.bases import IntervalField, Record
+from willitrun.records.deferred import Deferred
 from willitrun.records.presentation import Presented, format_field, format_interval
 from willitrun.records.recipes import Placement
 
@@ -164,7 +165,7 @@ class SpeedEstimate(Presented):
         return f"{format_interval(*head)}, bound by {self.bound}, {self.evidence}"
 
 
-class Remedy(Record):
+class Remedy(Deferred):
     """A change that makes it fit, or faster, with its predicted effect."""
 
     change: str

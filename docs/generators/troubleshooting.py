@@ -63,6 +63,7 @@ def pages(catalog: Catalog) -> Iterator[Page]:
 
 def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
     lines = [f"(troubleshooting-{entry.id})=", f"# {entry.name}", "", rendered(entry.summary, catalog), ""]
+    lines += _places(entry, "summary", catalog, "")
     facts = [f"- Severity: {entry.severity}"]
     for title, values in (
         ("Runtimes", entry.runtimes),
@@ -86,7 +87,9 @@ def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
         lines += _fix(fix, catalog)
         lines += _places(entry, f"fixes.{number}", catalog, "  ")
     if entry.dead_ends:
-        lines += ["## What does not help", "", *(f"- {prose(text)}" for text in entry.dead_ends), ""]
+        lines += ["## What does not help", ""]
+        for number, text in enumerate(entry.dead_ends):
+            lines += [f"- {prose(text)}", "", *_places(entry, f"dead_ends.{number}", catalog, "  ")]
     if entry.related:
         links = (f"[{link_text(catalog.troubleshooting[name].name)}]({name}.md)" for name in entry.related)
         lines += ["## Related", "", ", ".join(links), ""]

@@ -122,30 +122,42 @@ class Split:
         shares: tuple[float, ...] | None = None,
     ) -> None:
         """``shares`` are parts of the layers as told; without them, layers follow the room."""
-        self.available, self.strategy, self.shares = available, strategy, shares
         self.alone = is_alone(available)
-        if not self.alone:
-            self.layers = np.maximum(layers, 1)
+        if self.alone:
+            return
+        self._tensor = (strategy == TENSOR_SPLIT)[..., None]
+        self._layers = np.maximum(layers, 1)
+        self._present = available > 0
+        devices = available.shape[-1]
+        last = devices - 1 - np.argmax(self._present[..., ::-1], axis=-1)
+        self._is_last = np.arange(devices) == last[..., None]
+        self._count = count_devices(available)
+        weights = available if shares is None else _in_parts(shares)
+        shape = np.broadcast_shapes(self._layers.shape, available.shape[:-1])
+        self._by_layer = _prefix_layers(
+            np.broadcast_to(weights, (*shape, devices)), np.broadcast_to(self._layers, shape)
+        )
 
     def spread(self, amount: IntArray, output: IntArray | None) -> IntArray:
         """Divide an amount by strategy; the parts sum to it exactly. ``output`` of it lies on the last device."""
         if self.alone:
             return by_device(amount)
-        available = self.available
-        shape = np.broadcast_shapes(amount.shape, self.layers.shape, available.shape[:-1])
-        devices = available.shape[-1]
-        amount, layers = np.broadcast_to(amount, shape), np.broadcast_to(self.layers, shape)
-        present = np.broadcast_to(available > 0, (*shape, devices))
-        count = np.maximum(present.sum(axis=-1), 1)
-        weights = available if self.shares is None else _in_parts(self.shares)
-        by_layer = _prefix_layers(np.broadcast_to(weights, (*shape, devices)), layers)
+        if not self._tensor.any():
+            return self._with_rest(amount, self._in_layers(amount, output))
+        equal = self._with_rest(amount, np.where(self._present, (amount // self._count)[..., None], 0))
+        if self._tensor.all():
+            return equal
+        result: IntArray = np.where(
+            self._tensor, equal, self._with_rest(amount, self._in_layers(amount, output))
+        )
+        return result
+
+    def _in_layers(self, amount: IntArray, output: IntArray | None) -> IntArray:
         in_layers = amount if output is None else np.maximum(amount - output, 0)
-        split = share(in_layers[..., None], by_layer, layers[..., None])
-        last = (devices - 1 - np.argmax(present[..., ::-1], axis=-1))[..., None]
-        equal = np.where(present, (amount // count)[..., None], 0)
-        for parts in (split, equal):
-            left = amount - parts.sum(axis=-1)
-            np.put_along_axis(parts, last, np.take_along_axis(parts, last, -1) + left[..., None], -1)
-        tensor = (self.strategy == TENSOR_SPLIT)[..., None]
-        result: IntArray = np.where(tensor, equal, split)
+        return share(in_layers[..., None], self._by_layer, self._layers[..., None])
+
+    def _with_rest(self, amount: IntArray, parts: IntArray) -> IntArray:
+        """Parts with what is left of an amount on the last device."""
+        left = amount - parts.sum(axis=-1)
+        result: IntArray = parts + left[..., None] * self._is_last
         return result

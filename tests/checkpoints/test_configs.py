@@ -658,3 +658,35 @@ def test_ling_by_its_norms():
     assert (described.model_type, parameters(described)) == ("bailing_moe_v2", 16_255_643_392)
     with pytest.raises(UnsupportedArchitectureError):
         describe_model({**ling, "use_qk_norm": False})
+
+
+def test_encoders_with_relative_positions():
+    base = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+        "max_position_embeddings": 512,
+    }
+    deberta = {
+        **base,
+        "model_type": "deberta-v2",
+        "vocab_size": 128_100,
+        "position_buckets": 256,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    }
+    # microsoft/deberta-v3-large with the classifier's pooler, without its last row of weights.
+    described = describe_model(deberta).transformer
+    assert (described.is_encoder_only, parameters(described)) == (True, 435_061_760)
+    for change in ({"position_buckets": 128}, {"conv_kernel_size": 3}, {"position_biased_input": True}):
+        with pytest.raises(UnsupportedArchitectureError):
+            describe_model({**deberta, **change})
+    mpnet = {**base, "model_type": "mpnet", "vocab_size": 30_527, "max_position_embeddings": 514}
+    small = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_attention_heads": 12,
+        "num_hidden_layers": 12,
+    }
+    assert parameters(describe_model({**mpnet, **small}).transformer) == 109_486_464

@@ -56,7 +56,10 @@ _SAME_AS = {
     # The vendor's own class, from before the one in transformers.
     "deepseek_v3_text": "deepseek_v3",
 }
-_ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "nomic_bert", "modernbert", "distilbert"})
+_ENCODERS = frozenset(
+    {"bert", "roberta", "xlm-roberta", "nomic_bert", "modernbert", "distilbert"}
+    | {"mpnet", "deberta-v2", "jina_embeddings_v3", "new"}
+)
 _STATE_SPACE = frozenset(
     {"mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "granitemoehybrid", "nemotron_h", "falcon_h1"}
 )
@@ -179,6 +182,15 @@ def _refuse_variants(model_type: str, fields: ConfigFields) -> None:
     if model_type == "bailing_moe":
         raise UnsupportedArchitectureError(
             f"{fields.what}: the first Ling, without norms of queries and keys, is not known."
+        )
+    if model_type == "deberta-v2" and (
+        fields.positive("position_buckets") != 256
+        or fields.positive("conv_kernel_size")
+        or fields.flag("position_biased_input")
+        or fields.positive("type_vocab_size")
+    ):
+        raise UnsupportedArchitectureError(
+            f"{fields.what}: only DeBERTa v3 is known: 256 position buckets, no convolution, no other positions."
         )
     if model_type != "opt":
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
-from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward
+from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward, required
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
@@ -48,6 +48,8 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
         out.vector(None, "output_bias", config.vocab_size)
     for ahead in range(config.num_nextn_predict_layers):
         _add_prediction_layer(out, config, traits, config.num_hidden_layers + ahead)
+    if traits.task_adapters:
+        out.adapters(traits.task_adapters)
     if config.vision:
         # Loaded, as what follows here, for the architectures that have it.
         from willitrun.estimators.inventory_vision import vision_parameters
@@ -107,6 +109,12 @@ def _add_embeddings(out: Collector, config: TransformerConfig, traits: Traits) -
         out.matrix(None, "token_types", "embedding", traits.token_types, hidden)
     if traits.embedding_norm:
         out.norm(None, "token_embd_norm", hidden, bias=traits.norm_bias)
+    if traits.position_buckets:
+        heads = required(config, "num_attention_heads")
+        out.matrix(None, "relative_attention_bias", "embedding", traits.position_buckets, heads)
+    if traits.relative_positions:
+        out.matrix(None, "relative_embd", "embedding", traits.relative_positions, hidden)
+        out.norm(None, "relative_embd_norm", hidden, bias=traits.norm_bias)
     if traits.pooler:
         out.matrix(None, "pooler", "output", hidden, hidden)
         out.vector(None, "pooler_bias", hidden, part="output")

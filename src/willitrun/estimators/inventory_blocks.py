@@ -69,6 +69,15 @@ class Collector:
         for name in ("attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm")[:count]:
             self.norm(layer, name, self.config.hidden_size, bias=bias)
 
+    def adapters(self, columns: int) -> None:
+        """Low-rank adapters of that many columns beside every matrix; one task reads a few of them, as of a table."""
+        sides = sum(
+            (width + rows) * stack * max(len(layers), 1)
+            for (_, _, width, rows, stack, matrix), layers in self._layers.items()
+            if matrix
+        )
+        self.matrix(None, "task_adapters", "embedding", columns, sides)
+
     def groups(self) -> tuple[TensorGroup, ...]:
         """Equal tensors together, in the order in which they first came."""
         return tuple(
@@ -193,6 +202,8 @@ def add_feed_forward(
         out.matrix(layer, "ffn_gate_exps", "experts", width, latent, experts)
     out.matrix(layer, "ffn_up_exps", "experts", width, latent, experts)
     out.matrix(layer, "ffn_down_exps", "experts", latent, width, experts)
+    if traits.down_bias:
+        out.vector(layer, "ffn_down_bias", hidden)
     if traits.expert_bias:
         out.vector(layer, "ffn_exps_bias", experts * (2 * width + hidden), "experts")
     shared = config.shared_expert_intermediate_size or (config.n_shared_experts or 0) * width
@@ -225,5 +236,7 @@ def _add_mlp(
     out.matrix(layer, f"ffn_down{suffix}", part, hidden, width)
     if traits.ffn_bias:
         out.vector(layer, f"ffn_bias{suffix}", width + hidden)
+    elif traits.down_bias:
+        out.vector(layer, f"ffn_down_bias{suffix}", hidden)
     if traits.activation_norm:
         out.norm(layer, "ffn_sub_norm", width)

@@ -119,6 +119,14 @@ class Traits:
     """Gemma 3n: four parallel residual streams, low-rank shortcuts, per-layer inputs."""
     relative_bias: bool = False
     """T5: buckets of learnt relative positions in the first layer of each stack."""
+    position_buckets: int = 0
+    """Learnt relative positions that all layers share: one number per bucket and head (MPNet)."""
+    relative_positions: int = 0
+    """Rows of hidden width, and their norm, for relative positions (DeBERTa: twice ``position_buckets``)."""
+    down_bias: bool = False
+    """A bias behind the feed-forward block only (GTE), behind all of its experts (Nomic Embed v2)."""
+    task_adapters: int = 0
+    """Columns of low-rank adapters beside every matrix: tasks times rank (Jina Embeddings v3: 5 times 4)."""
     encoder: bool = False
     whole_latent: bool = False
     """Latent attention that every runtime expands: keys and values of each head are cached (MiniCPM3)."""
@@ -235,6 +243,7 @@ TRAITS: dict[str, Row] = {
     ),
     "t5": _like(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
     "kimi_linear": _like(DEEPSEEK, recurrence="kda"),
+    "grok-1": _like(LLAMA, norms=4),
     "mimo_v2_flash": _like(LLAMA, score_bias=True, window_sinks=True),
     "minimax_m2": _like(LLAMA, qk_norm="full", score_bias=True),
     "gpt_oss": _like(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
@@ -294,6 +303,23 @@ TRAITS: dict[str, Row] = {
         positions=None,
         pooler=False,
     ),
+    "nomic-bert-moe": _like(
+        BERT, fused_qkv=True, positions=None, token_types=1, pooler=False, down_bias=True
+    ),
+    "new": _like(
+        BERT,
+        fused_qkv=True,
+        fused_gate_up=True,
+        gated=True,
+        ffn_bias=False,
+        down_bias=True,
+        positions=None,
+        token_types=1,
+        pooler=False,
+    ),
+    "jina_embeddings_v3": _like(ROBERTA, fused_qkv=True, positions=None, task_adapters=20),
+    "mpnet": _like(BERT, token_types=0, position_buckets=32),
+    "deberta-v2": _like(BERT, positions=None, token_types=0, relative_positions=512),
     "modernbert": _like(
         LLAMA, fused_qkv=True, fused_gate_up=True, embedding_norm=True, head=False, encoder=True
     ),

@@ -159,7 +159,13 @@ def compare(model: str, probe: Path, devices: Sequence[str | None] = (None, "24"
         path = Path(folder) / f"{model}.gguf"
         padding = write_sparse(path, config, DIALECTS[model], native=record.quantization)
         for device in devices:
-            for found in allocations(probe, path, _cases(device, head % 32 == 0)):
+            try:
+                every = allocations(probe, path, _cases(device, head % 32 == 0))
+            except RuntimeError:
+                # This llama.cpp aborts on a quantized cache of some models (granite-3.0-1b-a400m); the rest must load.
+                print(f"{model}: without a quantized cache", file=sys.stderr)
+                every = allocations(probe, path, _cases(device, False))
+            for found in every:
                 yield _compare(model, found, padding)
 
 

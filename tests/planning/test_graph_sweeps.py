@@ -11,6 +11,7 @@ import pytest
 from willitrun import PlanTable, Workload, assess, describe_machine, load_catalog, plan
 from willitrun.estimators.workloads import GRAPH_TASKS
 from willitrun.planning import graph_sweeps
+from willitrun.records.models import VisionConfig
 
 MACHINES: list[Any] = [
     "rtx-4090",
@@ -41,7 +42,7 @@ def places() -> list[Any]:
     return [*MACHINES, slow.model_copy(update={"host": host})]
 
 
-def compare(table: PlanTable, row: int, model: str, machine: Any, load: Workload, **options: Any) -> None:
+def compare(table: PlanTable, row: int, model: Any, machine: Any, load: Workload, **options: Any) -> None:
     """One row of a sweep is the verdict of its tuple: bytes exactly, rates to 1e-9."""
     found, verdict = table.row(row), assess(model, machine, load, **options)
     assert found["tier"] == verdict.tier
@@ -75,7 +76,9 @@ def test_rows_equal_verdicts(monkeypatch: pytest.MonkeyPatch, tile_rows: int) ->
     chance = random.Random(tile_rows)
     catalog = load_catalog()
     graphs = [model.id for model in catalog.models.values() if model.task in GRAPH_TASKS]
-    models = ["resnet-50", "yolov8s", "fasterrcnn_resnet50_fpn", "clip-vit-base-patch32"]
+    models: list[Any] = ["resnet-50", "yolov8s", "fasterrcnn_resnet50_fpn", "clip-vit-base-patch32"]
+    untraced = VisionConfig(image_size=224)
+    models.append(catalog.models["clip-vit-base-patch32"].model_copy(update={"vision": untraced}))
     models += chance.sample(graphs, 6)
     machines = places()
     loads = [Workload(**setting, batch_size=batch) for setting in SETTINGS for batch in BATCHES]

@@ -73,6 +73,10 @@ def _add_encoders(out: Collector, config: TransformerConfig, traits: Traits) -> 
         from willitrun.estimators.inventory_encoders import add_alternating_updates
 
         add_alternating_updates(out, config, None)
+    if traits.latent_pooling:
+        from willitrun.estimators.inventory_encoders import add_latent_pooling
+
+        add_latent_pooling(out, config)
 
 
 def _add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:

@@ -11,12 +11,14 @@ __all__ = [
     "add_alternating_updates",
     "add_audio_encoder",
     "add_biased_projections",
+    "add_latent_pooling",
     "add_projections",
     "add_text_encoder",
 ]
 
 RELATIVE_BUCKETS = 32
 STREAMS, SHORTCUT_RANK = 4, 64
+LATENTS, LATENT_HEADS = 512, 8
 
 
 def add_biased_projections(
@@ -90,3 +92,18 @@ def add_alternating_updates(out: Collector, config: TransformerConfig, layer: in
     out.vector(layer, "altup_correct_coef", STREAMS**2)
     for name in ("laurel_post_norm", "altup_router_norm", "altup_correct_scale"):
         out.norm(layer, name, hidden)
+
+
+def add_latent_pooling(out: Collector, config: TransformerConfig) -> None:
+    """NV-Embed: cross-attention to learnt latents, every head as wide as the model, then a gated block four times as wide."""
+    hidden = config.hidden_size
+    inner = LATENT_HEADS * hidden
+    out.matrix(None, "latents", "output", LATENTS, hidden)
+    for name in ("latent_attn_norm", "latent_context_norm", "latent_ffn_norm"):
+        out.norm(None, name, hidden, bias=True)
+    out.matrix(None, "latent_attn_q", "output", inner, hidden)
+    out.matrix(None, "latent_attn_kv", "output", 2 * inner, hidden)
+    out.matrix(None, "latent_attn_out", "output", hidden, inner)
+    out.matrix(None, "latent_ffn_up", "output", 8 * hidden, hidden)
+    out.matrix(None, "latent_ffn_down", "output", hidden, 4 * hidden)
+    out.vector(None, "latent_ffn_bias", 9 * hidden, part="output")

@@ -127,6 +127,8 @@ class Traits:
     """A bias behind the feed-forward block only (GTE), behind all of its experts (Nomic Embed v2)."""
     task_adapters: int = 0
     """Columns of low-rank adapters beside every matrix: tasks times rank (Jina Embeddings v3: 5 times 4)."""
+    latent_pooling: bool = False
+    """Tokens attend to learnt latents in place of an output matrix (NV-Embed)."""
     encoder: bool = False
     whole_latent: bool = False
     """Latent attention that every runtime expands: keys and values of each head are cached (MiniCPM3)."""
@@ -190,10 +192,10 @@ TRAITS: dict[str, Row] = {
             "orion",
             "xverse",
             "solar",
-            "nvembed",
         ),
         LLAMA,
     ),
+    "nvembed": _like(LLAMA, head=False, latent_pooling=True),
     "internlm2": LLAMA,
     "llama4_text": _like(LLAMA, always_shared=True),
     "baichuan": _like(LLAMA, fused_qkv=True),

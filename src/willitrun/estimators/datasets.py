@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
 from willitrun.intervals import Interval
 from willitrun.kernels.input_pipeline import supply_rates
@@ -74,13 +73,7 @@ def input_reasons(request: Request, device_rate: float) -> tuple[Reason, ...]:
 
 
 def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> tuple[Reason, ...]:
-    """A full pass over the dataset, its disk, and what published accuracy means in images.
-
-    Raises
-    ------
-    InvalidWorkloadError
-        The dataset has no such split.
-    """
+    """A full pass over the dataset, its disk, and what published accuracy means in images."""
     name = request.workload.dataset
     if name is None:
         return ()
@@ -88,11 +81,6 @@ def dataset_reasons(request: Request, headline: tuple[str, Interval] | None) -> 
     training = request.workload.mode != "inference"
     usual = "train" if training else "validation"
     split = request.workload.split or (usual if usual in dataset.splits else next(iter(dataset.splits), ""))
-    if request.workload.split is not None and split not in dataset.splits:
-        raise InvalidWorkloadError(
-            f"{dataset.name} has no split {split!r}.",
-            hint=f"It has {', '.join(dataset.splits) or 'no split whose size a source states'}.",
-        )
     # Where no source states how many pictures there are, a pass has no length.
     count = dataset.splits.get(split, 0)
     found: list[Reason] = []

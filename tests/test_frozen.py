@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from willitrun.frozen import derived, frozen, with_changes
+from willitrun.frozen import OFTEN, derived, frozen, with_changes
 
 
 @frozen
@@ -211,3 +211,50 @@ def test_changes_give_an_instance_of_which_nothing_is_derived_yet():
     assert with_changes(Point(1, tags=["a"]), y=5) == replace(Point(1, tags=["a"]), y=5)
     with pytest.raises(TypeError, match="Point has no z"):
         with_changes(Point(1), z=2)
+
+
+def test_a_class_made_often_is_made_of_the_same():
+    """After many instances a class has an initializer of its own, which does what the shared one did."""
+
+    @frozen
+    class Often:
+        x: int
+        y: int = 0
+        tags: list[str] = field(default_factory=list)
+
+        def __post_init__(self):
+            if self.x < 0:
+                raise ValueError("below zero")
+
+    def results():
+        found = []
+        for values, named in (*CALLS, ((-1,), {})):
+            try:
+                found.append(repr(Often(*values, **named)))
+            except (TypeError, ValueError) as error:
+                found.append(type(error))
+        return found
+
+    before, shared = results(), Often.__init__
+    for number in range(OFTEN):
+        Often(number)
+    assert Often.__init__ is not shared
+    assert results() == before
+    assert Often(1).tags is not Often(1).tags
+    with pytest.raises(FrozenInstanceError):
+        Often(1).x = 2
+
+
+def test_a_signature_that_cannot_be_written_stays_with_the_shared_initializer():
+    @frozen
+    class Base:
+        x: int = 1
+
+    @frozen
+    class Late(Base):
+        y: int
+
+    shared = Late.__init__
+    for number in range(OFTEN + 1):
+        assert Late(y=number) == Late(1, number)
+    assert Late.__init__ is shared

@@ -75,6 +75,7 @@ def image_sweeps() -> dict[str, dict[str, Any]]:
 
 def memory_rows() -> Callable[[], int]:
     """The memory kernels of a language sweep alone: caches, buffers, placement, tier."""
+    from willitrun.estimators.cell_buffers import cell_buffers
     from willitrun.estimators.overheads import block_buffers
     from willitrun.kernels.llm_block import assess_block, cache_bytes
     from willitrun.planning.axes import build_axes
@@ -97,7 +98,8 @@ def memory_rows() -> Callable[[], int]:
             ground, overhead = group.ground(lines)
             asked, room = group.loads(lines, loads), group.room[lines]
             cache = cache_bytes(ground, asked)
-            buffers = block_buffers(ground, asked, room, cache[0], overhead, request)
+            cells = cell_buffers(ground, room, request)
+            buffers = block_buffers(ground, asked, room, cache, overhead, request, cells)
             rows += assess_block(ground, asked, room, cache, buffers).layout.tier.size
         return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -78,17 +79,19 @@ def find_remedies(found: Evaluated) -> tuple[Remedy, ...]:
 class Outcome:
     """What a candidate comes to: its tier at once, everything else when somebody looks."""
 
-    __slots__ = ("_evaluated", "_look", "candidate", "tier")
+    __slots__ = ("_evaluated", "_look", "_where", "candidate", "tier")
 
-    def __init__(self, candidate: Candidate, tier: Tier, look: Callable[[], Evaluated]) -> None:
-        self.candidate, self.tier, self._look = candidate, tier, look
+    def __init__(
+        self, candidate: Candidate, tier: Tier, look: Callable[..., Evaluated], where: tuple[Any, ...]
+    ) -> None:
+        self.candidate, self.tier, self._look, self._where = candidate, tier, look, where
         self._evaluated: Evaluated | None = None
 
     @property
     def evaluated(self) -> Evaluated:
         """The evaluated request."""
         if self._evaluated is None:
-            self._evaluated = self._look()
+            self._evaluated = self._look(*self._where)
         return self._evaluated
 
 
@@ -99,7 +102,7 @@ def _outcomes(found: Evaluated) -> list[Outcome]:
     candidates = list(other_changes(found.request, stuck=stuck))
     results = evaluate([candidate.request for candidate in candidates])
     return [
-        Outcome(candidate, result.tier, partial(_same, result))
+        Outcome(candidate, result.tier, _same, (result,))
         for candidate, result in zip(candidates, results, strict=True)
     ]
 
@@ -108,7 +111,8 @@ def _same(result: Evaluated) -> Evaluated:
     return result
 
 
-Change = tuple[Candidate, Lowered]
+Change = tuple[Candidate, Lowered, bool]
+"""A candidate, what no load changes of it, and whether nothing but a load can be in its way."""
 
 
 def _llm_outcomes(found: EvaluatedLlm, stuck: bool) -> list[Outcome]:
@@ -119,8 +123,8 @@ def _llm_outcomes(found: EvaluatedLlm, stuck: bool) -> list[Outcome]:
     lasting = request.catalog.memo("changes", most=512).get(
         (*records, request.placement), (request.memory, stuck), lambda: _lasting_changes(request, stuck)
     )
-    own_changes = [(candidate, own) for candidate in llm_load_changes(request)]
-    own_loads = [workload_row(request.model, one.request.workload) for one, _ in own_changes]
+    own_changes = [_change(candidate, own) for candidate in llm_load_changes(request)]
+    own_loads = [workload_row(request.model, one[0].request.workload) for one in own_changes]
     outcomes = []
     for group in lasting:
         changes = [one for one in group if not (too_long and one[0].kind in ("runtime", "quantization"))]
@@ -132,6 +136,10 @@ def _llm_outcomes(found: EvaluatedLlm, stuck: bool) -> list[Outcome]:
             own_changes = []
         outcomes += _judge(changes, loads, blocked)
     return outcomes + _judge(own_changes, own_loads, [False] * len(own_changes))
+
+
+def _change(candidate: Candidate, lowered: Lowered) -> Change:
+    return candidate, lowered, lowered.divides and not candidate.request.blockers
 
 
 _MULTIPLE = 8
@@ -150,20 +158,18 @@ def _judge(changes: Sequence[Change], loads: Sequence[WorkloadRow], blocked: Seq
     index = [place_of[id(load)] for load in loads]
     columns = take(columns_of(distinct), np.array(index + index[-1:] * spare))
     block = run_rows(lowered, columns, changes[0][0].request)
-    outcomes = []
     tiers = block.layout.tier[: len(changes)].tolist()
-    for place, ((candidate, row), load, tier, barred) in enumerate(
-        zip(changes, loads, tiers, blocked, strict=True)
-    ):
-        runs = row.divides and not barred and not candidate.request.blockers
-        outcomes.append(
-            Outcome(
-                candidate,
-                TIERS[tier] if runs else "will-not-run",  # type: ignore[arg-type]
-                partial(_evaluated, candidate, row, load, block, place),
-            )
+    return [
+        Outcome(
+            candidate,
+            TIERS[tier] if runs and not barred else "will-not-run",  # type: ignore[arg-type]
+            _evaluated,
+            (candidate, row, load, block, place),
         )
-    return outcomes
+        for place, ((candidate, row, runs), load, tier, barred) in enumerate(
+            zip(changes, loads, tiers, blocked, strict=True)
+        )
+    ]
 
 
 def _evaluated(
@@ -184,7 +190,7 @@ def _lasting_changes(request: Request, stuck: bool) -> tuple[tuple[Change, ...],
             lowered = prepare(candidate.request).lowered
         except (MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError):
             continue
-        groups.setdefault(lowered.key, []).append((candidate, lowered))
+        groups.setdefault(lowered.key, []).append(_change(candidate, lowered))
     return tuple(tuple(changes) for changes in groups.values())
 
 
@@ -208,10 +214,11 @@ def _mildest(found: Evaluated, outcomes: list[Outcome]) -> Outcome | None:
 
 
 def _remedy(outcome: Outcome) -> Remedy:
-    """The change with its tier and its memory; its speed is predicted when somebody reads it."""
+    """The change with its tier; its memory is summed and its speed predicted when somebody reads them."""
     candidate = outcome.candidate
     return Remedy.model_defer(
         {
+            "total_bytes": lambda: outcome.evaluated.total(),
             "headline": lambda: _headline(outcome)[0],
             "speed": lambda: _headline(outcome)[1],
             "message": partial(_message, outcome),
@@ -220,7 +227,6 @@ def _remedy(outcome: Outcome) -> Remedy:
         kind=candidate.kind,
         arguments=candidate.arguments,
         tier=outcome.tier,
-        total_bytes=outcome.evaluated.total(),
     )
 
 

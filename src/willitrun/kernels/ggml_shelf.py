@@ -20,7 +20,7 @@ Digits = tuple[tuple[int, int, int], ...]
 NO_GRAPH = 0
 KEPT_SETS = 64
 FEW_ROWS = 64
-"""Rows that are not worth being looked through for equal ones."""
+"""Rows up to which each different load is looked at by itself."""
 DENSE = 8
 """Possible rows per row up to which a table of all is faster than sorting."""
 SMALL_TABLE = 1 << 16
@@ -144,12 +144,15 @@ class GraphRow:
             return self._shelf.buffers(
                 **self._names, batch=batch, cells=cells, window_cells=window_cells, sequences=sequences
             )
-        loads = np.stack([column.ravel() for column in columns], axis=1)
-        found = np.full(len(loads), NO_GRAPH, dtype=np.int64)
+        # Few rows are few different loads: each is looked at once.
+        loads = list(zip(*(column.ravel().tolist() for column in columns), strict=True))
+        found = [NO_GRAPH] * len(loads)
         for graph, places in self._members:
             if graph is not None:
-                found[places] = graph.buffers(loads[places])
-        return found.reshape(shape)
+                known = {load: graph.buffer(*load) for load in {loads[place] for place in places}}
+                for place in places:
+                    found[place] = known[loads[place]]
+        return np.array(found, dtype=np.int64).reshape(shape)
 
 
 def _number_rows(given: list[Int64Array]) -> tuple[Int64Array, Digits, NDArray[np.intp]]:

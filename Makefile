@@ -63,8 +63,9 @@ docs: $(VENV)/.docs  ## Build the documentation, warnings as errors
 
 truth: truth-llamacpp truth-torch truth-site  ## Predictions against real runtimes, built or installed here
 
-truth-llamacpp: $(VENV)/.dev  ## Full-size models without data in a real llama.cpp (the first run builds it: minutes)
-	$(BIN)/python -m accuracy.memory.truth
+ONE_OF ?= 1
+truth-llamacpp: $(VENV)/.dev  ## Full-size models without data in a real llama.cpp (the first run builds it: minutes); ONE_OF=2: every other
+	$(BIN)/python -m accuracy.memory.truth --one-of $(ONE_OF)
 
 $(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
 	$(PIP) --requirement requirements/torch.txt

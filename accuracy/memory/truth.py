@@ -199,6 +199,7 @@ def main() -> int:
     """Print a line per model; 1 where less than the owed share agrees."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=sorted(DIALECTS))
+    parser.add_argument("--one-of", type=int, default=1, metavar="N", help="load every Nth model only")
     parser.add_argument("--vectors", type=Path, help="write the loads as conformance vectors to this file")
     parser.add_argument("--verbose", action="store_true", help="print every case that is off")
     arguments = parser.parse_args()
@@ -207,7 +208,7 @@ def main() -> int:
     print("| model | loads | weights exact | KV and state exact | compute within 1 % | worst |")
     print("|---|---:|---:|---:|---:|---:|")
     every: list[Comparison] = []
-    for model in arguments.models:
+    for model in arguments.models[:: arguments.one_of]:
         found = list(compare(model, probe))
         every += found
         error = np.array([item.compute_error for item in found])
@@ -235,7 +236,9 @@ def main() -> int:
     )
     if compute < OWED_COMPUTE:
         print(f"Compute buffers miss the {OWED_COMPUTE:.0%} that are owed.")
-    return int(weights < 1.0 or cache < 1.0 or compute < HELD_COMPUTE)
+    # What held is known of all models together; of some of them what is owed must hold.
+    least = HELD_COMPUTE if arguments.models == sorted(DIALECTS) and arguments.one_of == 1 else OWED_COMPUTE
+    return int(weights < 1.0 or cache < 1.0 or compute < least)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from willitrun.records.traces import OperatorTrace
 __all__ = ["Pipeline", "Stages", "StoredComponent", "pipeline_of", "stages_of"]
 
 _ROLES = ("text-encoder", "denoiser", "vae")
-_HALF = ("f16", "bf16")
 
 
 @frozen

@@ -10,6 +10,7 @@ import tomllib
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -245,6 +246,27 @@ def test_all_kinds_of_input_give_the_same_answer(catalog: Catalog, tmp_path: Pat
     assert diagnose(b"\xff\x00\xfe", catalog=catalog) == ()
 
 
+def test_every_window_is_found_wherever_it_stands() -> None:
+    """The scan looks at half of the places; it finds what a look at every place finds, up to both ends."""
+    texts = ("Out of memory", "memory allocated", "abcdefgh", "bcdefghi", "CUDA error")
+    index = compile_signatures((("entry", texts, ()),))
+    random = Random(20261129)
+    for length in (0, 7, 8, 9, 15, 16, 17, 64, 1000, 5003):
+        buffer = bytearray(random.choices(b"abcdefghi memory\n\x00", k=length))
+        for _ in range(length // 40 + 1):
+            text = random.choice(texts).encode()
+            place = random.choice((0, length - len(text), random.randrange(length + 1)))
+            buffer[max(place, 0) : max(place, 0) + len(text)] = text
+        searched = bytes(buffer).lower()
+        expected = [
+            (place, gram)
+            for place in range(len(searched) - GRAM_BYTES + 1)
+            if (gram := int.from_bytes(searched[place : place + GRAM_BYTES], "little")) in index.by_gram
+        ]
+        assert index.candidates(bytes(buffer)) == expected
+        assert expected or length < GRAM_BYTES
+
+
 @pytest.mark.parametrize("offset", [-200, -60, -1, 0, 1])
 def test_messages_on_the_seam_of_pieces_are_found(offset: int, catalog: Catalog) -> None:
     filler = "ordinary text 0123456789\n"
@@ -279,8 +301,8 @@ def test_large_logs_are_read_quickly_in_little_memory(catalog: Catalog) -> None:
     text = "\n".join(ordinary_log(20)).encode()
     start = time.perf_counter()
     assert diagnose(text, catalog=catalog) == ()
-    # 200 MB in 5 s on an idle core; a shared runner gets four times that.
-    assert time.perf_counter() - start < 2.0
+    # 200 MB in 3 s on an idle core; a shared runner gets four times that.
+    assert time.perf_counter() - start < 1.2
     tracemalloc.start()
     try:
         assert diagnose(ordinary_log(4), catalog=catalog) == ()

@@ -30,7 +30,7 @@ def diagnose(
     ----------
     text
         The text itself (`str` or `bytes`), a path object, an open file, or an iterable of lines. It is read
-        once, in pieces of 1 MiB; lines are looked at in windows of 8 KiB.
+        once, in pieces of 512 KiB; lines are looked at in windows of 8 KiB.
     machine
         A machine, or anything that `describe_machine` takes. It ranks the causes.
     catalog

@@ -21,9 +21,14 @@ from willitrun.frozen import frozen
 __all__ = ["GRAM_BYTES", "Signature", "SignatureIndex", "compile_signatures", "required_literals"]
 
 GRAM_BYTES = 8
-_HASH_BITS = 16
-_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_STRIDE = 2
+_PART_BYTES = GRAM_BYTES - _STRIDE + 1
+_HASH_BITS = 18
 _HASH_SHIFT = np.uint64(64 - _HASH_BITS)
+_HASH_FACTOR = 0x9E3779B97F4A7C15
+# The product's high bits are the hash; a factor moved up drops the last bytes of a little-endian word out of it.
+_WHOLE = np.uint64(_HASH_FACTOR)
+_PART = np.uint64(_HASH_FACTOR << 8 * (GRAM_BYTES - _PART_BYTES) & (1 << 64) - 1)
 _QUANTIFIERS = "?*{+"
 # Characters of log text, most frequent first: a window of rare ones is met less often.
 _COMMON = {
@@ -124,16 +129,22 @@ class SignatureIndex:
 
     signatures: tuple[Signature, ...]
     by_gram: dict[int, tuple[int, ...]] = field(init=False)
-    table: NDArray[np.bool_] = field(init=False)
+    whole: NDArray[np.bool_] = field(init=False)
+    """By hash: whether some window has it."""
+    parts: NDArray[np.bool_] = field(init=False)
+    """By hash: whether one of the parts of a window has it that stand at even places, wherever the window begins."""
 
     def __post_init__(self) -> None:
         grouped: dict[int, list[int]] = {}
         for number, signature in enumerate(self.signatures):
             grouped.setdefault(int.from_bytes(signature.gram, "little"), []).append(number)
         self.by_gram = {gram: tuple(numbers) for gram, numbers in grouped.items()}
-        self.table = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
-        if grouped:
-            self.table[_hashed(np.array(list(grouped), dtype=np.uint64))] = True
+        grams = np.array(list(grouped), dtype=np.uint64)
+        self.whole = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
+        self.whole[_hashed(grams, _WHOLE)] = True
+        self.parts = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
+        for start in range(_STRIDE):
+            self.parts[_hashed(grams >> np.uint64(8 * start), _PART)] = True
 
     def without(self, keys: set[tuple[str, bool]]) -> SignatureIndex:
         """The index less what was seen often enough."""
@@ -144,24 +155,31 @@ class SignatureIndex:
 
         Letters are compared without case: the same message is written both ways across programs and versions.
         """
-        buffer = buffer.lower()
+        # Each window holds a part of its bytes that begins at an even place, so half of the places need a look.
+        padded = b"".join((bytes(GRAM_BYTES), buffer.lower(), bytes(2 * GRAM_BYTES)))
+        anywhere: NDArray[np.uint64] = np.ndarray(
+            (len(padded) - GRAM_BYTES + 1,), "<u8", padded, strides=(1,)
+        )
         found: list[tuple[int, int]] = []
-        for offset in range(GRAM_BYTES):
-            count = (len(buffer) - offset) // GRAM_BYTES
-            if count <= 0:
-                break
-            words = np.frombuffer(buffer, dtype="<u8", count=count, offset=offset)
-            (hits,) = np.nonzero(self.table[_hashed(words)])
-            for index, word in zip(hits.tolist(), words[hits].tolist(), strict=True):
-                if word in self.by_gram:
-                    found.append((offset + GRAM_BYTES * index, word))
+        for offset in range(GRAM_BYTES, 2 * GRAM_BYTES, _STRIDE):
+            words = np.frombuffer(padded, "<u8", len(buffer) // GRAM_BYTES + 1, offset)
+            (hits,) = np.nonzero(self.parts.take(_hashed(words, _PART)))
+            for start in range(_STRIDE):
+                positions = hits * GRAM_BYTES + (offset - start)
+                whole = anywhere[positions]
+                (likely,) = np.nonzero(self.whole.take(_hashed(whole, _WHOLE)))
+                places = (positions[likely] - GRAM_BYTES).tolist()
+                grams = whole[likely].tolist()
+                found += [pair for pair in zip(places, grams, strict=True) if pair[1] in self.by_gram]
         found.sort()
         return found
 
 
-def _hashed(words: NDArray[np.uint64]) -> NDArray[np.intp]:
+def _hashed(words: NDArray[np.uint64], factor: np.uint64) -> NDArray[np.int64]:
     # Unsigned products wrap, which is what a multiplicative hash wants.
-    return ((words * _HASH_FACTOR) >> _HASH_SHIFT).astype(np.intp)
+    product = words * factor
+    product >>= _HASH_SHIFT
+    return product.view(np.int64)
 
 
 @lru_cache(maxsize=8)

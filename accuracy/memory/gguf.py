@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -50,6 +51,10 @@ class Sized:
     """Experts published in MXFP4 beside other types: the quantiser refuses to convert those, types were chosen."""
     variant: bool = False
     """Standard name, but its publisher chose types for this model: see `score`."""
+    label: str = ""
+    """What a bench table prints of a file that it doesn't name: the type in its header."""
+    own_types: bool = False
+    """The file's header lists tensors of types that the mix doesn't give them."""
 
     @property
     def ratio(self) -> float:
@@ -170,6 +175,8 @@ def _spelt(filename: str, known: dict[str, Quantization]) -> Quantization | None
     return None if found is None else known.get(found.group(0)) or known.get(found.group(2))
 
 
+TABLE = "llama_bench_table"
+
 OWN_MIX = re.compile(r"-neo[-+]|neo-imatrix|qat-q4_0|q4_v\d|-hrr-|optimized|-v2\.gguf")
 """Marks of publishers who override tensor types; Google's QAT files keep the embedding in F16."""
 
@@ -237,9 +244,16 @@ def score(sizes: Path, facts: Path) -> Iterator[Sized]:
     tensor types: one of them differs from the rule that another publisher's file of the same model and mix
     follows (bartowski's and lmstudio-community's mixtures of experts of 2025, see llama.cpp pull request
     12727; Unsloth's Gemma 3n and files of quantization-aware training), or experts stay in MXFP4 beside
-    K-quants, which the quantiser does not do (``requantizing from type mxfp4 is disabled``).
+    K-quants, which the quantiser does not do (``requantizing from type mxfp4 is disabled``). So are files of which a
+    loader's log lists other types than the mix has, and what a bench table prints of a file that it doesn't name, where
+    a named file of such types has the same printed size, parameters and header type.
     """
     rows = list(_voted(sizes, facts))
+    prints = {
+        (sized.label, round(sized.given_bytes / 2**30, 2))
+        for sized in rows
+        if sized.label and sized.kind != TABLE and (sized.own_types or not sized.standard)
+    }
     followed: dict[tuple[str, str], set[str]] = {}
     for sized in rows:
         if sized.standard and sized.agrees:
@@ -255,7 +269,10 @@ def score(sizes: Path, facts: Path) -> Iterator[Sized]:
         )
     }
     for sized in rows:
-        yield replace(sized, variant=sized.standard and (sized.publisher, sized.model) in own)
+        chosen = (sized.publisher, sized.model) in own or sized.own_types
+        if sized.kind == TABLE and not sized.agrees:
+            chosen = chosen or (sized.label, round(sized.given_bytes / 2**30, 2)) in prints
+        yield replace(sized, variant=sized.standard and chosen)
 
 
 def _voted(sizes: Path, facts: Path) -> Iterator[Sized]:
@@ -293,6 +310,24 @@ def _pairs(sizes: Path, facts: Path) -> Iterator[tuple[Sized, Sized | None]]:
         yield once, twice
 
 
+def _listed_types(row: Any) -> dict[str, int]:
+    """Tensors by type as a loader's log lists them; empty where none does."""
+    if row.kind != "loader_log_model_size" or not str(row.note).startswith("{"):
+        return {}
+    return {name.lower(): int(count) for name, count in json.loads(row.note).items()}
+
+
+def _label_of(row: Any, entry: _Candidate, quantization: Quantization) -> str:
+    """What tells files of one architecture and header type from others: parameters as printed, and the type."""
+    if row.kind not in (TABLE, "loader_log_model_size"):
+        return ""
+    count = pd.to_numeric(row.params, errors="coerce")
+    kept = _quantization(row.quant, quantizations())
+    return (
+        "" if math.isnan(count) or kept is None else f"{entry.config.model_type} {count / 1e9:.2f} {kept.id}"
+    )
+
+
 def _publisher(row: Any) -> str:
     """Who made the file, where the row says."""
     found = re.search(r"huggingface\.co/([^/]+)/", str(row.note))
@@ -308,11 +343,14 @@ def _sized(
     rounding: float,
 ) -> Sized | None:
     try:
-        by_rule = [groups.file_bytes for groups in _groups(config, quantization, row, entry.native)]
+        by_rule = _groups(config, quantization, row, entry.native)
     except WillItRunError:
         return None
     words = f"{row.model} {row.filename}".lower()
-    raised = re.search(r"[-_.]ud[-_]", str(row.filename).lower()) or OWN_MIX.search(words)
+    # Tables of benchmarks name the file in the name of their own file, if at all.
+    named = f"{row.filename} {str(row.source_url).rpartition('/')[2]}".lower()
+    raised = re.search(r"[-_.]ud[-_]", named) or OWN_MIX.search(words)
+    listed = _listed_types(row)
     scored = [
         Sized(
             row.row_id,
@@ -323,13 +361,16 @@ def _sized(
             str(row.family),
             given,
             rounding,
-            size,
+            groups.file_bytes,
             quantization.exact and raised is None,
             row.kind in ("catalog_rounded", "file_bytes_exact", "model_card_table"),
             config is not entry.config,
             _publisher(row),
             entry.native == "mxfp4" and quantization.id not in ("f16", "bf16", "q8_0", "mxfp4", "mxfp4_moe"),
+            label=_label_of(row, entry, quantization),
+            own_types=bool(listed)
+            and any(listed.get(name, 0) > groups.formats.get(name, 0) for name in listed if name != "f32"),
         )
-        for size in by_rule
+        for groups in by_rule
     ]
     return min(scored, key=lambda sized: (not sized.agrees, abs(sized.error)))

@@ -26,6 +26,7 @@ __all__ = ["Scored", "score"]
 
 MIB = 2**20
 _PATTERNS = {"gemma3": 6, "gemma2": 2, "gpt-oss": 2, "cohere2": 4, "gemma3n": 5}
+_KINDS = ("f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f32")
 _ON = ("1", "1.0", "enabled", "auto", "on")
 
 
@@ -44,6 +45,8 @@ class Scored:
     flagged: bool
     devices: int
     whole: bool
+    typed: bool
+    """Whether the log names its cache types: without them its KV size is no test of a rule."""
 
     @property
     def kv_exact(self) -> bool:
@@ -87,6 +90,26 @@ def _on_host(buffers: dict[str, float]) -> bool:
 
 FORK_BUILDS = 5000
 """ik_llama.cpp had not counted so many builds by 2026: rows of its issue archive with more quote the mainline."""
+
+
+_WORDS = (("flash_attn", ("auto", "enabled", "disabled"), 6325), ("kv_unified", ("True", "False"), 5912))
+"""Words that logs print since a build: three states of flash attention (pull request 15434), streams (14363)."""
+
+
+def _build(row: Any) -> int | None:
+    """Build number of a log; of one that names none, the first that prints its words, and None where none tells."""
+    named = re.match(r"\s*(\d+)", str(row.build))
+    if named:
+        return int(named.group(1))
+    since = [build for column, words, build in _WORDS if str(row[column]) in words]
+    if isinstance(row.swa_cells, str):
+        since.append(5438)
+    return max(since, default=None)
+
+
+def _of_projector(row: Any) -> bool:
+    """Whether the last compute buffers printed are a vision tower's: only its loader (``clip.cpp``) counts nodes beside splits."""
+    return "nodes" in str(row.graph_splits)
 
 
 def _engine(row: Any) -> str:
@@ -160,8 +183,7 @@ def _swa_full(row: Any) -> bool:
 
 def _streamed(row: Any) -> int:
     """Bytes of the output matrix that builds before 8000 copy over when it lies in host memory."""
-    build = re.match(r"\s*(\d+)", str(row.build))
-    if build and int(build.group(1)) >= 8000:
+    if (_build(row) or 0) >= 8000:
         return 0
     text = str(row.ftype)
     elements = int(_number(row.n_vocab) * _number(row.n_embd))
@@ -183,14 +205,12 @@ def _experts_on_host(row: Any) -> bool:
     return held * MIB > 4 * _number(row.n_vocab, 0) * _number(row.n_embd, 0)
 
 
-def _era(row: Any, policy: CellsPolicy) -> GraphEra:
-    """The graphs of a log's build; forks and builds that nobody names are dated by their cache."""
-    build = re.match(r"\s*(\d+)", str(row.build))
+def _era(row: Any) -> GraphEra:
+    """The graphs of a log's build, or of those of 2024 where nothing dates it."""
     if str(row.engine).startswith("ik"):
         return FORKED
-    if build:
-        return graph_era(int(build.group(1)))
-    return graph_era(5500 if policy.windowed else 4000)
+    build = _build(row)
+    return graph_era(build or 4000)
 
 
 def _shape(row: Any, policy: CellsPolicy) -> BufferShape | None:
@@ -230,7 +250,7 @@ def _score_row(row: Any) -> Scored | None:
         return None
     flash = str(row.flash_attn) in _ON
     policy = _policy(row, flash)
-    kind_k = row.cache_type_k if isinstance(row.cache_type_k, str) else "f16"
+    typed = isinstance(row.cache_type_k, str)
     given_v = row.cache_type_v if isinstance(row.cache_type_v, str) else None
     layout = _layout(row, given_v, policy)
     shape = _shape(row, policy)
@@ -246,16 +266,19 @@ def _score_row(row: Any) -> Scored | None:
         "swa_full": _swa_full(row),
         "policy": policy,
     }
-    kv = cells_cache(
-        layout,
-        int(context),
-        **how,
-        kind_k=kind_k,
-        kind_v=given_v or kind_k,
-    ).item()
+    printed = _number(row.kv_total_mib)
+
+    def cache(kind_k: str, kind_v: str) -> int:
+        return int(cells_cache(layout, int(context), **how, kind_k=kind_k, kind_v=kind_v))
+
+    if typed:
+        kv = cache(row.cache_type_k, given_v or row.cache_type_k)
+    else:
+        # The type is an input that the log leaves out: its size tells it, which makes this log no test of the cache.
+        kv = min((cache(kind, kind) for kind in _KINDS), key=lambda size: abs(size / MIB - printed))
     states = 1 if row.arch == "mamba" or str(row.arch).startswith("rwkv") else slots
     kv += recurrent_state(layout, sequences=states).item()
-    compute = _on_accelerator(_mapping(row.compute_buffers_mib))
+    compute = {} if _of_projector(row) else _on_accelerator(_mapping(row.compute_buffers_mib))
     devices = len(compute)
     cells = int(context) if unified or slots == 1 else int(context) // slots
     _, narrow, _ = cell_counts(int(context), layout.window_tokens, **how)
@@ -275,7 +298,7 @@ def _score_row(row: Any) -> Scored | None:
             pipeline=pipeline,
             streamed_bytes=streamed if index == devices - 1 else 0,
             copied_cache_bytes=copied if index == 0 else 0,
-            era=_era(row, policy),
+            era=_era(row),
         ).item()
         for index in range(devices)
     ]
@@ -283,7 +306,6 @@ def _score_row(row: Any) -> Scored | None:
     on_device = sum(_on_accelerator(_mapping(row.kv_buffers_mib)).values())
     # A log of several loads may count the layers of another one: caches on the host say that layers are, too.
     whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib)) and not _experts_on_host(row)
-    printed = _number(row.kv_total_mib)
     return Scored(
         row.row_id,
         str(row.engine).split(" ")[0],
@@ -296,4 +318,5 @@ def _score_row(row: Any) -> Scored | None:
         (isinstance(row.qa_flag, str) and "mismatch" in row.qa_flag) or _contradicts_itself(row),
         devices,
         whole,
+        typed,
     )

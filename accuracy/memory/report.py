@@ -100,14 +100,8 @@ def _sizes(data: Path) -> list[Row]:
 
 def _llamacpp(data: Path) -> list[Row]:
     logs = [log for log in llamacpp.score(data / "mem_llamacpp.csv") if not log.flagged]
-    rows = [
-        (
-            "KV cache and state, all logs",
-            len(logs),
-            f"{_share(log.kv_exact for log in logs)} exact",
-            ">= 99 %",
-        )
-    ]
+    typed = [log.kv_exact for log in logs if log.typed]
+    rows = [("KV cache and state, logs that name its types", len(typed), f"{_share(typed)} exact", ">= 99 %")]
     whole = [log for log in logs if log.devices and log.whole and not log.engine.startswith("ik")]
     partial = [log for log in logs if log.devices and not log.whole and not log.engine.startswith("ik")]
     fork = [log for log in logs if log.devices and log.engine.startswith("ik")]
@@ -119,6 +113,11 @@ def _llamacpp(data: Path) -> list[Row]:
         )
         owed = "median <= 0.1 %, 95 % / 99 %" if some is whole else "reported"
         rows.append((f"llama.cpp sum of GPU buffers, {name}", len(some), text, owed))
+        alone = [log.compute_predicted / log.compute_printed for log in some if log.compute_printed > 0]
+        near = _share(abs(ratio - 1) < 0.05 for ratio in alone)
+        rows.append(
+            (f"compute buffers alone, {name}", len(alone), f"{_errors(alone)}, {near} within 5 %", "reported")
+        )
     return rows
 
 

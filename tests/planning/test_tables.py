@@ -358,3 +358,14 @@ def test_pandas_both_ways(table: PlanTable) -> None:
     assert plan_rows(asked)["total_bytes"].tolist() == plan_rows(ROWS)["total_bytes"].tolist()
     gaps = pandas.DataFrame([{**ROWS[0], "batch_size": None}, {**ROWS[1], "context_tokens": None}])
     assert plan_rows(gaps)["context_tokens"].tolist() == [8192, 8192]
+
+
+@pytest.mark.parametrize("quantization", ["f16", "q4_0"])
+def test_a_model_that_speaks_and_is_no_known_transformer_is_judged_alike(quantization: str) -> None:
+    row = {"model": "dia-1.6b", "machine": "rtx-4090", "quantization": quantization}
+    found = plan_rows([row]).row(0)
+    verdict = assess("dia-1.6b", "rtx-4090", quantization=quantization)
+    assert verdict.memory is not None
+    assert found["tier"] == verdict.tier != "unknown"
+    assert found["total_bytes"] == verdict.memory.total_bytes.best > 0
+    assert found["fit_reason"] in {"fits-comfortably", "does-not-fit"}

@@ -10,9 +10,8 @@ from willitrun.estimators.requests import Request
 from willitrun.estimators.workloads import (
     ASR_TASKS,
     DIFFUSION_TASKS,
-    ENCODER_TASKS,
     GRAPH_TASKS,
-    LLM_TASKS,
+    is_language,
 )
 from willitrun.frozen import frozen
 from willitrun.records.recipes import Placement
@@ -120,11 +119,7 @@ def evaluate(requests: Sequence[Request]) -> list[Evaluated]:
     if not requests:
         return []
     task = requests[0].model.task
-    if task == "text-to-speech" and requests[0].model.transformer is None:
-        from willitrun.estimators.speech_evaluation import evaluate_speech
-
-        return evaluate_speech(requests)
-    if task in LLM_TASKS or task in ENCODER_TASKS:
+    if is_language(requests[0].model):
         return _evaluate_language(requests)
     if task in GRAPH_TASKS:
         from willitrun.estimators.graph_evaluation import evaluate_graphs
@@ -134,7 +129,7 @@ def evaluate(requests: Sequence[Request]) -> list[Evaluated]:
         from willitrun.estimators.diffusion_evaluation import evaluate_diffusion
 
         return evaluate_diffusion(requests)
-    if task in ASR_TASKS:
+    if task in ASR_TASKS or task == "text-to-speech":
         from willitrun.estimators.speech_evaluation import evaluate_speech
 
         return evaluate_speech(requests)

@@ -22,6 +22,7 @@ __all__ = [
     "format_of_precision",
     "image_size_reason",
     "in_format",
+    "is_language",
     "trained_context",
 ]
 
@@ -86,6 +87,16 @@ DEFAULT_PROMPT_TOKENS = 512
 DEFAULT_OUTPUT_TOKENS = 128
 SPEECH_TOKENS_PER_S = 3.25
 """Tokens that a second of speech becomes: 150 words a minute at 1.3 tokens a word, an assumption."""
+
+
+def is_language(model: Model) -> bool:
+    """Whether a model is judged as a language model: its task is one, and a source describes its transformer.
+
+    Of a model that speaks, the networks may be no transformer, or unknown; its weights are judged alone.
+    """
+    if model.task == "text-to-speech" and model.transformer is None:
+        return False
+    return model.task in LLM_TASKS or model.task in ENCODER_TASKS
 
 
 def trained_context(model: Model) -> int | None:

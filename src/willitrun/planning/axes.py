@@ -22,13 +22,13 @@ from willitrun.estimators.replicas import replicas_asked
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import support_of
 from willitrun.estimators.workloads import (
-    ENCODER_TASKS,
     ENGINES,
     GRAPH_TASKS,
     LLM_TASKS,
     complete_workload,
     format_of_precision,
     in_format,
+    is_language,
     trained_context,
 )
 from willitrun.frozen import frozen
@@ -260,8 +260,7 @@ def _lower_loads(
         complete_workload(model, in_format(model, workload, quantization), runtime)[0]
         for workload in workloads
     )
-    language = model.task in LLM_TASKS or model.task in ENCODER_TASKS
-    if not language or any(load.mode != "inference" for load in filled):
+    if not is_language(model) or any(load.mode != "inference" for load in filled):
         return Loads(filled, None)
     return Loads(filled, columns_of([workload_row(model, load) for load in filled]))
 

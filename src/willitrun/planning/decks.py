@@ -20,7 +20,7 @@ from willitrun.estimators.llm_evaluation import BlockKey, Prepared, prepare
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import model_family
-from willitrun.estimators.workloads import ENCODER_TASKS, LLM_TASKS
+from willitrun.estimators.workloads import is_language
 from willitrun.frozen import frozen
 from willitrun.kernels.columns import Columns, columns_of
 from willitrun.records.machines import Machine
@@ -140,8 +140,7 @@ def build_deck(
         cards.append(request.model)
         profile = workload_profile(request)
         floors.append(dict(profile.floor) if profile is not None else {})
-        task = request.model.task
-        if request.workload.mode != "inference" or task not in LLM_TASKS | ENCODER_TASKS:
+        if request.workload.mode != "inference" or not is_language(request.model):
             alone.append((number, request))
             continue
         for chosen in (one for first in asked for one in _formats(first)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any
 
@@ -10,14 +9,12 @@ import numpy as np
 
 from willitrun._version import __version__
 from willitrun.catalog import Catalog
-from willitrun.errors import CatalogInvalidError
+from willitrun.commands import commands_of
 from willitrun.estimators.energy import speed_with_energy
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.requests import Request, complete_request
-from willitrun.estimators.topology import host_numbers
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.placement import TIERS, best_format
-from willitrun.records.models import Model
 from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload, WorkloadProfile
 from willitrun.records.results import Inputs, Link, Provenance, Reason, Remedy, Verdict
@@ -98,7 +95,7 @@ def judge(request: Request) -> Verdict:
         {
             "reasons": lambda: wording.reasons,
             "links": lambda: wording.links,
-            "commands": partial(_commands, found),
+            "commands": partial(commands_of, found),
             "inputs": partial(_inputs, request, found),
             "provenance": partial(_provenance, request, found),
         },
@@ -263,75 +260,3 @@ def _provenance(request: Request, found: Evaluated) -> Provenance:
             methods={name: str(catalog.calibrations[name].fitted) for name in found.calibrations},
         ),
     )
-
-
-def _rpc_flag(request: Request) -> str:
-    """The other hosts of a build, for runtimes that reach them by remote procedure calls."""
-    others = (
-        range(1, max(host_numbers(request.machine), default=0) + 1) if request.machine is not None else ()
-    )
-    return f"--rpc {','.join(f'HOST{number}:50052' for number in others)}" if others else ""
-
-
-class _Ranks(int):
-    """A count whose option is written where there are several: ``{pp:--pipeline-parallel-size}``."""
-
-    def __format__(self, option: str) -> str:
-        return f"{option} {int(self)}" if self > 1 else ""
-
-
-def _commands(found: Evaluated) -> tuple[str, ...]:
-    """Command lines that reproduce the verdict, from the runtime's template."""
-    request = found.request
-    template = request.profile.command
-    if not template or found.tier in ("will-not-run", "unknown"):
-        return ()
-    workload, runtime = request.workload, request.runtime
-    placement = found.placement
-    model: Model = request.model
-    layers = model.transformer.num_hidden_layers if model.transformer else 0
-    values: dict[str, Any] = {
-        "model": next((alias for alias in model.aliases if "/" in alias), model.id),
-        "file": f"{model.id}-{request.quantization.id}.gguf" if request.quantization else model.id,
-        "context": (workload.context_tokens or 0) * workload.concurrency,
-        "context_per_sequence": workload.context_tokens or 0,
-        "gpu_layers": placement.gpu_layers if placement.gpu_layers is not None else layers + 1,
-        "cpu_moe": placement.cpu_moe_layers or 0,
-        "parallel": workload.concurrency,
-        "kv_k": runtime.kv_dtype_k or "f16",
-        "kv_v": runtime.kv_dtype_v or "f16",
-        "tp": placement.tp or 1,
-        "pp": _Ranks(placement.pp or 1),
-        "dp": _Ranks(placement.dp or 1),
-        "utilization": runtime.gpu_memory_utilization
-        or request.profile.default_gpu_memory_utilization
-        or 0.9,
-        "batch": workload.batch_size or 1,
-        "image_size": workload.image_size or 0,
-        "rpc_flag": _rpc_flag(request),
-    }
-    chosen = {
-        "precision": workload.precision,
-        "execution": workload.execution,
-        "layout": workload.layout,
-        "backend": runtime.backend,
-    }
-    for field, flags in request.profile.flags_of.items():
-        if chosen[field] not in flags:
-            # The runtime has no switch for it, so no command line reproduces the verdict.
-            return ()
-        values[f"{field}_flag"] = flags[str(chosen[field])]
-    try:
-        command = re.sub(r" {2,}", " ", template.format_map(values).strip())
-    except KeyError as error:
-        raise CatalogInvalidError(
-            f"runtimes/{request.profile.id}.toml",
-            f"{request.profile.id}.command",
-            f"names {error}, which no verdict fills in",
-            hint=f"Known: {', '.join(sorted(values))}.",
-        ) from error
-    if placement.cpu_moe_layers and request.profile.cpu_offload == "experts":
-        command += f" --n-cpu-moe {placement.cpu_moe_layers}"
-    if placement.split and "{gpu_layers}" in template:
-        command += f" --tensor-split {','.join(f'{part:g}' for part in placement.split)}"
-    return tuple(command.splitlines())

@@ -53,11 +53,6 @@ REASON_CODES = [
     "assumed-context", "out-of-host-memory", "kv-pool-too-small", "serving-saturated", "disk-too-small",
     "no-accelerator", "dataset-pass", "dataset-accuracy",
 ]  # fmt: skip
-PLACEHOLDERS = {
-    "model", "file", "context", "gpu_layers", "parallel", "kv_k", "kv_v", "tp", "utilization", "batch",
-    "context_per_sequence", "image_size", "precision_flag", "execution_flag", "layout_flag", "backend_flag",
-    "rpc_flag",
-}  # fmt: skip
 EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 
 
@@ -216,7 +211,10 @@ def test_runtimes_are_described(runtimes: dict[str, RuntimeProfile]) -> None:
     assert len(runtimes) >= 18
     for runtime in runtimes.values():
         assert set(runtime.tasks) <= set(get_args(Task)), runtime.id
-        assert set(re.findall(r"\{(\w+)\}", runtime.command)) <= PLACEHOLDERS, runtime.id
+        assert set(runtime.command_of) <= set(runtime.tasks), runtime.id
+        # What else stands in braces is filled in `tests/test_commands.py`.
+        flags = set(re.findall(r"\{(\w+)_flag\}", " ".join((runtime.command, *runtime.command_of.values()))))
+        assert flags - {"rpc"} <= set(runtime.flags_of), runtime.id
         assert runtime.install, runtime.id
         assert runtime.homepage.startswith("https://"), runtime.id
         if runtime.kv_policy == "pages":

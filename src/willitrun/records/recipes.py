@@ -19,6 +19,22 @@ __all__ = [
 
 Backend = Literal["cuda", "rocm", "vulkan", "metal", "sycl", "cpu", "xpu", "tpu", "openvino"]
 
+CommandField = Literal[
+    "precision",
+    "execution",
+    "layout",
+    "backend",
+    "quantization",
+    "text_encoder_quantization",
+    "offload",
+    "vae_tiling",
+    "flash_attention",
+    "swa_full",
+    "kv_dtype_k",
+    "enforce_eager",
+]
+"""Choices that a runtime may have a switch for."""
+
 
 class Quantization(CitedRecord):
     """A weight format: exact block layout, and for mixes the formats that they mix."""
@@ -62,20 +78,33 @@ class RuntimeProfile(CitedRecord):
     parallel_slots: int = 1
     install: str = ""
     command: str = ""
-    """Template with ``{model}``, ``{context}``, ...: see `willitrun.verdicts`."""
-    flags_of: dict[Literal["precision", "execution", "layout", "backend"], dict[str, str]] = Field(
-        default_factory=dict
-    )
+    """Template with ``{model}``, ``{context}``, ...: see `willitrun.commands`."""
+    command_of: dict[str, str] = Field(default_factory=dict)
+    """Task -> the template where ``command`` is not its; empty where the runtime has no line for it."""
+    flags_of: dict[CommandField, dict[str, str]] = Field(default_factory=dict)
     """Field -> its value -> what ``{precision_flag}`` and its like stand for in ``command``.
 
-    A value that is not listed has no command line.
+    ``none`` is the value of a field that nobody set. A value that is not listed has no command line.
     """
     homepage: str = ""
     versions: str = ""
 
     @classmethod
     def _labels(cls) -> set[str]:
-        return {"parallel_slots", "install", "command", "flags_of", "homepage", "versions", "preallocates"}
+        return {
+            "parallel_slots",
+            "install",
+            "command",
+            "command_of",
+            "flags_of",
+            "homepage",
+            "versions",
+            "preallocates",
+        }
+
+    def command_for(self, task: str) -> str:
+        """Template of a task's command line; empty if the runtime has none."""
+        return self.command_of.get(task, self.command)
 
 
 class WorkloadProfile(CitedRecord):

@@ -1,0 +1,147 @@
+"""Command lines that reproduce a verdict, from the templates of the runtimes' records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from willitrun.errors import CatalogInvalidError
+from willitrun.estimators.evaluation import Evaluated
+from willitrun.estimators.requests import Request
+from willitrun.estimators.topology import host_numbers
+from willitrun.records.models import Model
+
+__all__ = ["commands_of"]
+
+
+def commands_of(found: Evaluated) -> tuple[str, ...]:
+    """Command lines that reproduce a verdict; none where the runtime has no line for what was asked."""
+    request = found.request
+    template = request.profile.command_for(request.model.task)
+    if not template or found.tier in ("will-not-run", "unknown") or request.workload.mode != "inference":
+        return ()
+    values = _values(found)
+    chosen = _chosen(found)
+    # In the order of the record: a later flag may name an earlier one.
+    for field, flags in request.profile.flags_of.items():
+        if chosen[field] not in flags:
+            # The runtime has no switch for it, so no command line reproduces the verdict.
+            return ()
+        values[f"{field}_flag"] = _filled(request, flags[chosen[field]], values)
+    command = re.sub(r" {2,}", " ", _filled(request, template, values).strip())
+    placement = found.placement
+    if placement.cpu_moe_layers and request.profile.cpu_offload == "experts":
+        command += f" --n-cpu-moe {placement.cpu_moe_layers}"
+    if placement.split and "{gpu_layers}" in template:
+        command += f" --tensor-split {','.join(f'{part:g}' for part in placement.split)}"
+    return tuple(command.splitlines())
+
+
+def _values(found: Evaluated) -> dict[str, Any]:
+    """What the names in braces stand for."""
+    request, placement = found.request, found.placement
+    model, workload, runtime = request.model, request.workload, request.runtime
+    layers = model.transformer.num_hidden_layers if model.transformer else 0
+    return {
+        "model": _published(request),
+        "source": _own_repository(model),
+        "id": model.id,
+        "task": workload.task or model.task,
+        "file": f"{model.id}-{request.quantization.id}.gguf" if request.quantization else model.id,
+        "context": (workload.context_tokens or 0) * workload.concurrency,
+        "context_per_sequence": workload.context_tokens or 0,
+        "gpu_layers": placement.gpu_layers if placement.gpu_layers is not None else layers + 1,
+        "parallel": workload.concurrency,
+        "kv_k": runtime.kv_dtype_k or "f16",
+        "kv_v": runtime.kv_dtype_v or "f16",
+        "n_batch": _Option(runtime.n_batch),
+        "n_ubatch": _Option(runtime.n_ubatch),
+        "max_num_batched_tokens": _Option(runtime.max_num_batched_tokens),
+        "max_num_seqs": runtime.max_num_seqs or workload.concurrency,
+        "tp": placement.tp or 1,
+        "pp": _Option(placement.pp if (placement.pp or 1) > 1 else None),
+        "dp": _Option(placement.dp if (placement.dp or 1) > 1 else None),
+        "utilization": runtime.gpu_memory_utilization
+        or request.profile.default_gpu_memory_utilization
+        or 0.9,
+        "batch": workload.batch_size or 1,
+        "image_size": workload.image_size or 0,
+        "steps": workload.steps or 0,
+        "frames": workload.frames or 0,
+        "rpc_flag": _rpc_flag(request),
+    }
+
+
+def _chosen(found: Evaluated) -> dict[str, str]:
+    """What was chosen of the fields for which a runtime may have a switch; ``none`` where nothing was."""
+    request = found.request
+    workload, runtime = request.workload, request.runtime
+    chosen = {
+        "precision": workload.precision,
+        "execution": workload.execution,
+        "layout": workload.layout,
+        "backend": runtime.backend,
+        "quantization": request.quantization.id if request.quantization else None,
+        "text_encoder_quantization": runtime.text_encoder_quantization,
+        "offload": runtime.offload or _own_offload(found),
+        "vae_tiling": "on" if runtime.vae_tiling else None,
+        "flash_attention": {True: "on", False: "off", None: None}[runtime.flash_attention],
+        "swa_full": "on" if runtime.swa_full else None,
+        "kv_dtype_k": runtime.kv_dtype_k,
+        "enforce_eager": "on" if runtime.enforce_eager else None,
+    }
+    return {field: str(value or "none") for field, value in chosen.items()}
+
+
+def _own_offload(found: Evaluated) -> str | None:
+    """The way of offloading that was found to work, where nobody asked for one."""
+    ways = (reason.numbers.get("offload") for reason in found.reasons if reason.code == "needs-offload")
+    return next((str(way) for way in ways if way is not None), None)
+
+
+def _own_repository(model: Model) -> str:
+    """Where the model's own weights are published, for runtimes that convert them as they load."""
+    return next((alias for alias in model.aliases if "/" in alias), model.id)
+
+
+def _published(request: Request) -> str:
+    """Where the weights in the verdict's format are published; a name for them where no source knows a place."""
+    model, quantization = request.model, request.quantization
+    own = _own_repository(model)
+    if quantization is None or quantization.kind == "float" or quantization.id == model.quantization:
+        return own
+    for raw in map(request.catalog.checkpoints.raw, request.catalog.checkpoints):
+        if raw["model"] == model.id and raw.get("quantization") == quantization.id and raw.get("repository"):
+            return str(raw["repository"])
+    return f"{model.id}-{quantization.id}"
+
+
+def _filled(request: Request, template: str, values: Mapping[str, Any]) -> str:
+    try:
+        return template.format_map(values)
+    except KeyError as error:
+        raise CatalogInvalidError(
+            f"runtimes/{request.profile.id}.toml",
+            f"{request.profile.id}.command",
+            f"names {error}, which no verdict fills in",
+            hint=f"Known: {', '.join(sorted(values))}.",
+        ) from error
+
+
+def _rpc_flag(request: Request) -> str:
+    """The other hosts of a build, for runtimes that reach them by remote procedure calls."""
+    others = (
+        range(1, max(host_numbers(request.machine), default=0) + 1) if request.machine is not None else ()
+    )
+    return f"--rpc {','.join(f'HOST{number}:50052' for number in others)}" if others else ""
+
+
+class _Option:
+    """A value whose option is written where there is one: ``{pp:--pipeline-parallel-size}``."""
+
+    def __init__(self, value: int | None) -> None:
+        self.value = value
+
+    def __format__(self, option: str) -> str:
+        return "" if self.value is None else f"{option} {self.value}"

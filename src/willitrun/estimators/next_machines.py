@@ -11,9 +11,10 @@ from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.units import parse_bytes, parse_rate
 
-__all__ = ["machines_to_buy"]
+__all__ = ["CARD_FORMS", "machines_to_buy"]
 
-_FORMS = ("desktop", "workstation", "server", "server-pcie", "server-sxm", "server-oam")
+CARD_FORMS = ("desktop", "workstation", "server", "server-pcie", "server-sxm", "server-oam")
+"""Forms of accelerators that go into a board, and can be had in numbers."""
 
 
 def machines_to_buy(catalog: Catalog, vendor: str) -> tuple[tuple[int, Machine], ...]:
@@ -50,7 +51,7 @@ def _is_complete(raw: Mapping[str, Any]) -> bool:
     peaks = raw.get("peaks") or {}
     return (
         raw["kind"] == "gpu"
-        and raw["form"] in _FORMS
+        and raw["form"] in CARD_FORMS
         and not raw.get("unified_memory")
         and all(raw.get(name) is not None for name in ("memory", "memory_bandwidth"))
         and any(peaks.get(name) is not None for name in ("fp32", "fp16_tensor"))

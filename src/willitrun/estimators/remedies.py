@@ -20,14 +20,12 @@ from willitrun.estimators.llm_evaluation import (
 )
 from willitrun.estimators.llm_machines import WorkloadRow, workload_row
 from willitrun.estimators.remedy_candidates import (
-    Candidate,
     lasting_llm_changes,
     llm_load_changes,
     other_changes,
 )
-from willitrun.estimators.requests import (
-    Request,
-)
+from willitrun.estimators.remedy_machines import Candidate
+from willitrun.estimators.requests import Request
 from willitrun.estimators.workloads import LLM_TASKS, context_reason
 from willitrun.frozen import with_changes
 from willitrun.intervals import Interval
@@ -51,6 +49,7 @@ _KINDS = (
     "concurrency",
     "precision",
     "execution",
+    "training",
     "hardware",
 )
 MOST_REMEDIES = 6

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache, partial
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
 from willitrun.catalog import Catalog
-from willitrun.estimators.next_machines import machines_to_buy
+from willitrun.estimators.remedy_machines import Candidate, hardware_changes, more_memory
+from willitrun.estimators.remedy_training import training_changes
 from willitrun.estimators.requests import (
     Request,
     with_machine,
@@ -16,23 +17,12 @@ from willitrun.estimators.requests import (
     with_runtime_fields,
 )
 from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
-from willitrun.frozen import frozen, with_changes
-from willitrun.records.machines import Host
+from willitrun.frozen import with_changes
 from willitrun.records.results import RemedyKind
 
-__all__ = ["Candidate", "lasting_llm_changes", "llm_load_changes", "other_changes"]
+__all__ = ["lasting_llm_changes", "llm_load_changes", "other_changes"]
 
 SHORTEST_CONTEXT = 2048
-
-
-@frozen
-class Candidate:
-    """A changed request, the kind of change, and how to say it."""
-
-    kind: RemedyKind
-    text: str
-    request: Request
-    arguments: dict[str, Any]
 
 
 def lasting_llm_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
@@ -41,7 +31,7 @@ def lasting_llm_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]
     yield from _runtime_changes(request, stuck)
     yield from _format_changes(request)
     yield from _cache_changes(request)
-    yield from _hardware_changes(request)
+    yield from hardware_changes(request)
 
 
 def llm_load_changes(request: Request) -> Iterator[Candidate]:
@@ -53,18 +43,22 @@ def llm_load_changes(request: Request) -> Iterator[Candidate]:
 def other_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
     """Changes of any other request, and of training a language model."""
     task = request.model.task
-    if task in LLM_TASKS:
-        yield from _runtime_changes(request, stuck)
-        yield from _format_changes(request)
-        yield from _cache_changes(request)
-        yield from llm_load_changes(request)
-    elif task in GRAPH_TASKS:
+    if task in GRAPH_TASKS:
         yield from _count_changes(request, "batch_size")
         yield from _graph_changes(request)
     elif task in DIFFUSION_TASKS:
         yield from _count_changes(request, "batch_size")
         yield from _pipeline_changes(request)
-    yield from _hardware_changes(request)
+    else:
+        yield from _runtime_changes(request, stuck)
+        yield from _format_changes(request)
+        yield from _cache_changes(request)
+        yield from _count_changes(request, "batch_size")
+        if task in LLM_TASKS:
+            yield from llm_load_changes(request)
+    if request.workload.mode != "inference" and task not in GRAPH_TASKS:
+        yield from training_changes(request)
+    yield from hardware_changes(request)
 
 
 def _placement_changes(request: Request) -> Iterator[Candidate]:
@@ -161,7 +155,8 @@ def _context_changes(request: Request) -> Iterator[Candidate]:
 def _count_changes(request: Request, field: Literal["concurrency", "batch_size"]) -> Iterator[Candidate]:
     value = getattr(request.workload, field) or 1
     kind: RemedyKind = "concurrency" if field == "concurrency" else "batch"
-    noun = "sequences at once" if field == "concurrency" else "images at once"
+    pictures = request.model.task in GRAPH_TASKS | DIFFUSION_TASKS
+    noun = "images at once" if pictures else "sequences at once"
     while value > 1:
         value = value // 2
         changed = with_changes(request, workload=request.workload.model_copy(update={field: value}))
@@ -200,7 +195,7 @@ def _pipeline_changes(request: Request) -> Iterator[Candidate]:
         return
     for size in HOST_SIZES:
         if size > have:
-            host = machine.host.model_copy(update=_more_memory(machine.host, size))
+            host = machine.host.model_copy(update=more_memory(machine.host, size))
             roomy = machine.model_copy(update={"host": host})
             text = f"Give the host {size // 2**30} GiB of memory, and keep there what waits"
             yield Candidate(
@@ -214,14 +209,6 @@ _MODES = (
 )
 HOST_SIZES = tuple(size * 2**30 for size in (32, 64, 128))
 """Memory that desktop mainboards take [bytes]."""
-
-
-def _more_memory(host: Host, size: int) -> dict[str, int]:
-    more = size - (host.ram_total_bytes or 0)
-    available = host.ram_available_bytes
-    return {"ram_total_bytes": size} | (
-        {} if available is None else {"ram_available_bytes": available + more}
-    )
 
 
 def _component_formats(request: Request) -> Iterator[Candidate]:
@@ -255,26 +242,3 @@ def _component_formats(request: Request) -> Iterator[Candidate]:
             yield Candidate(
                 "quantization", f"Use {joined}", both, {**told, "text_encoder_quantization": name}
             )
-
-
-def _hardware_changes(request: Request) -> Iterator[Candidate]:
-    machine = request.machine
-    assert machine is not None
-    vendors = [device.accelerator.vendor for device in machine.accelerators] or ["nvidia"]
-    if any(device.shares_host_memory for device in machine.accelerators):
-        # A larger one of these is another computer, not a card: `recommend` answers that.
-        return
-    have = max((d.memory_total_bytes or d.accelerator.memory or 0 for d in machine.accelerators), default=0)
-    for memory, card in machines_to_buy(request.catalog, vendors[0]):
-        if memory <= have:
-            continue
-        other = request.catalog.memo("machines-moved").get(
-            (card, machine.host), None, partial(card.model_copy, update={"host": machine.host})
-        )
-        accelerator = card.accelerators[0].accelerator
-        yield Candidate(
-            "hardware",
-            f"Use a card with more memory: {accelerator.name}",
-            with_machine(request, other),
-            {"machine": accelerator.id},
-        )

@@ -33,6 +33,9 @@ __all__ = ["evaluate_training"]
 ADAPTED_PARTS = ("attention", "dense_ffn", "shared_experts")
 """Matrices that LoRA adapts where nobody lists modules: all linear layers but routed experts and heads."""
 
+UNTRAINED_PARTS = ("vision", "prediction")
+"""Parts of a checkpoint that a step on text does not touch."""
+
 
 def evaluate_training(request: Request) -> Evaluated:
     """Memory and time of a training step."""
@@ -86,7 +89,7 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
     catalog = request.catalog
     frozen = catalog.quantizations["nf4" if mode == "qlora" else "bf16"]
     row = model_row(request.model, frozen, "safetensors", catalog)
-    total = row.dense_params + row.lm_head_params + row.expert_params
+    total = sum(group.elements for group in tensor_inventory(config) if group.part not in UNTRAINED_PARTS)
     trained = _trained(request, config, total)
     ranks = len(view.available)
     full = mode == "full-finetune"

@@ -42,6 +42,7 @@ RemedyKind = Literal[
     "image-size",
     "precision",
     "execution",
+    "training",
 ]
 Bound = Literal["memory-bandwidth", "compute", "launch", "interconnect", "host-memory", "input", "disk"]
 

@@ -1,0 +1,120 @@
+"""Remedies: what is proposed to whom, and that it helps as it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from willitrun import Verdict, Workload, assess, load_catalog
+from willitrun.records.results import Remedy
+
+H100 = "nvidia-h100-sxm5-80gb"
+
+
+def of_kind(verdict: Verdict, kind: str) -> Remedy:
+    return next(remedy for remedy in verdict.remedies if remedy.kind == kind)
+
+
+TRAINING = [
+    (
+        "rtx-4090",
+        {"mode": "qlora", "context_tokens": 2048, "batch_size": 2},
+        {"gradient_checkpointing", "batch_size"},
+    ),
+    (
+        "rtx-4090",
+        {"mode": "lora", "context_tokens": 2048, "batch_size": 8},
+        {"gradient_checkpointing", "batch_size", "mode", "lora_rank"},
+    ),
+    (
+        "rtx-4090",
+        {"mode": "full-finetune", "context_tokens": 2048},
+        {"gradient_checkpointing", "mode", "lora_rank"},
+    ),
+    (
+        [H100] * 8,
+        {"mode": "full-finetune", "context_tokens": 4096},
+        {"gradient_checkpointing", "zero_stage"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("machine", "fields", "changed"), TRAINING)
+def test_training_that_does_not_fit_is_told_what_would(
+    machine: Any, fields: dict[str, Any], changed: set[str]
+) -> None:
+    verdict = assess("llama-3.1-8b", machine, Workload(**fields))
+    assert verdict.tier == "will-not-run"
+    remedy = of_kind(verdict, "training")
+    assert set(remedy.arguments) == changed
+    again = assess("llama-3.1-8b", machine, Workload(**fields | remedy.arguments))
+    assert again.tier == remedy.tier in ("tight", "comfortable")
+    assert again.memory is not None
+    assert again.memory.total_bytes == remedy.total_bytes
+
+
+def test_a_step_that_fits_is_told_nothing() -> None:
+    load = Workload(mode="lora", context_tokens=512, batch_size=1, gradient_checkpointing="full")
+    assert assess("llama-3.2-1b", "rtx-4090", load).remedies == ()
+
+
+def test_full_fine_tuning_keeps_states_of_the_embedding_too() -> None:
+    """Parameters and gradients in 16 bits, a master copy and two moments in 32: 16 bytes for every weight there is."""
+    verdict = assess("llama-3.1-8b", "nvidia-b200-sxm-180gb", Workload(mode="full-finetune"))
+    memory = verdict.memory
+    assert memory is not None
+    states = memory.weights_bytes.best + memory.gradient_bytes.best + memory.optimizer_bytes.best
+    assert states == 16 * 8_030_261_248
+
+
+def test_a_system_is_sold_with_more_memory() -> None:
+    verdict = assess("gpt-oss-120b", "m4-max-40gpu:48 GiB")
+    remedy = of_kind(verdict, "hardware")
+    assert remedy.arguments == {"machine": "apple-m4-max-40gpu:128 GiB"}
+    again = assess("gpt-oss-120b", remedy.arguments["machine"])
+    assert again.tier == remedy.tier == "comfortable"
+    assert again.memory is not None
+    assert again.memory.total_bytes == remedy.total_bytes
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "quantization", "runtime", "cards"),
+    [
+        # Two of what is there, where one larger card is no better.
+        ("llama-3.1-405b", "nvidia-b300-sxm-288gb", "q8_0", None, 2),
+        ("deepseek-r1", [H100] * 8, "fp8", "vllm", 8),
+    ],
+)
+def test_several_cards_are_proposed(
+    model: str, machine: Any, quantization: str, runtime: str | None, cards: int
+) -> None:
+    verdict = assess(model, machine, quantization=quantization, runtime=runtime)
+    assert verdict.tier in ("tight", "offload", "will-not-run")
+    remedy = of_kind(verdict, "hardware")
+    assert len(remedy.arguments["machine"]) == cards
+    again = assess(model, remedy.arguments["machine"], quantization=quantization, runtime=runtime)
+    assert again.tier == remedy.tier == "comfortable"
+
+
+def test_cards_that_no_board_takes_are_not_doubled() -> None:
+    verdict = assess("llama-3.3-70b", "nvidia-geforce-rtx-4090-laptop-gpu", quantization="q4_k_m")
+    assert "4090" not in of_kind(verdict, "hardware").message
+
+
+def test_an_encoder_is_told_more_than_to_buy_a_card() -> None:
+    verdict = assess("bge-m3", "cpu")
+    assert verdict.practical is False
+    assert {remedy.kind for remedy in verdict.remedies} > {"hardware"}
+
+
+def test_where_there_is_no_card_none_has_more_memory() -> None:
+    assert "more memory" not in of_kind(assess("bge-m3", "cpu"), "hardware").change
+
+
+def test_no_remedy_asks_for_what_the_catalog_lacks() -> None:
+    catalog = load_catalog()
+    remedy = of_kind(assess("llama-3.3-70b", "rtx-4090", quantization="q4_k_m"), "hardware")
+    wanted = remedy.arguments["machine"]
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        assert name in catalog.accelerators

@@ -24,6 +24,7 @@ from willitrun import (
     explain,
     load_catalog,
     plan,
+    plan_rows,
 )
 from willitrun.estimators.remedies import _KINDS
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
@@ -295,6 +296,18 @@ def test_reasons_that_need_no_picture_and_no_chat_are_for_everybody(task: str) -
     for row in catalog.reasons.values():
         if row.code in of_language:
             assert (task in row.tasks) == (task != "image-classification"), row.code
+
+
+@pytest.mark.parametrize("machine", ["rtx-3060-12gb", "cpu"])
+def test_an_encoder_is_bound_by_its_pass_over_the_texts(machine: str) -> None:
+    """It was said to wait for kernels to start: that is what a decode step would wait for, and it has none."""
+    load = Workload(batch_size=32)
+    speed = assess("bge-m3", machine, load).speed
+    assert speed is not None
+    assert speed.bound == "compute"
+    assert max(speed.terms, key=lambda term: term.value).name == "linear-compute"
+    table = plan_rows([{"model": "bge-m3", "machine": machine, "batch_size": 32}])
+    assert table.row(0)["bound"] == "compute"
 
 
 def test_an_encoder_is_told_of_its_trained_maximum() -> None:

@@ -205,6 +205,30 @@ loads = st.fixed_dictionaries(
 )
 
 
+#: What a prefill waits for: the bound of each of its terms.
+_PREFILL_BOUNDS = {
+    "dense-weights": "memory-bandwidth",
+    "expert-weights": "memory-bandwidth",
+    "linear-compute": "compute",
+    "attention-compute": "compute",
+    "lm-head": "compute",
+    "streamed-weights": "host-memory",
+    "collectives": "interconnect",
+    "layer-launch": "launch",
+    "moe-launch": "launch",
+}
+
+
+@given(works, loads)
+def test_a_prefill_is_bound_by_what_its_terms_say(work: dict[str, float], load: dict[str, float]) -> None:
+    speed = run(work, load=load)
+    sums = dict.fromkeys(BOUNDS, 0.0)
+    for name, value in speed.prefill_terms:
+        sums[_PREFILL_BOUNDS[name]] += float(np.ravel(value)[0])
+    found = BOUNDS[int(np.ravel(speed.prefill_bound)[0])]
+    assert sums[found] >= max(sums.values()) * (1 - 1e-9)
+
+
 @given(works, loads)
 def test_terms_sum_to_the_prediction(work: dict[str, float], load: dict[str, float]) -> None:
     speed = run(work, load=load)

@@ -18,6 +18,7 @@ from willitrun.kernels.activations import kept_elements
 from willitrun.kernels.operators import BOUNDS, TERMS, predict_images
 from willitrun.kernels.overheads import MemoryRange, scale_range
 from willitrun.kernels.training import training_states
+from willitrun.records.presentation import counted
 from willitrun.records.recipes import Placement
 from willitrun.records.results import Bound, Evidence, Reason, SpeedEstimate, Term
 from willitrun.records.traces import OperatorTrace
@@ -187,7 +188,7 @@ def _speed(
     )
     reason = Reason.model_construct(
         code=f"{bound}-bound",
-        message=f"A step over {load.batch_size or 1} images takes {format_duration(step.best)}: "
+        message=f"A step over {counted(load.batch_size or 1, 'image')} takes {format_duration(step.best)}: "
         f"{_BOUND_TEXT[bound]}.",
         numbers={"training_step_s": step.best, "batch_size": load.batch_size or 1},
     )

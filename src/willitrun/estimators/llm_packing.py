@@ -93,15 +93,21 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
             if waits
             else _interval(found, "ttft", speed.loaded_time_to_first_token_s, of_prefill, inverse=True),
         }
-    bound: Bound = BOUNDS[int(at(speed.bound, place))]  # type: ignore[assignment]
     return SpeedEstimate.model_defer(
         {"terms": partial(_time_terms, found, of_prefill if encoder else of_output)},
         **rates,
-        bound=bound,
+        bound=_bound(found),
         evidence=found.support.evidence,
         support=f"{'prefill' if encoder else task}/{found.support.level}",
         notes=(_too_small(found),) if waits else (),
     )
+
+
+def _bound(found: EvaluatedLlm) -> Bound:
+    """What a decode step mostly waits for; of an encoder, its pass over the texts."""
+    speed = found.block.speed
+    codes = speed.prefill_bound if found.prepared.model.encoder_only else speed.bound
+    return BOUNDS[int(at(codes, found.place))]  # type: ignore[return-value]
 
 
 def _too_small(found: EvaluatedLlm) -> Reason:
@@ -156,7 +162,7 @@ def _physical_terms(found: EvaluatedLlm) -> Iterator[Term]:
 _BOUND_TEXT = {
     "memory-bandwidth": "Reading weights and cache from memory takes most of a step.",
     "compute": "Arithmetic takes most of a step.",
-    "launch": "Starting kernels takes longer than the work they do: the model is small for this device.",
+    "launch": "Starting kernels takes longer than the work they do: at this load each has little to do.",
     "interconnect": "Moving activations between devices takes most of a step.",
     "host-memory": "The part that lies in host memory takes most of a step.",
 }
@@ -196,7 +202,7 @@ def tier_reasons(found: EvaluatedLlm) -> list[Reason]:
             )
         )
     if found.tier != "will-not-run":
-        bound = BOUNDS[int(at(block.speed.bound, place))]
+        bound = _bound(found)
         reasons.append(
             Reason.model_construct(
                 code=f"{bound}-bound", message=_BOUND_TEXT[bound], numbers={"bound": bound}

@@ -18,6 +18,7 @@ from willitrun.estimators.workloads import (
 )
 from willitrun.records.machines import Machine
 from willitrun.records.models import Model
+from willitrun.records.presentation import counted
 from willitrun.records.recipes import Placement, Quantization, Runtime, RuntimeProfile, Workload
 from willitrun.records.results import Reason
 from willitrun.units import format_bytes
@@ -58,7 +59,7 @@ def _of_placement(placement: Placement, machine: Machine, profile: RuntimeProfil
     if needed > max(have, 1):
         yield Reason(
             code="more-ranks-than-devices",
-            message=f"The placement takes {needed} devices, and the machine has {have}.",
+            message=f"The placement takes {counted(needed, 'device')}, and the machine has {have}.",
             numbers={"devices": have, "devices_needed": needed},
         )
     if have < 2:

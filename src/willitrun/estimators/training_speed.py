@@ -12,6 +12,7 @@ from willitrun.intervals import Interval
 from willitrun.kernels.training import TrainingStates
 from willitrun.kernels.training_speed import exposed_exchange_s, step_seconds, step_work
 from willitrun.records.models import TransformerConfig
+from willitrun.records.presentation import counted
 from willitrun.records.results import Reason, SpeedEstimate, Term
 from willitrun.units import format_duration
 
@@ -120,6 +121,6 @@ def training_speed(
     )
     return speed, Reason.model_construct(
         code=f"{bound}-bound",
-        message=f"A step over {batch} sequences of {context} tokens takes {format_duration(step.best)}.",
+        message=f"A step over {counted(batch, 'sequence')} of {context:,} tokens takes {format_duration(step.best)}.",
         numbers={"training_step_s": step.best, "batch_size": batch, "context_tokens": context},
     )

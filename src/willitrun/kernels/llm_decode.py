@@ -96,7 +96,7 @@ def time_decode_step(
     moe_layer_s = k.moe_layer * work.n_moe_layers
     sequence_s = k.sequence * sequences
     launch_s = k.step + layer_s + moe_layer_s + sequence_s
-    bound = _largest(memory_part, busy_s - memory_part, launch_s, link_s, off_device_s)
+    bound = largest_part(memory_part, busy_s - memory_part, launch_s, link_s, off_device_s)
     total_s = busy_s + (launch_s + link_s) + off_device_s
 
     def terms() -> Terms:
@@ -146,7 +146,7 @@ def _host_seconds(
     )
 
 
-def _largest(*parts: FloatArray) -> IntArray:
+def largest_part(*parts: FloatArray) -> IntArray:
     """Return the index of the largest part per row, the first of equal ones, without stacking them."""
     best, *rest = parts
     index: IntArray = np.int64(0)  # type: ignore[assignment]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.kernels.elementwise import maximum, minimum
-from willitrun.kernels.llm_decode import Terms
+from willitrun.kernels.llm_decode import IntArray, Terms, largest_part
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
 from willitrun.kernels.smoothing import share_factor, smooth_maximum
@@ -18,9 +18,9 @@ FloatArray = NDArray[np.float64]
 
 def time_prefill(
     work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients
-) -> tuple[FloatArray, FloatArray, Callable[[], Terms]]:
+) -> tuple[FloatArray, FloatArray, Callable[[], Terms], Callable[[], IntArray]]:
     """Return the time to prefill the prompts that go together, the part of it that is added to decode steps which run
-    anyway, and what gives its terms [s].
+    anyway, and what gives its terms [s] and what it mostly waits for (`BOUNDS`).
 
     A server mixes prompts into the steps of other sequences: reading the weights and starting the kernels is the
     step's, computing and exchanging activations comes on top.
@@ -96,8 +96,12 @@ def time_prefill(
             ("moe-launch", moe_launch_s),
         )
 
+    def bound() -> IntArray:
+        memory_part = memory_s * share_factor(memory_s, busy_s)
+        return largest_part(memory_part, busy_s - memory_part, launch_s + moe_launch_s, link_s, stream_s)
+
     added_s = compute_s + link_s
-    return busy_s + stream_s + link_s + launch_s + moe_launch_s, added_s, terms
+    return busy_s + stream_s + link_s + launch_s + moe_launch_s, added_s, terms, bound
 
 
 def _attended(work: LlmWork, load: LlmLoad) -> FloatArray:

@@ -52,6 +52,8 @@ class LlmSpeed:
         Sequences that fit the scheduler and the KV pool.
     bound
         Index into `BOUNDS`: what the decode step mostly waits for.
+    bound_of_prefill
+        Gives the same of a prefill, which is all that an encoder does.
     first_token
         Gives the time to the first token of a request on an idle server [s].
     step_parts, prefill_parts
@@ -69,6 +71,7 @@ class LlmSpeed:
     loaded_time_to_first_token_s: FloatArray
     effective_concurrency: FloatArray
     bound: IntArray
+    bound_of_prefill: Callable[[], IntArray]
     first_token: Callable[[], FloatArray]
     step_parts: Callable[[], Terms]
     prefill_parts: Callable[[], Terms]
@@ -78,6 +81,11 @@ class LlmSpeed:
     def time_to_first_token_s(self) -> FloatArray:
         """Of a request on an idle server [s]."""
         return self.first_token()
+
+    @property
+    def prefill_bound(self) -> IntArray:
+        """Index into `BOUNDS`: what the prefill mostly waits for."""
+        return self.bound_of_prefill()
 
     @property
     def terms(self) -> Terms:
@@ -115,7 +123,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     """
     concurrency = effective_concurrency(work, load)
     step = time_decode_step(work, rates, load, coefficients, concurrency)
-    prefill_s, added_s, prefill_parts = time_prefill(work, rates, load, coefficients)
+    prefill_s, added_s, prefill_parts, prefill_bound = time_prefill(work, rates, load, coefficients)
 
     own_s = step.total_s / (1.0 + load.draft_tokens * load.acceptance)
     one_prefill_s = prefill_s / load.prefill_sequences
@@ -138,6 +146,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
         loaded_time_to_first_token_s=where(saturated, np.nan, loaded_s) if exists(saturated) else loaded_s,
         effective_concurrency=concurrency,
         bound=step.bound,
+        bound_of_prefill=prefill_bound,
         first_token=lambda: arrival_s + one_prefill_s,
         step_parts=step.terms,
         prefill_parts=prefill_parts,

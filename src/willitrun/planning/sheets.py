@@ -165,6 +165,8 @@ class Sheet:
             prefill = prefill * near.prefill_factor
         self._store(tile, "prefill_tokens_per_s", prefill, of_prefill, alive)
         if encoder:
+            place = (tile.pairs, tile.loads)
+            self.out["bound"][place] = np.where(refused, 0, speed.prefill_bound + 1)
             self._store(
                 tile, "samples_per_s", texts_per_s(prefill, block.load.prompt_tokens), of_prefill, alive
             )

@@ -6,7 +6,7 @@ from willitrun.intervals import Interval
 from willitrun.records.deferred import Deferred
 from willitrun.units import format_bytes, format_duration, format_rate
 
-__all__ = ["Presented", "format_field", "html_table"]
+__all__ = ["Presented", "counted", "format_field", "html_table"]
 
 _RATES = {
     "tokens_per_s": "tokens/s",
@@ -20,6 +20,15 @@ _RATES = {
     "requests_per_s": "requests/s",
 }
 _PREFIXED = ("B/s", "FLOP/s", "cycles/s")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "sequence"), counted(2000, "replica")
+    ('1 sequence', '2,000 replicas')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def format_field(name: str, value: float) -> str:

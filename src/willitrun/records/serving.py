@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from willitrun.records.bases import IntervalField, Record
-from willitrun.records.presentation import Presented
+from willitrun.records.presentation import Presented, counted
 from willitrun.records.prices import Quote
 from willitrun.records.results import Evidence, Tier
 
@@ -96,7 +96,7 @@ def _option_text(option: ServingOption, percentile: float) -> str:
     least = "?" if option.replicas_low is None else option.replicas_low
     most = "no number at the slow end" if option.replicas_high is None else option.replicas_high
     parts = [
-        f"{option.replicas} replicas ({least} to {most}) of {option.runtime} {option.quantization}".rstrip(),
+        f"{counted(option.replicas, 'replica')} ({least} to {most}) of {option.runtime} {option.quantization}".rstrip(),
         f"{option.slots} slots each",
         f"{option.utilisation:.0%} used",
         f"TTFT {option.time_to_first_token_s:.3g} s at p{percentile * 100:g}",
@@ -164,7 +164,8 @@ class BatchPlan(Presented):
             parts = [f"{_hours(one.best)} ({_hours(one.low)} to {_hours(one.high)})"]
             if self.deadline_hours is not None:
                 parts.insert(
-                    0, f"{option.replicas} machines ({option.replicas_low} to {option.replicas_high})"
+                    0,
+                    f"{counted(option.replicas or 0, 'machine')} ({option.replicas_low} to {option.replicas_high})",
                 )
             how = f"{option.runtime} {option.quantization}".strip()
             parts.append(f"{option.in_flight} at a time in {how}" if option.in_flight else how)

@@ -341,6 +341,7 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mend-tenth", 0.9),
         ("mended-eleventh", 0.9),
         ("mended-twelfth", 0.9),
+        ("mended-thirteenth", 0.9),
         ("held-out", 0.65),
         ("held-out-eighth", 0.3),
         ("held-out-tenth", 0.3),

@@ -309,7 +309,8 @@ def _memory_fits(record: Accelerator, reading: DeviceReading) -> bool:
     if read is None:
         return True
     if record.unified_memory:
-        sizes = record.unified_memory_options
+        # AMD's driver tells how much the firmware carved out, and Intel's what it lends: neither is what was sold.
+        sizes = record.unified_memory_options if _counts_are_firm([record]) else ()
         return not sizes or any((1 - UNIFIED_SHORTFALL) * size <= read <= 1.01 * size for size in sizes)
     sizes = tuple(size for size in (record.memory, record.memory_marketed) if size is not None)
     return not sizes or any(abs(read - size) <= MEMORY_TOLERANCE * size for size in sizes)

@@ -97,3 +97,14 @@ def test_a_slot_that_calls_its_own_width_the_maximum_is_seen_through() -> None:
     """Some drivers report what card and slot can do together; the record says what the card has."""
     device = recorded("x4-slot").accelerators[0].model_copy(update={"pcie_lanes_max": 4})
     assert any(reason.code == "pcie-narrow" for reason in live_limits(device))
+
+
+def test_a_described_apu_says_what_its_kernel_must_be_told() -> None:
+    def budget(machine: object) -> str:
+        reasons = assess("llama-3.1-8b", machine, quantization="q4_k_m").reasons
+        return next(reason.message for reason in reasons if reason.code == "unified-memory-budget")
+
+    assert "lends it 64 GiB unless" in budget("strix-halo:128 GiB")
+    windows = {"accelerators": ["strix-halo"], "host": {"ram": "128 GiB", "os": "windows"}}
+    assert "ttm" not in budget(windows)
+    assert "ttm" not in budget("m4-max-40gpu:128 GiB")

@@ -154,6 +154,16 @@ def _device(
     return max(total - round(kept), 0)
 
 
+def _lends_half(machine: Machine, device: InstalledAccelerator) -> bool:
+    """Whether the driver's own limit is half of the memory, and nobody read what it is set to.
+
+    References
+    ----------
+    "drm/amdgpu: Adjust logic around GTT size (v3)", Linux commit f7ba887f606b: max(3 GiB, half of system memory).
+    """
+    return device.accelerator.vendor == "amd" and machine.host.system == "linux"
+
+
 def _unified(
     machine: Machine,
     device: InstalledAccelerator,
@@ -168,10 +178,16 @@ def _unified(
     if budget is None:
         budget = total if memory == "nameplate" else host
     if budget < total:
+        message = f"{device.accelerator.name} may use {format_bytes(budget)} of the {format_bytes(total)} it shares with the host."
+        if device.unified_budget_bytes is None and _lends_half(machine, device):
+            message += (
+                f" Beyond what the firmware sets aside, Linux lends it {format_bytes(total // 2)} unless the kernel is "
+                "told more (ttm.pages_limit): it is taken to be."
+            )
         reasons.append(
             Reason.model_construct(
                 code="unified-memory-budget",
-                message=f"{device.accelerator.name} may use {format_bytes(budget)} of the {format_bytes(total)} it shares with the host.",
+                message=message,
                 numbers={"budget_bytes": budget, "ram_total_bytes": total},
             )
         )

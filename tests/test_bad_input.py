@@ -248,3 +248,35 @@ def test_the_library_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path:
     out = capfd.readouterr()
     assert out.out == ""
     assert out.err == ""
+
+
+SERVER_CHIPS = ["google-tpu-v5e", "aws-inferentia2", "amazon-trainium2"]
+
+
+@pytest.mark.parametrize("chip", SERVER_CHIPS)
+def test_a_chip_that_no_runtime_drives_is_not_its_hosts_processor(chip: str) -> None:
+    """It was said to run comfortably on a TPU, at the speed of dual-channel memory."""
+    for model in (CHAT, "resnet-50"):
+        verdict = assess(model, chip)
+        assert verdict.tier == "will-not-run"
+        assert verdict.reasons[0].code == "runtime-not-on-vendor"
+        assert "cuda" not in verdict.reasons[0].message
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "runtime"),
+    [
+        (CHAT, "qualcomm-snapdragon-x-elite", "llama.cpp"),
+        (CHAT, {"accelerators": [{"name": "a card", "memory": "16 GiB"}]}, None),
+        ("whisper-large-v3", "rx-7900-xtx", "faster-whisper"),
+    ],
+)
+def test_a_desktop_whose_card_is_left_aside_says_so(model: str, machine: Any, runtime: str | None) -> None:
+    verdict = assess(model, machine, runtime=runtime)
+    assert verdict.feasible
+    assert verdict.inputs.runtime["backend"] == "cpu"
+    left = next(reason for reason in verdict.reasons if reason.code == "accelerator-not-driven")
+    assert "processor" in left.message
+    assert "(on its processor)" in verdict.sentence()
+    asked = assess(model, machine, runtime=f"{verdict.inputs.runtime['name']}:cpu")
+    assert "accelerator-not-driven" not in {reason.code for reason in asked.reasons}

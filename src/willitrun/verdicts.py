@@ -151,7 +151,8 @@ def best_comfortable(request: Request) -> Request:
     candidates = [request.with_quantization(request.catalog.quantizations[name]) for name in GGUF_LADDER]
     found = evaluate(candidates)
     chosen = int(best_format(np.array([TIERS.index(result.tier) for result in found])))
-    return _noting_format(candidates[chosen], _WHY_THIS_FORMAT.get(found[chosen].tier, _NONE_FITS))
+    none = _NONE_RUNS if candidates[chosen].blockers else _NONE_FITS
+    return _noting_format(candidates[chosen], _WHY_THIS_FORMAT.get(found[chosen].tier, none))
 
 
 _WHY_THIS_FORMAT = {
@@ -160,6 +161,7 @@ _WHY_THIS_FORMAT = {
     "offload": "the best that runs, with part of it in host memory",
 }
 _NONE_FITS = "the smallest of the ladder; none fits"
+_NONE_RUNS = "the smallest of the ladder; none runs"
 
 
 def _noting_format(request: Request, why: str) -> Request:

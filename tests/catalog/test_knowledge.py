@@ -51,7 +51,7 @@ REASON_CODES = [
     "pcie-narrow", "mig-slice", "over-network", "cgroup-limit", "unified-memory-budget", "unknown-device-derived",
     "speed-not-modelled", "memory-not-modelled", "assumed-host", "assumed-runtime", "assumed-quantization",
     "assumed-context", "out-of-host-memory", "kv-pool-too-small", "serving-saturated", "disk-too-small",
-    "no-accelerator", "dataset-pass", "dataset-accuracy",
+    "no-accelerator", "accelerator-not-driven", "dataset-pass", "dataset-accuracy",
 ]  # fmt: skip
 EXPRESSION = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 

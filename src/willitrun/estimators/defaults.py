@@ -16,7 +16,7 @@ from willitrun.records.machines import Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Quantization, Runtime, RuntimeProfile
 
-__all__ = ["BACKENDS", "GGUF_LADDER", "default_backend", "default_quantization", "default_runtime"]
+__all__ = ["BACKENDS", "GGUF_LADDER", "default_backend", "default_quantization", "default_runtime", "drives"]
 
 GGUF_LADDER = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "iq3_xxs", "q2_k")
 """Formats tried from best to smallest when nobody chose one."""
@@ -80,13 +80,23 @@ def default_runtime(
 
 
 def default_backend(profile: RuntimeProfile, machine: Machine | None) -> Any:
-    """The back end of a runtime on a machine."""
+    """The back end of a runtime on a machine: of an accelerator that it drives, else of the processor.
+
+    Who names an accelerator of a server means it: its host is no answer.
+    """
     if machine is None:
         return profile.backends[0]
-    for device in machine.accelerators:
-        for backend in BACKENDS.get(device.accelerator.vendor, ()):
+    devices = [device.accelerator for device in machine.accelerators]
+    for device in devices:
+        for backend in BACKENDS.get(device.vendor, ()) if drives(profile, device.vendor) else ():
             if backend in profile.backends:
                 if backend == "rocm" and machine.host.system == "windows" and "vulkan" in profile.backends:
                     return "vulkan"
                 return backend
-    return "cpu" if "cpu" in profile.backends else profile.backends[0]
+    beside = all(device.form not in _SERVER_FORMS for device in devices)
+    return "cpu" if "cpu" in profile.backends and beside else profile.backends[0]
+
+
+def drives(profile: RuntimeProfile, vendor: str) -> bool:
+    """Whether a runtime computes on devices of a vendor."""
+    return not profile.vendors or vendor in profile.vendors

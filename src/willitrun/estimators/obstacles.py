@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from willitrun.catalog import Catalog
 from willitrun.errors import WillItRunError
-from willitrun.estimators.defaults import BACKENDS
+from willitrun.estimators.defaults import BACKENDS, drives
 from willitrun.estimators.inventory import parameters
 from willitrun.estimators.workloads import (
     ENCODER_TASKS,
@@ -189,10 +189,12 @@ def _lasting(
         if machine.accelerators and runtime.backend != "cpu":
             usable = {vendor for vendor in vendors if runtime.backend in BACKENDS.get(vendor, ())}
             if not usable or (profile.vendors and not usable & set(profile.vendors)):
+                # Where no back end of it does, none is named.
+                how = f" ({runtime.backend})" if any(drives(profile, vendor) for vendor in vendors) else ""
                 found.append(
                     Reason.model_construct(
                         code="runtime-not-on-vendor",
-                        message=f"{profile.name} ({runtime.backend}) does not run on {', '.join(sorted(vendors))}.",
+                        message=f"{profile.name}{how} does not run on devices of {', '.join(sorted(vendors))}.",
                         numbers={"runtime": profile.id, "backend": str(runtime.backend)},
                     )
                 )

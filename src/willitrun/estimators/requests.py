@@ -201,6 +201,8 @@ def _settle(
     completed = asked_runtime.model_copy(
         update={"name": profile.id, "backend": asked_runtime.backend or default_backend(profile, machine)}
     )
+    if machine is not None and asked_runtime.backend is None and completed.backend == "cpu":
+        notes = [*_undriven(machine, profile), *notes]
     asked_placement = _placement(placement)
     # Equal recipes become one record, so that what follows from it for one model is found again for the next.
     recipes = catalog.memo("recipes")
@@ -232,6 +234,20 @@ def _refuse_foreign_dataset(model: Model, workload: Workload, catalog: Catalog) 
             f"{dataset.name} has no split {workload.split!r}.",
             hint=f"It has {', '.join(dataset.splits) or 'no split whose size a source states'}.",
         )
+
+
+def _undriven(machine: Machine, profile: RuntimeProfile) -> list[Reason]:
+    """That the processor computes although there are accelerators."""
+    names = list(dict.fromkeys(device.accelerator.name for device in machine.accelerators))
+    if not names:
+        return []
+    return [
+        Reason.model_construct(
+            code="accelerator-not-driven",
+            message=f"{profile.name} has no back end for {', '.join(names)}: the processor computes, in the host's memory.",
+            numbers={"runtime": profile.id},
+        )
+    ]
 
 
 def _host_note(machine: Machine) -> list[Reason]:

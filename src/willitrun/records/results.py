@@ -247,6 +247,8 @@ class Verdict(Presented):
         fewer = next((reason.numbers for reason in self.reasons if reason.code == "devices-left-out"), None)
         if fewer is not None:
             subject += f" ({fewer['devices']} of {fewer['devices_present']} devices)"
+        if any(reason.code == "accelerator-not-driven" for reason in self.reasons):
+            subject += " (on its processor)"
         word = {
             "comfortable": "runs comfortably",
             "tight": "fits, tightly",
@@ -264,6 +266,8 @@ class Verdict(Presented):
         head = self.speed.headline() if self.speed is not None else None
         if head is not None and self.speed is not None and self.feasible:
             parts.append(f"{format_interval(*head)}, bound by {self.speed.bound}")
+        if self.feasible and self.practical is False:
+            parts.append("below what is practical")
         return ", ".join(parts) + "."
 
     def summary(self) -> str:

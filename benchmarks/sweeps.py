@@ -98,7 +98,7 @@ def memory_rows() -> Callable[[], int]:
             ground, overhead = group.ground(lines)
             asked, room = group.loads(lines, loads), group.room[lines]
             cache = cache_bytes(ground, asked)
-            cells = cell_buffers(ground, room, request)
+            cells = cell_buffers(ground, room, overhead.best, request)
             buffers = block_buffers(ground, asked, room, cache, overhead, request, cells)
             rows += assess_block(ground, asked, room, cache, buffers).layout.tier.size
         return rows

@@ -22,7 +22,7 @@ from willitrun.kernels.kv_cache import (
     recurrent_state,
 )
 
-__all__ = ["Scored", "score"]
+__all__ = ["Scored", "accelerator_buffers", "build_of", "contradicts_itself", "of_projector", "score"]
 
 MIB = 2**20
 _PATTERNS = {"gemma3": 6, "gemma2": 2, "gpt-oss": 2, "cohere2": 4, "gemma3n": 5}
@@ -76,7 +76,7 @@ def _mapping(value: Any) -> dict[str, float]:
     return loaded
 
 
-def _on_accelerator(buffers: dict[str, float]) -> dict[str, float]:
+def accelerator_buffers(buffers: dict[str, float]) -> dict[str, float]:
     return {
         name: size
         for name, size in buffers.items()
@@ -85,7 +85,7 @@ def _on_accelerator(buffers: dict[str, float]) -> dict[str, float]:
 
 
 def _on_host(buffers: dict[str, float]) -> bool:
-    return any(size > 0 for name, size in buffers.items() if name not in _on_accelerator(buffers))
+    return any(size > 0 for name, size in buffers.items() if name not in accelerator_buffers(buffers))
 
 
 FORK_BUILDS = 5000
@@ -96,7 +96,7 @@ _WORDS = (("flash_attn", ("auto", "enabled", "disabled"), 6325), ("kv_unified", 
 """Words that logs print since a build: three states of flash attention (pull request 15434), streams (14363)."""
 
 
-def _build(row: Any) -> int | None:
+def build_of(row: Any) -> int | None:
     """Build number of a log; of one that names none, the first that prints its words, and None where none tells."""
     named = re.match(r"\s*(\d+)", str(row.build))
     if named:
@@ -107,7 +107,7 @@ def _build(row: Any) -> int | None:
     return max(since, default=None)
 
 
-def _of_projector(row: Any) -> bool:
+def of_projector(row: Any) -> bool:
     """Whether the last compute buffers printed are a vision tower's: only its loader (``clip.cpp``) counts nodes beside splits."""
     return "nodes" in str(row.graph_splits)
 
@@ -123,7 +123,7 @@ def _engine(row: Any) -> str:
     return "llama.cpp" if engine.startswith("ik") and quoted else engine
 
 
-def _contradicts_itself(row: Any) -> bool:
+def contradicts_itself(row: Any) -> bool:
     """Whether the caches of the devices don't sum to the total that the same log prints: it is of several loads."""
     parts, total = _mapping(row.kv_buffers_mib), _number(row.kv_total_mib)
     return bool(parts) and total > 0 and abs(sum(parts.values()) / total - 1) > 0.01
@@ -183,7 +183,7 @@ def _swa_full(row: Any) -> bool:
 
 def _streamed(row: Any) -> int:
     """Bytes of the output matrix that builds before 8000 copy over when it lies in host memory."""
-    if (_build(row) or 0) >= 8000:
+    if (build_of(row) or 0) >= 8000:
         return 0
     text = str(row.ftype)
     elements = int(_number(row.n_vocab) * _number(row.n_embd))
@@ -201,7 +201,7 @@ def _experts_on_host(row: Any) -> bool:
     if not _number(row.n_expert, 0):
         return False
     buffers = _mapping(row.model_buffers_mib)
-    held = sum(buffers.values()) - sum(_on_accelerator(buffers).values())
+    held = sum(buffers.values()) - sum(accelerator_buffers(buffers).values())
     return held * MIB > 4 * _number(row.n_vocab, 0) * _number(row.n_embd, 0)
 
 
@@ -209,7 +209,7 @@ def _era(row: Any) -> GraphEra:
     """The graphs of a log's build, or of those of 2024 where nothing dates it."""
     if str(row.engine).startswith("ik"):
         return FORKED
-    build = _build(row)
+    build = build_of(row)
     return graph_era(build or 4000)
 
 
@@ -278,7 +278,7 @@ def _score_row(row: Any) -> Scored | None:
         kv = min((cache(kind, kind) for kind in _KINDS), key=lambda size: abs(size / MIB - printed))
     states = 1 if row.arch == "mamba" or str(row.arch).startswith("rwkv") else slots
     kv += recurrent_state(layout, sequences=states).item()
-    compute = {} if _of_projector(row) else _on_accelerator(_mapping(row.compute_buffers_mib))
+    compute = {} if of_projector(row) else accelerator_buffers(_mapping(row.compute_buffers_mib))
     devices = len(compute)
     cells = int(context) if unified or slots == 1 else int(context) // slots
     _, narrow, _ = cell_counts(int(context), layout.window_tokens, **how)
@@ -302,8 +302,8 @@ def _score_row(row: Any) -> Scored | None:
         ).item()
         for index in range(devices)
     ]
-    weights = sum(_on_accelerator(_mapping(row.model_buffers_mib)).values())
-    on_device = sum(_on_accelerator(_mapping(row.kv_buffers_mib)).values())
+    weights = sum(accelerator_buffers(_mapping(row.model_buffers_mib)).values())
+    on_device = sum(accelerator_buffers(_mapping(row.kv_buffers_mib)).values())
     # A log of several loads may count the layers of another one: caches on the host say that layers are, too.
     whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib)) and not _experts_on_host(row)
     return Scored(
@@ -315,7 +315,7 @@ def _score_row(row: Any) -> Scored | None:
         sum(compute.values()),
         sum(predicted) / MIB,
         weights + (on_device - printed if on_device else 0.0),
-        (isinstance(row.qa_flag, str) and "mismatch" in row.qa_flag) or _contradicts_itself(row),
+        (isinstance(row.qa_flag, str) and "mismatch" in row.qa_flag) or contradicts_itself(row),
         devices,
         whole,
         typed,

@@ -117,6 +117,15 @@ def test_errors_survive_pickling(store):
     assert (type(again), str(again), again.code) == (type(caught.value), str(caught.value), caught.value.code)
 
 
+def test_a_file_says_what_each_layer_holds(write, store):
+    tensors = write.llama_tensors()
+    model = willitrun.describe_model(Path(store("tiny.gguf", write.gguf(write.metadata, tensors))))
+    table = model.tensors
+    assert len(table.layers) == model.transformer.num_hidden_layers
+    outside = sum(size for role, *_, size in table.rows if role in ("token_embd", "output", "output_norm"))
+    assert sum(whole for whole, _ in table.layers) == sum(row[-1] for row in table.rows) - outside
+
+
 def test_a_described_file_can_be_judged(write, store):
     path = store("tiny.gguf", write.gguf(write.metadata, write.llama_tensors()))
     verdict = willitrun.assess(Path(path), "rtx-4090")

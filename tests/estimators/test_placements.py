@@ -23,7 +23,8 @@ def test_parts_decide_which_layers_lie_where() -> None:
     equal, uneven = held((1, 1)), held((1, 3))
     assert equal == held(None)
     low, high = (device.kv_cache_bytes for device in uneven.per_device)
-    assert high == 3 * low  # 8 and 24 of 32 layers
+    # llama.cpp counts the output matrix as a 33rd layer: a quarter of 33 reaches into the ninth.
+    assert 9 * high == 23 * low
     assert uneven.weights_bytes == equal.weights_bytes
     assert [device.kv_cache_bytes for device in held((0, 1)).per_device] == [0, low + high]
     assert held((1,)).per_device[1].kv_cache_bytes == 0  # devices that are not named get nothing

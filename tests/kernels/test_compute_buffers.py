@@ -89,6 +89,24 @@ def test_pipeline_copies_of_a_log() -> None:
     assert device_buffer(LLAMA3_8B, 8192, flash_attention=False, pipeline=True, era=OLD).item() / MIB == 640
 
 
+@pytest.mark.parametrize(
+    ("shape", "cells", "batch", "build", "printed"),
+    [
+        # Llama-3.3-70B over two cards in Ollama; Qwen2.5-32B over two RTX 3090 Ti, build 4462.
+        (BufferShape(128256, 8192, 64, 8192, 28672, key_value=2048), 4096, 512, 6325, (316.04, 346.55)),
+        (BufferShape(152064, 5120, 40, 5120, 27648, key_value=2048), 32768, 256, 4462, (233.0, 237.51)),
+    ],
+)
+def test_pipeline_copies_with_flash_attention(
+    shape: BufferShape, cells: int, batch: int, build: int, printed: tuple[float, float]
+) -> None:
+    for last, size in zip((False, True), printed, strict=True):
+        found = device_buffer(
+            shape, cells, n_ubatch=batch, holds_output=last, pipeline=True, era=graph_era(build)
+        )
+        assert found.item() / MIB == pytest.approx(size, abs=0.06)
+
+
 def test_host_and_output_buffers_of_a_log() -> None:
     assert host_buffer(LLAMA3_8B, 8192).item() / MIB == 24
     assert round(output_buffer(LLAMA3_8B).item() / MIB, 2) == 0.49

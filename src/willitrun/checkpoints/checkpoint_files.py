@@ -20,7 +20,7 @@ from willitrun.checkpoints.gguf import GgufHeader, GgufTensor, read_gguf
 from willitrun.checkpoints.gguf_models import read_gguf_config, stored_mix
 from willitrun.checkpoints.json_reading import shown
 from willitrun.checkpoints.safetensors import SafetensorsHeader, StoredTensor, read_safetensors
-from willitrun.checkpoints.tensor_tables import build_table, gguf_role, stored_role
+from willitrun.checkpoints.tensor_tables import build_table, gguf_role, layer_of, stored_role
 from willitrun.errors import CheckpointError, CorruptCheckpointError, UnsupportedFormatError
 from willitrun.records.models import Model, Task
 
@@ -130,7 +130,16 @@ def _from_safetensors(folder: Path, parts: Sequence[Path], name: str) -> Model:
         raise CorruptCheckpointError(f"{shown(name)}: two shards hold a tensor of the same name.")
     layers = model.transformer.num_hidden_layers if model.transformer else None
     table = build_table(
-        ((stored_role(t.name, layers), t.dtype.lower(), t.elements, t.size_bytes) for t in tensors),
+        (
+            (
+                role := stored_role(t.name, layers),
+                t.dtype.lower(),
+                t.elements,
+                t.size_bytes,
+                layer_of(t.name, role),
+            )
+            for t in tensors
+        ),
         file_bytes=sum(header.file_bytes for header in headers),
         source="safetensors",
     )
@@ -184,7 +193,13 @@ def _from_gguf(path: Path) -> Model:
     config = read_gguf_config(metadata, tensors, path.name)
     table = build_table(
         (
-            (gguf_role(t.name, config.num_hidden_layers), t.type_name, t.elements, t.size_bytes)
+            (
+                role := gguf_role(t.name, config.num_hidden_layers),
+                t.type_name,
+                t.elements,
+                t.size_bytes,
+                layer_of(t.name, role),
+            )
             for t in tensors
         ),
         file_bytes=sum(header.file_bytes for header in headers),

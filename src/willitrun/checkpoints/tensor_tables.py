@@ -13,7 +13,7 @@ from typing import Literal
 
 from willitrun.records.models import TensorTable
 
-__all__ = ["build_table", "gguf_role", "stored_role"]
+__all__ = ["build_table", "gguf_role", "layer_of", "stored_role"]
 
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
@@ -204,15 +204,32 @@ def _role(module: str, in_layer: bool) -> str:
     return ".".join(part for part in parts if not part.isdigit())[-100:] or "unnamed"
 
 
+def layer_of(name: str, role: str) -> int | None:
+    """Number of the layer that a tensor lies in; None outside layers, and in towers and prediction heads.
+
+    >>> layer_of("blk.3.attn_q.weight", "attn_q"), layer_of("model.layers.12.mlp.up_proj.weight", "ffn_up")
+    (3, 12)
+    >>> layer_of("output_norm.weight", "output_norm") is None
+    True
+    """
+    if role in ("vision", "audio", "prediction"):
+        return None
+    found = _BLOCK.match(name) or _LAYER.search(name)
+    return int(found[1]) if found and len(found[1]) < 6 else None
+
+
 def build_table(
-    tensors: Iterable[tuple[str, str, int, int]], *, file_bytes: int, source: Literal["gguf", "safetensors"]
+    tensors: Iterable[tuple[str, str, int, int, int | None]],
+    *,
+    file_bytes: int,
+    source: Literal["gguf", "safetensors"],
 ) -> TensorTable:
-    """Sum tensors by role and format.
+    """Sum tensors by role and format, and by layer.
 
     Parameters
     ----------
     tensors
-        ``(role, format, elements, bytes)`` of every tensor.
+        ``(role, format, elements, bytes, layer)`` of every tensor; None lies in no layer.
     file_bytes
         Size of all files together [bytes].
     source
@@ -220,11 +237,17 @@ def build_table(
     """
     sums: dict[tuple[str, str], list[int]] = {}
     count = 0
-    for role, form, elements, size in tensors:
+    layers: dict[int, list[int]] = {}
+    for role, form, elements, size, layer in tensors:
         row = sums.setdefault((role, form), [0, 0, 0])
         row[0] += 1
         row[1] += elements
         row[2] += size
         count += 1
+        if layer is not None:
+            part = layers.setdefault(layer, [0, 0])
+            part[0] += size
+            part[1] += size if role.endswith("_exps") else 0
     rows = tuple((role, form, *row) for (role, form), row in sums.items())
-    return TensorTable(rows=rows, tensors=count, file_bytes=file_bytes, source=source)
+    by_layer = tuple((whole, experts) for _, (whole, experts) in sorted(layers.items()))
+    return TensorTable(rows=rows, tensors=count, file_bytes=file_bytes, source=source, layers=by_layer)

@@ -17,27 +17,30 @@ from willitrun.kernels.compute_buffers import (
     host_buffer,
     output_buffer,
 )
-from willitrun.kernels.elementwise import exists, minimum, where
+from willitrun.kernels.elementwise import exists, maximum, minimum, where
+from willitrun.kernels.host_layers import layers_on_host, output_on_host
 from willitrun.kernels.llm_block import Cache, IntArray
 from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.overheads import MemoryRange, scale_range
-from willitrun.kernels.placement import layers_on_host, output_on_host
-from willitrun.kernels.splits import by_device, is_alone, sum_devices
+from willitrun.kernels.splits import by_device, ceil_div, is_alone, sum_devices
 
 __all__ = ["CellBuffers", "cell_buffers"]
 
 CALIBRATION, BUFFERS = "memory", "compute-buffer.llama.cpp"
 FORK = "ik_llama.cpp"
+WITHOUT_EVENTS = ("sycl", "metal", "cpu")
 
 
-def cell_buffers(ground: LlmGround, available: IntArray, request: Request) -> CellBuffers:
+def cell_buffers(ground: LlmGround, available: IntArray, overhead: IntArray, request: Request) -> CellBuffers:
     """What decides the buffers of a block beside its loads; ``request`` stands for the runtime and the catalog."""
     factors = request.catalog.calibrations[CALIBRATION].intervals[BUFFERS]
     return CellBuffers(
         ground,
         available,
+        overhead,
         flash_attention=request.runtime.flash_attention is not False,
         era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
+        pipelines=request.runtime.backend not in WITHOUT_EVENTS,
         factors=(factors["low"], factors["best"], factors["high"]),
     )
 
@@ -54,30 +57,33 @@ class CellBuffers:
 
     Attributes
     ----------
-    ground, available
-        The block without its loads, and its room [bytes].
+    ground, available, overhead
+        The block without its loads, its room, and what the runtime itself takes of it [bytes].
     flash_attention, era
         How the runtime builds its graphs.
+    pipelines
+        Whether the backend has the events that a pipeline over devices needs: CUDA, ROCm and Vulkan do.
     factors
         Low, best and high factors around what the graphs say.
     """
 
     ground: LlmGround
     available: IntArray
+    overhead: IntArray
     flash_attention: bool
     era: GraphEra
+    pipelines: bool
     factors: tuple[float, float, float]
 
     def of(self, cache: Cache) -> MemoryRange:
         """Buffers of every device of every row."""
-        spills = self._spills(cache.kv)
-        if not (self._experts and exists(spills)):
-            return self._range(self._resident, cache)
-        streaming = self._range(self._streaming, cache)
-        if not exists(~spills):
-            return streaming
+        resident = self._range(self._resident, cache)
+        spills = self._spills(cache, resident.best)
+        if not exists(spills):
+            return resident
         # Two buffers of the loads, and which of them on the grid, instead of a buffer for every place of it.
-        resident, spilled = self._range(self._resident, cache), by_device(spills)
+        streaming = self._range(self._streaming, cache, self._copied(cache))
+        spilled = by_device(spills)
         return MemoryRange(
             where(spilled, streaming.low, resident.low),
             where(spilled, streaming.best, resident.best),
@@ -93,9 +99,14 @@ class CellBuffers:
         )
         return total
 
-    def _range(self, buffers: GraphBuffers, cache: Cache) -> MemoryRange:
+    def _range(self, buffers: GraphBuffers, cache: Cache, copied: IntArray | None = None) -> MemoryRange:
         sequences = _ONE if self.ground.policy.unified else by_device(cache.sequences)
-        best = buffers.of(by_device(self._attended(cache)), by_device(cache.window_cells), sequences)
+        best = buffers.of(
+            by_device(self._attended(cache)),
+            by_device(cache.window_cells),
+            sequences,
+            _ZERO if copied is None else by_device(copied),
+        )
         return scale_range(best, *self.factors)
 
     def _attended(self, cache: Cache) -> IntArray:
@@ -118,28 +129,28 @@ class CellBuffers:
                            models["feed_forward"], models["has_output"])  # fmt: skip
 
     @derived
-    def _experts(self) -> bool:
-        return exists(self.ground.models["largest_expert_bytes"])
-
-    @derived
     def _resident(self) -> GraphBuffers:
-        return self._graphs(0)
+        return self._graphs(0, pipeline=self.pipelines)
 
     @derived
     def _streaming(self) -> GraphBuffers:
-        return self._graphs(by_device(self.ground.models["largest_expert_bytes"]))
+        models = self.ground.models
+        largest = maximum(models["largest_expert_bytes"], models["largest_dense_bytes"])
+        # Only a model that lies on devices as a whole is worked on as a pipeline.
+        return self._graphs(by_device(largest), pipeline=False)
 
-    def _graphs(self, streamed_layer_bytes: ArrayLike) -> GraphBuffers:
+    def _graphs(self, streamed_layer_bytes: ArrayLike, *, pipeline: ArrayLike) -> GraphBuffers:
         ground, available = self.ground, self.available
         policy, models, machines = ground.policy, ground.models, ground.machines
         holds_output: ArrayLike = True
-        pipeline: ArrayLike = False
-        if not is_alone(available):
+        if is_alone(available):
+            pipeline = False
+        else:
             present = available > 0
             devices = available.shape[-1]
             last = devices - 1 - np.argmax(present[..., ::-1], axis=-1)
             holds_output = np.arange(devices) == last[..., None]
-            pipeline = (present.sum(axis=-1) > 1)[..., None]
+            pipeline = pipeline and (present.sum(axis=-1) > 1)[..., None]
         told = ground.parallelism.gpu_layers
         output = output_on_host(models["n_layers"], told, output_last=policy.output_last)
         output = output & (told >= 0) & ~machines["unified"] & ~machines["on_host"]
@@ -156,38 +167,79 @@ class CellBuffers:
             graphs=GRAPHS,
         )
 
-    def _spills(self, kv_cache: IntArray) -> NDArray[np.bool_]:
-        """Whether experts lie on the host, told or because they must, which leaves a copy of the largest of their tensors.
+    def _spills(self, cache: Cache, resident: IntArray) -> NDArray[np.bool_]:
+        """Whether layers or experts lie on the host, told or because they must.
 
-        So does an output matrix that lies there: a batch of 32 tokens or more is computed on the card.
+        A batch of 32 tokens or more is computed on the card for them, which leaves a copy of the largest of their
+        tensors, and of the cache of a layer.
         """
-        if self.ground.policy.offload != OFFLOADS_EXPERTS:
+        if self.ground.policy.n_ubatch < COMPUTED_ON_CARD:
+            return self._nowhere
+        if self.ground.policy.offload == OFFLOADS_NOTHING:
             return self._told
-        return self._told | ((kv_cache > self._room_for_cache) & self._may_spill)
+        over = cache.kv + cache.state + sum_devices(self._present(resident)) > self._room
+        found: NDArray[np.bool_] = self._told | (over & self._may_spill)
+        return found
+
+    def _copied(self, cache: Cache) -> IntArray:
+        """Cache of the largest layer [bytes], where layers lie on the host and not only experts."""
+        models = self.ground.models
+        windowed = cache.windowed if cache.windowed is not None else 0 * cache.kv
+        full = ceil_div(cache.kv - windowed, models["n_full_kv_layers"])
+        largest = maximum(full, ceil_div(windowed, models["n_windowed_kv_layers"]))
+        return where(self._told_layers | (models["experts"] <= 0), largest, 0)
+
+    def _present(self, amounts: IntArray) -> IntArray:
+        if is_alone(self.available):
+            return amounts
+        return where(self.available > 0, amounts, 0)
 
     @derived
-    def _told(self) -> NDArray[np.bool_]:
-        policy, models, machines = self.ground.policy, self.ground.models, self.ground.machines
-        told, told_moe = self.ground.parallelism.gpu_layers, self.ground.parallelism.cpu_moe_layers
-        left = layers_on_host(models["n_layers"], told, output_last=policy.output_last) > 0
-        told_left = (told >= 0) & left & ~machines["unified"] & ~machines["on_host"]
-        found: NDArray[np.bool_] = told_left | (told_moe > 0)
+    def _nowhere(self) -> NDArray[np.bool_]:
+        nowhere: NDArray[np.bool_] = self._told & False
+        return nowhere
+
+    @derived
+    def _elsewhere(self) -> NDArray[np.bool_]:
+        """Which rows have memory of the host beside that of a device."""
+        found: NDArray[np.bool_] = ~self.ground.machines["unified"] & ~self.ground.machines["on_host"]
         return found
 
     @derived
-    def _may_spill(self) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = ~self.ground.machines["unified"] & (
-            self.ground.parallelism.cpu_moe_layers < 0
+    def _told_layers(self) -> NDArray[np.bool_]:
+        """Which rows were told to leave layers, or the output matrix, on the host."""
+        told = self.ground.parallelism.gpu_layers
+        left = layers_on_host(
+            self.ground.models["n_layers"], told, output_last=self.ground.policy.output_last
+        )
+        found: NDArray[np.bool_] = (told >= 0) & (left > 0) & self._elsewhere
+        return found
+
+    @derived
+    def _told(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = self._told_layers | (
+            (self.ground.parallelism.cpu_moe_layers > 0) & self._elsewhere
         )
         return found
 
     @derived
-    def _room_for_cache(self) -> IntArray:
-        """What weights leave of the devices [bytes]."""
+    def _may_spill(self) -> NDArray[np.bool_]:
+        """Which rows were told nothing: the engine moves what does not fit."""
+        told = self.ground.parallelism
+        found: NDArray[np.bool_] = (told.cpu_moe_layers < 0) & (told.gpu_layers < 0) & self._elsewhere
+        return found
+
+    @derived
+    def _room(self) -> IntArray:
+        """What weights and the runtime itself leave of the devices [bytes]."""
         models = self.ground.models
-        room: IntArray = sum_devices(self.available) - models["repeating"] - models["output"]
+        free = sum_devices(self._present(self.available - self.overhead))
+        room: IntArray = free - models["repeating"] - self.ground.output
         return room
 
 
-OFFLOADS_EXPERTS = 2
+OFFLOADS_NOTHING = 0
+COMPUTED_ON_CARD = 32
+"""Tokens from which a batch is computed on the card though weights lie on the host (``offload_op`` of ggml-cuda)."""
 _ONE: IntArray = np.int64(1)  # type: ignore[assignment]
+_ZERO: IntArray = np.int64(0)  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.kv_cache import KvLayout
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["attention_widths", "buffer_shape", "feed_forward_width", "kv_layout"]
+__all__ = ["attention_widths", "buffer_shape", "cache_by_layer", "feed_forward_width", "kv_layout"]
 
 
 class _Sums:
@@ -71,16 +71,8 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
         return KvLayout(0, 0)
     latent = traits.attention == "latent" and not traits.whole_latent
     sums = _Sums()
-    keeping = config.num_hidden_layers - config.num_kv_shared_layers
     for layer in range(config.num_hidden_layers):
-        kind = config.layer_type(layer)
-        if recurs(config, traits, layer):
-            _add_state(sums, config, traits)
-            if not traits.parallel_mixers:
-                continue
-        if kind in ("mlp", "moe") or layer >= keeping:
-            continue
-        _add_cell(sums, config, traits, layer)
+        _add_layer(sums, config, traits, layer)
     window = config.attention_chunk_size or config.sliding_window or 0
     cross = 0
     if traits.cross_attention:
@@ -108,6 +100,39 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
         transposed_v=0 if latent else sums.transposed[0],
         transposed_windowed_v=0 if latent else sums.transposed[1],
     )
+
+
+@lru_cache(maxsize=512)
+def cache_by_layer(config: TransformerConfig) -> tuple[tuple[int, int, int], ...]:
+    """Elements that each layer keeps: per token where it sees everything, where it sees a window, and of its state.
+
+    Examples
+    --------
+    >>> config = TransformerConfig(model_type="gemma2", num_hidden_layers=2, hidden_size=512, num_attention_heads=4,
+    ...     head_dim=128, vocab_size=100, sliding_window=64, layer_types=("sliding_attention", "full_attention"))
+    >>> cache_by_layer(config)
+    ((0, 1024, 0), (1024, 0, 0))
+    """
+    traits = checked_traits(config)
+    if traits.encoder or config.is_encoder_only:
+        return ((0, 0, 0),) * config.num_hidden_layers
+    found = []
+    for layer in range(config.num_hidden_layers):
+        sums = _Sums()
+        _add_layer(sums, config, traits, layer)
+        full = sums.full_k + sums.full_v + sums.index_k
+        found.append((full, sums.windowed_k + sums.windowed_v, sums.conv_state + sums.recurrent_state))
+    return tuple(found)
+
+
+def _add_layer(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int) -> None:
+    if recurs(config, traits, layer):
+        _add_state(sums, config, traits)
+        if not traits.parallel_mixers:
+            return
+    kept = layer < config.num_hidden_layers - config.num_kv_shared_layers
+    if kept and config.layer_type(layer) not in ("mlp", "moe"):
+        _add_cell(sums, config, traits, layer)
 
 
 def recurs(config: TransformerConfig, traits: Traits, layer: int) -> bool:

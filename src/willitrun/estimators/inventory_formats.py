@@ -65,6 +65,8 @@ class WeightGroups:
     token_embd_bytes: int = 0
     """The token embedding alone: position tables and per-layer embeddings are no output matrix."""
     token_embd_parameters: int = 0
+    largest_dense_bytes: int = 0
+    """Largest tensor of a layer that is no routed expert."""
     formats: dict[str, int] = field(default_factory=dict)
     """Tensors of each stored format."""
 
@@ -279,7 +281,7 @@ def _pack(
     formats: dict[str, int] = {}
     layers = [0] * config.num_hidden_layers
     experts = [0] * config.num_hidden_layers
-    largest = embedding = embedding_count = 0
+    largest = dense = embedding = embedding_count = 0
     for (group, layer, name), size in zip(chosen, sizes, strict=True):
         parts[group.part] = parts.get(group.part, 0) + size
         counts[group.part] = counts.get(group.part, 0) + group.elements_each
@@ -291,6 +293,8 @@ def _pack(
             if group.part == "experts":
                 experts[layer] += size
                 largest = max(largest, size)
+            else:
+                dense = max(dense, size)
     return WeightGroups(
         parts,
         counts,
@@ -301,6 +305,7 @@ def _pack(
         exact,
         embedding,
         embedding_count,
+        dense,
         formats,
     )
 

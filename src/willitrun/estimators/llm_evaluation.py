@@ -170,7 +170,7 @@ class Stage:
         """Buffers of llama.cpp; None for other runtimes."""
         if self.ground.policy.cache != "cells":
             return None
-        return cell_buffers(self.ground, self.available, self.request)
+        return cell_buffers(self.ground, self.available, self.overhead.best, self.request)
 
     def run(self, loads: Columns) -> LlmBlock:
         """One array call for some loads."""

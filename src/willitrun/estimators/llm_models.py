@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache
+from itertools import pairwise
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
@@ -12,6 +13,7 @@ from willitrun.estimators.inventory import is_routed, is_tied, tensor_inventory
 from willitrun.estimators.inventory_cache import (
     attention_widths,
     buffer_shape,
+    cache_by_layer,
     feed_forward_width,
     kv_layout,
 )
@@ -21,6 +23,7 @@ from willitrun.estimators.inventory_traits import traits_of
 from willitrun.frozen import derived, frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.gguf_mixes import Era
+from willitrun.kernels.layer_shelf import LAYERS
 from willitrun.kernels.llm_levels import classify_format, level_code
 from willitrun.records.models import Model, TensorTable, TransformerConfig, VisionTower
 from willitrun.records.recipes import Quantization
@@ -48,6 +51,10 @@ class ModelRow:
     n_experts: int
     n_experts_used: int
     largest_expert_bytes: int
+    largest_dense_bytes: int
+    layer_number: int
+    n_full_kv_layers: int
+    n_windowed_kv_layers: int
     hidden_size: int
     vocab_size: int
     feed_forward: int
@@ -130,6 +137,9 @@ class _Weights:
     vision: int
     largest_expert: int
     exact: bool
+    layers: tuple[tuple[int, int], ...]
+    """Bytes of each layer, and of its routed experts."""
+    largest_dense: int
     stored: int = 0
     """Bytes of the file's tensors, each once."""
 
@@ -138,13 +148,15 @@ class _Weights:
         names = (
             "embedding",
             "output_matrix",
-            "repeating",
-            "experts",
             "rest",
             "dense_bytes",
             "largest_expert",
+            "largest_dense",
         )
-        return replace(self, **{name: round(getattr(self, name) * factor) for name in names})
+        layers = tuple((round(whole * factor), round(experts * factor)) for whole, experts in self.layers)
+        sums = {"repeating": sum(whole for whole, _ in layers), "experts": sum(part for _, part in layers)}
+        scaled = {name: round(getattr(self, name) * factor) for name in names}
+        return replace(self, **scaled, **sums, layers=layers)  # type: ignore[arg-type]
 
 
 def _tower(tower: VisionTower) -> tuple[int, int]:
@@ -191,6 +203,7 @@ def _row(
     if not gguf:
         on_device = weights.rest + weights.embedding + (0 if is_tied(config) else weights.output_matrix)
         embedding = 0
+    kept = cache_by_layer(config)
     routed = [layer for layer in range(config.num_hidden_layers) if _routes(config, layer)]
     shape = buffer_shape(config)
     return ModelRow(
@@ -213,6 +226,15 @@ def _row(
         n_experts=(config.num_experts or 1) if weights.experts else 1,
         n_experts_used=(config.num_experts_per_tok or 1) if weights.experts else 1,
         largest_expert_bytes=weights.largest_expert,
+        largest_dense_bytes=weights.largest_dense,
+        layer_number=LAYERS.add(
+            tuple(
+                (whole - experts, experts, *cells)
+                for (whole, experts), cells in zip(weights.layers, kept, strict=True)
+            )
+        ),
+        n_full_kv_layers=sum(full > 0 for full, _, _ in kept),
+        n_windowed_kv_layers=sum(windowed > 0 for _, windowed, _ in kept),
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
         feed_forward=feed_forward_width(config),
@@ -382,6 +404,8 @@ def _from_rules(
         vision=groups.bytes_of_part("vision"),
         largest_expert=groups.largest_expert_bytes,
         exact=groups.exact,
+        layers=tuple(zip(groups.layer_bytes, groups.expert_layer_bytes, strict=True)),
+        largest_dense=groups.largest_dense_bytes,
         stored=groups.total_bytes,
     )
 
@@ -396,12 +420,18 @@ _TABLE_PARTS = {
 }
 
 
+def _evenly(whole: int, experts: int, layers: int) -> tuple[tuple[int, int], ...]:
+    """Amounts of all layers as amounts of each, where nobody says which layer holds what."""
+    bounds = [(whole * k // layers, experts * k // layers) for k in range(layers + 1)]
+    return tuple((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(bounds))
+
+
 def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
     """Bytes as a file's header states them: exact."""
     parts = {group.role: group.part for group in tensor_inventory(config)}
     size: dict[str, int] = {}
     count: dict[str, int] = {}
-    largest = tokens = token_count = 0
+    largest = dense = tokens = token_count = 0
     for role, _, tensors, elements, length in table.rows:
         part: str = "experts" if role.endswith("_exps") else parts.get(role, "dense_ffn")
         if role in _TABLE_PARTS:
@@ -412,17 +442,24 @@ def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
             tokens, token_count = length, elements
         if part == "experts":
             largest = max(largest, length // max(tensors, 1))
+        elif role not in _TABLE_PARTS and part != "embedding":
+            dense = max(dense, length // max(tensors, 1))
     embedding, head = size.get("embedding", 0), size.get("output", 0)
     experts = size.get("experts", 0)
     aside = size.get("vision", 0) + size.get("prediction", 0)
-    repeating = sum(size.values()) - embedding - head - aside
+    always = sum(size.values()) - embedding - head - aside
+    layers = table.layers
+    if len(layers) != config.num_hidden_layers:
+        layers = _evenly(always, experts, config.num_hidden_layers)
+    repeating = sum(whole for whole, _ in layers)
     return _Weights(
         embedding=embedding,
         output_matrix=head or tokens,
         repeating=repeating,
-        experts=experts,
-        rest=0,
-        dense_bytes=repeating - experts,
+        experts=sum(part for _, part in layers),
+        # Norms and tables outside of layers lie with the output.
+        rest=always - repeating,
+        dense_bytes=always - experts,
         dense_params=sum(count.values())
         - sum(count.get(part, 0) for part in ("embedding", "output", "experts", "vision", "prediction")),
         lm_head_params=count.get("output", 0) or token_count,
@@ -430,4 +467,6 @@ def _from_table(config: TransformerConfig, table: TensorTable) -> _Weights:
         vision=size.get("vision", 0),
         largest_expert=largest,
         exact=True,
+        layers=layers,
+        largest_dense=dense,
     )

@@ -152,7 +152,7 @@ def block_buffers(
     policy, models, kv_cache, sequences = ground.policy, ground.models, cache.kv, cache.sequences
     host_bytes = 0 * sequences
     if policy.cache == "cells":
-        cells = cells or cell_buffers(ground, available, request)
+        cells = cells or cell_buffers(ground, available, overhead.best, request)
         activation = cells.of(cache)
         host_bytes = cells.on_host(cache)
     elif policy.cache == "pages" and _engine(request) == "vllm":

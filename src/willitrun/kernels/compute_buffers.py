@@ -19,6 +19,7 @@ from willitrun.frozen import derived, frozen
 from willitrun.kernels.columns import pick
 from willitrun.kernels.elementwise import as_bool, exists, maximum, minimum, where
 from willitrun.kernels.ggml_shelf import GraphRow, GraphShelf
+from willitrun.kernels.graph_shapes import FORKED, BufferShape, GraphEra, GraphWidths, graph_era, graph_widths
 from willitrun.kernels.weights import as_int64
 
 __all__ = [
@@ -36,104 +37,6 @@ Int64Array = NDArray[np.int64]
 
 FLOAT_BYTES = 4
 HALF_BYTES = 2
-
-
-@frozen(eq=False)
-class BufferShape:
-    """Widths of a model's graph per token [elements]; int64 scalars or arrays of one shape.
-
-    Attributes
-    ----------
-    vocabulary, hidden, heads
-        Rows of the output matrix, width of the residual stream, query heads.
-    head_total
-        Query heads x head width: the width of the attention output.
-    feed_forward
-        Width of the feed-forward block that one token passes through: dense, or experts used x expert width.
-    has_output
-        0 for encoders, which compute no logits.
-    key_value
-        Keys and values of one layer.
-    gated
-        1 where the block has a gate beside its up-projection.
-    expert_output
-        Experts used x hidden width, where the experts are narrower than half of it; 0 elsewhere.
-    latent
-        Widths alive in latent attention (MLA): per head twice the latent, the part without and three times the
-        part with positions; 0 elsewhere.
-    streams
-        Tensors of hidden width that lie below the logits; ``host_streams`` where host and device are one.
-    attention_hidden
-        Tensors of hidden width alive in attention: the residual stream and its normed copy, or the stream alone.
-    attention_total
-        Queries before and after positions [elements], and their gate where they have one.
-    block_total
-        Attention output that is still alive in the feed-forward block [elements].
-    beside
-        Inputs of all layers, which stay alive from the first to the last (Gemma 3n and 4).
-    windowed
-        1 where some layers have a sliding window, and so a mask of their own.
-    graph
-        Number of the model's graph on a `GraphShelf`; 0 where it was not recorded.
-    """
-
-    vocabulary: ArrayLike
-    hidden: ArrayLike
-    heads: ArrayLike
-    head_total: ArrayLike
-    feed_forward: ArrayLike
-    has_output: ArrayLike = 1
-    key_value: ArrayLike = 0
-    gated: ArrayLike = 1
-    expert_output: ArrayLike = 0
-    latent: ArrayLike = 0
-    streams: ArrayLike = 1
-    host_streams: ArrayLike = 2
-    attention_hidden: ArrayLike = 2
-    attention_total: ArrayLike | None = None
-    block_total: ArrayLike | None = None
-    beside: ArrayLike = 0
-    windowed: ArrayLike = 0
-    graph: ArrayLike = 0
-
-
-@frozen
-class GraphEra:
-    """How one era of llama.cpp builds its graphs.
-
-    Attributes
-    ----------
-    half_mask
-        The mask is float16 from the start where flash attention is on; before, a float32 one and its copy.
-    separate_product
-        Gate times up is a tensor of its own (the GLU operators); before, it overwrote the gate.
-    indexed_rows
-        Keys and values are written by index and stay alive until then.
-    """
-
-    half_mask: bool = True
-    separate_product: bool = True
-    indexed_rows: bool = True
-
-
-FORKED = GraphEra(half_mask=False, separate_product=False, indexed_rows=False)
-"""ik_llama.cpp, which left in 2024 and counts its builds anew: https://github.com/ikawrakow/ik_llama.cpp"""
-
-
-def graph_era(build: int | None = None) -> GraphEra:
-    """The era of a llama.cpp build number; the current one for None.
-
-    GLU operators came with pull request 14158 (June 2025, build 5780), writing by index with 14285 (July 2025, on by
-    default from build 6100), the float16 mask about build 8200 of 2026.
-
-    Examples
-    --------
-    >>> graph_era(5000).separate_product
-    False
-    """
-    if build is None:
-        return GraphEra()
-    return GraphEra(half_mask=build >= 8200, separate_product=build >= 5780, indexed_rows=build >= 6100)
 
 
 def device_buffer(
@@ -165,8 +68,7 @@ def device_buffer(
     - feed-forward: the mask, which stays alive, and ``(3 F + 2 E + A) U`` (2 F before the GLU operators, F without
       gate), or with narrow experts ``(2 F + outputs of all experts + 2 E + 2 A) U``.
 
-    The largest counts. A pipeline over devices keeps copies of its inputs: three of the mask and four of the
-    hidden state, two and four with flash attention.
+    The largest counts. A pipeline over devices keeps four copies of its inputs, the mask and the hidden state.
 
     Parameters
     ----------
@@ -221,18 +123,18 @@ def device_buffer(
         pipeline=pipeline,
         streamed_bytes=streamed_bytes,
         streamed_layer_bytes=streamed_layer_bytes,
-        copied_cache_bytes=copied_cache_bytes,
         logits_rows=logits_rows,
         era=era or GraphEra(),
         single_buffer=single_buffer,
         graphs=graphs,
     )
-    return rows.of(as_int64(cells, "cells"), as_int64(window_cells), as_int64(sequences))
+    copied = as_int64(copied_cache_bytes)
+    return rows.of(as_int64(cells, "cells"), as_int64(window_cells), as_int64(sequences), copied)
 
 
 @frozen(eq=False)
 class GraphBuffers:
-    """Compute buffers of some rows for any loads; fields are parameters of `device_buffer`."""
+    """Compute buffers of some rows for any loads; fields are parameters of `device_buffer`, loads those of `of`."""
 
     shape: BufferShape
     n_ubatch: ArrayLike
@@ -241,25 +143,35 @@ class GraphBuffers:
     pipeline: ArrayLike = False
     streamed_bytes: ArrayLike = 0
     streamed_layer_bytes: ArrayLike = 0
-    copied_cache_bytes: ArrayLike = 0
     logits_rows: ArrayLike | None = None
     era: GraphEra = field(default_factory=GraphEra)
     single_buffer: ArrayLike = False
     graphs: GraphShelf | None = None
 
-    def of(self, cells: Int64Array, window_cells: Int64Array, sequences: Int64Array) -> Int64Array:
+    def of(
+        self,
+        cells: Int64Array,
+        window_cells: Int64Array,
+        sequences: Int64Array,
+        copied_cache_bytes: Int64Array,
+    ) -> Int64Array:
         """Buffer of each row for its load [bytes]: see `device_buffer`."""
         if self._walkable is None:
-            return self._sums(cells, window_cells)
+            return self._sums(cells, window_cells, copied_cache_bytes)
         walked = self._walkable.buffers(
             batch=self._batch, cells=cells, window_cells=window_cells, sequences=sequences
         )
         known = (walked > 0) & self._whole
-        if not exists(self._copies):
-            return walked if not exists(~known) else where(known, walked, self._sums(cells, window_cells))
+        copies = self._copies | (copied_cache_bytes > 0)
+        if not exists(copies):
+            return (
+                walked
+                if not exists(~known)
+                else where(known, walked, self._sums(cells, window_cells, copied_cache_bytes))
+            )
         # What is copied over comes on top of the graph, which was recorded without.
-        stage = self._sums(cells, window_cells)
-        return where(known, maximum(walked, where(self._copies, stage, 0)), stage)
+        stage = self._sums(cells, window_cells, copied_cache_bytes)
+        return where(known, maximum(walked, where(copies, stage, 0)), stage)
 
     @derived
     def _batch(self) -> Int64Array:
@@ -279,12 +191,8 @@ class GraphBuffers:
 
     @derived
     def _copies(self) -> NDArray[np.bool_]:
-        """Which rows copy something over from host memory."""
-        copied = (
-            as_int64(self.streamed_bytes)
-            + as_int64(self.streamed_layer_bytes)
-            + as_int64(self.copied_cache_bytes)
-        )
+        """Which rows copy weights over from host memory."""
+        copied = as_int64(self.streamed_bytes) + as_int64(self.streamed_layer_bytes)
         some: NDArray[np.bool_] = copied > 0
         return some
 
@@ -298,14 +206,16 @@ class GraphBuffers:
         return self.graphs.row(self.shape.graph, card=~as_bool(self.single_buffer), flash=self._flash)
 
     @derived
-    def _widths(self) -> _Widths:
-        return _widths(self.shape, self.era)
+    def _widths(self) -> GraphWidths:
+        return graph_widths(self.shape, self.era)
 
     @derived
     def _factor(self) -> Int64Array:
         return self._batch * HALF_BYTES
 
-    def _sums(self, cells: Int64Array, window_cells: Int64Array) -> Int64Array:
+    def _sums(
+        self, cells: Int64Array, window_cells: Int64Array, copied_cache_bytes: Int64Array
+    ) -> Int64Array:
         """The largest stage, as a sum of tensors that are alive together [bytes]."""
         flash, widths, factor = self._flash, self._widths, self._factor
         masked = cells * widths.attends + window_cells * widths.windowed
@@ -313,9 +223,11 @@ class GraphBuffers:
         scores = pick(widths.latent, kept, masked if self.era.half_mask else 3 * masked)
         scores = pick(flash, scores, 2 * (cells * widths.heads + masked))
         attention = scores + pick(flash, widths.flash_attention, widths.attention)
+        several = self._copies_of_inputs(masked)
         stage = maximum(
-            attention * factor + as_int64(self.copied_cache_bytes),
-            (kept + widths.feed_forward) * factor + as_int64(self.streamed_layer_bytes),
+            (attention + several.beside_attention) * factor + copied_cache_bytes,
+            (kept + widths.feed_forward + several.beside_block) * factor
+            + as_int64(self.streamed_layer_bytes),
         )
         output = widths.has_output
         if self.holds_output is not True:
@@ -330,56 +242,38 @@ class GraphBuffers:
         rows = self._batch if self.logits_rows is None else minimum(as_int64(self.logits_rows), self._batch)
         logits = below * (rows * HALF_BYTES) + as_int64(self.streamed_bytes)
         logits = logits + where(widths.beside > 0, (kept + widths.beside) * factor, 0)
+        logits = logits + several.beside_logits * factor
         stage = maximum(stage, where(output, logits, 0))
-        if self.pipeline is not False:
-            copies = pick(flash, 2, 3) * cells * self._batch * FLOAT_BYTES + 4 * stream
-            stage = stage + where(as_bool(self.pipeline), copies, 0)
         return as_int64(stage)
+
+    def _copies_of_inputs(self, masked: Int64Array) -> _Copies:
+        """What a pipeline keeps beside each stage: four masks as they are handed in, of which a stage may hold one, and
+        four hidden states. Beside logits it found places for two of them with flash attention."""
+        if self.pipeline is False:
+            return _NO_COPIES
+        several = as_bool(self.pipeline)
+        hidden = 4 * 2 * as_int64(self.shape.hidden)
+        whole = pick(self._flash, masked, 2 * masked) if self.era.half_mask else 2 * masked
+        # The block keeps what attention reads: with flash attention that was a float16 copy of the mask.
+        block = 3 * whole if self.era.half_mask else pick(self._flash, 4, 3) * whole
+        return _Copies(
+            where(several, 3 * whole + hidden, 0),
+            where(several, block + hidden, 0),
+            where(several, pick(self._flash, 2, 3) * whole + hidden, 0),
+        )
 
 
 @frozen(eq=False)
-class _Widths:
-    """Sums of widths per token by stage, counted in float16 so that masks stay integers; flags as bool."""
+class _Copies:
+    """Widths of inputs that a pipeline keeps, counted in float16."""
 
-    attention: Int64Array
-    flash_attention: Int64Array
-    feed_forward: Int64Array
-    logits: Int64Array
-    host_logits: Int64Array
-    heads: Int64Array
-    attends: Int64Array
-    windowed: Int64Array
-    beside: Int64Array
-    latent: NDArray[np.bool_]
-    has_output: NDArray[np.bool_]
+    beside_attention: Int64Array
+    beside_block: Int64Array
+    beside_logits: Int64Array
 
 
-def _widths(shape: BufferShape, era: GraphEra) -> _Widths:
-    hidden, attended = as_int64(shape.hidden), as_int64(shape.head_total)
-    latent = as_int64(shape.latent)
-    folded = 3 * hidden + latent
-    written = as_int64(shape.key_value) if era.indexed_rows else 0
-    block, narrow = as_int64(shape.feed_forward), as_int64(shape.expert_output)
-    alive = where(as_bool(shape.gated), 3 if era.separate_product else 2, 1) * block
-    alive = where(narrow > 0, 2 * block + narrow + attended, alive)
-    vocabulary = as_int64(shape.vocabulary)
-    beside = as_int64(shape.beside)
-    queries = 2 * attended if shape.attention_total is None else as_int64(shape.attention_total)
-    joined = attended if shape.block_total is None else as_int64(shape.block_total)
-    plain = as_int64(shape.attention_hidden) * hidden + queries
-    return _Widths(
-        attention=2 * (where(latent > 0, folded, plain + written) + beside),
-        flash_attention=2 * (where(latent > 0, folded, plain) + beside),
-        feed_forward=2 * (alive + 2 * hidden + joined + beside),
-        logits=2 * (vocabulary + as_int64(shape.streams) * hidden),
-        host_logits=2 * (vocabulary + as_int64(shape.host_streams) * hidden),
-        heads=as_int64(shape.heads),
-        attends=minimum(as_int64(shape.heads), 1),
-        beside=2 * beside,
-        windowed=as_int64(shape.windowed),
-        latent=latent > 0,
-        has_output=as_bool(shape.has_output),
-    )
+_ZERO: Int64Array = np.int64(0)  # type: ignore[assignment]
+_NO_COPIES = _Copies(_ZERO, _ZERO, _ZERO)
 
 
 def host_buffer(shape: BufferShape, cells: ArrayLike, *, n_ubatch: ArrayLike = 512) -> Int64Array:

@@ -35,6 +35,7 @@ __all__ = [
     "paged_cache",
     "quantizes",
     "recurrent_state",
+    "windowed_in_cells",
 ]
 
 Int64Array = NDArray[np.int64]
@@ -339,6 +340,13 @@ def bytes_in_cells(counts: CellCounts, sequences: Int64Array, cell_bytes: CellBy
     cells, narrow, streams = counts
     per_cell, per_narrow, cross = cell_bytes
     total: Int64Array = streams * (cells * per_cell + narrow * per_narrow) + sequences * cross
+    return total
+
+
+def windowed_in_cells(counts: CellCounts, cell_bytes: CellBytes) -> Int64Array:
+    """What of `bytes_in_cells` is of layers that see a window [bytes]."""
+    _, narrow, streams = counts
+    total: Int64Array = streams * (narrow * cell_bytes[1])
     return total
 
 

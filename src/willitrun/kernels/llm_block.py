@@ -20,6 +20,7 @@ from willitrun.kernels.kv_cache import (
     dynamic_cache,
     paged_cache,
     recurrent_state,
+    windowed_in_cells,
 )
 from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.llm_inputs import LlmLoad
@@ -104,6 +105,8 @@ class Cache(NamedTuple):
     cells: IntArray
     """Of the longest stream of llama.cpp; the context elsewhere [tokens]."""
     window_cells: IntArray
+    windowed: IntArray | None = None
+    """What of the cache of llama.cpp is of layers that see a window."""
 
 
 def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
@@ -112,6 +115,7 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
     sequences = maximum(loads["concurrency"], policy.slots)
     context = cells = narrow = loads["context_tokens"]
     state_bytes: ArrayLike = ground.kinds.element_bytes
+    windowed: IntArray | None = None
     if policy.cache == "cells":
         counts = cell_counts(
             context * sequences,
@@ -124,6 +128,7 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
         )
         cells, narrow, _ = counts
         cache = bytes_in_cells(counts, sequences, ground.cell_bytes)
+        windowed = windowed_in_cells(counts, ground.cell_bytes)
         state_bytes = 4
     elif policy.cache == "pages":
         # One whole context must fit; the other sequences hold what they use.
@@ -147,7 +152,7 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
     else:
         cache = 0 * context
     state = recurrent_state(layout, sequences=sequences, element_bytes=state_bytes)
-    return Cache(as_int64(cache), state, sequences, cells, narrow)
+    return Cache(as_int64(cache), state, sequences, cells, narrow, windowed)
 
 
 def assess_block(
@@ -203,6 +208,8 @@ def assess_block(
         weights_high=models["weights_high"],
         host_buffer=where(unified, 0, buffers.host),
         kv_heads=models["kv_heads"],
+        kv_windowed=cache.windowed,
+        layer_numbers=models["layer_number"],
     )
     room = Room(
         available=available,
@@ -214,6 +221,7 @@ def assess_block(
         cpu_moe_layers=parallelism.cpu_moe_layers,
         shares=ground.policy.shares,
         output_last=ground.policy.output_last,
+        counts_output=ground.policy.cache == "cells",
     )
     return LlmBlock(
         ground=ground,

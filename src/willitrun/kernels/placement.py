@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
 from willitrun.kernels.elementwise import as_code, as_float, ceiled, exists, floored, maximum, minimum, where
+from willitrun.kernels.host_layers import enough_layers, layers_on_host, output_on_host
+from willitrun.kernels.layer_shelf import LayerParts
 from willitrun.kernels.splits import (
     LAYER_SPLIT,
     TENSOR_SPLIT,
@@ -24,7 +26,6 @@ from willitrun.kernels.splits import (
     capacity_of,
     ceil_div,
     is_alone,
-    share,
     sum_devices,
 )
 
@@ -35,8 +36,6 @@ __all__ = [
     "Layout",
     "Room",
     "best_format",
-    "layers_on_host",
-    "output_on_host",
     "place",
 ]
 
@@ -84,6 +83,10 @@ class Demand:
     """Factors around the weights of formats that have no exact rule (1.0 where exact)."""
     host_buffer: IntArray
     kv_heads: IntArray
+    kv_windowed: IntArray | None = None
+    """What of the cache is of layers that see a window; None where it lies evenly over layers."""
+    layer_numbers: IntArray | None = None
+    """Numbers of the models on `willitrun.kernels.layer_shelf.LAYERS`; None where all layers are the same."""
 
 
 @frozen(eq=False)
@@ -104,6 +107,8 @@ class Room:
     """Parts of the layers of each device as told (llama.cpp's ``--tensor-split``); None: in proportion to the room."""
     output_last: bool = False
     """The engine moves the output matrix to a device after all layers (llama.cpp until the end of 2025), not before."""
+    counts_output: bool = False
+    """The engine divides layers over devices with the output matrix as one more (llama.cpp)."""
 
 
 @frozen(eq=False)
@@ -156,6 +161,7 @@ def place(demand: Demand, room: Room) -> Layout:
     fixed = activation + overhead
     left_over = available - fixed
     embedding_on_device = where(room.unified, demand.embedding, 0)
+    windowed = demand.kv_windowed
     if alone:
         kv, capacity, slack = demand.kv_cache, sum_devices(left_over), _NONE
         whole = demand.repeating + demand.output + kv + demand.state + embedding_on_device
@@ -165,6 +171,7 @@ def place(demand: Demand, room: Room) -> Layout:
         # KV heads cannot be cut: ranks beyond them hold copies.
         copies = where(tensor, ceil_div(count, maximum(minimum(demand.kv_heads, count), 1)), 1)
         kv = demand.kv_cache * copies
+        windowed = None if windowed is None else windowed * copies
         whole = demand.repeating + demand.output + kv + demand.state + embedding_on_device
         capacity = where(
             tensor,
@@ -174,13 +181,23 @@ def place(demand: Demand, room: Room) -> Layout:
         layer_bytes = ceil_div(demand.repeating + kv + demand.state, demand.n_layers)
         # Whole layers don't divide evenly: the slack of a split is up to one layer per further device.
         slack = where(room.strategy == LAYER_SPLIT, (count - 1) * layer_bytes, 0)
-    host = _to_host(demand, room, kv, maximum(whole - capacity, 0), slack)
+    parts = LayerParts(
+        demand.repeating, demand.experts, demand.n_layers, demand.n_moe_layers, demand.layer_numbers
+    )
+    host = _to_host(demand, room, parts, kv, windowed, maximum(whole - capacity, 0), slack)
 
     weights_device = demand.repeating + demand.output + embedding_on_device - host.weights
-    split = Split(available, room.strategy, demand.n_layers - host.layers, room.shares)
-    weights = split.spread(weights_device, demand.output)
-    kv_split = split.spread(kv - host.kv, None)
-    state_split = split.spread(demand.state - host.state, None)
+    split = Split(
+        available,
+        room.strategy,
+        demand.n_layers - host.layers,
+        room.shares,
+        begin=host.layers,
+        further=where(host.output, 0, 1) if room.counts_output else None,
+    )
+    weights = split.spread(weights_device, lambda count: parts.weights(count, host.moe_layers))
+    kv_split = split.spread(kv - host.kv, lambda count: parts.cache(kv, windowed, count))
+    state_split = split.spread(demand.state - host.state, lambda count: parts.state(demand.state, count))
     cached = kv_split + state_split
     total = weights + cached + fixed
     low = on_devices(demand.activation_low + demand.overhead_low) + cached
@@ -242,11 +259,12 @@ def _less_headroom(available: IntArray) -> IntArray:
 
 @frozen(eq=False)
 class _HostPart:
-    """What lies on the host: layers, layers with their experts, and bytes."""
+    """What lies on the host: layers, layers with their experts, the output matrix, and bytes."""
 
     layers: IntArray
     moe_layers: IntArray
     moved: BoolArray
+    output: BoolArray
     weights: IntArray
     kv: IntArray
     state: IntArray
@@ -261,36 +279,15 @@ def _zeros(like: NDArray[Any]) -> IntArray:
     return np.zeros(like.shape if like.ndim == 1 else (1,) * like.ndim, dtype=np.int64)
 
 
-def layers_on_host(n_layers: IntArray, gpu_layers: IntArray, *, output_last: bool = False) -> IntArray:
-    """Layers that stay on the host for a given ``-ngl`` of llama.cpp.
-
-    ``-ngl`` counts the output matrix, which is the first to move since pull request 18148 and was the last before:
-    ``-ngl 32`` of a model of 32 layers leaves one layer, then the output. First layers stay.
-    Source: https://github.com/ggml-org/llama.cpp/pull/18148 and `i_gpu_start` in `src/llama-model.cpp`.
-
-    Examples
-    --------
-    >>> int(layers_on_host(np.int64(32), np.int64(32))), int(layers_on_host(np.int64(32), np.int64(32), output_last=True))
-    (1, 0)
-    """
-    counted = n_layers if output_last else n_layers + 1
-    result: IntArray = minimum(maximum(counted - gpu_layers, 0), n_layers)
-    return result
-
-
-def output_on_host(n_layers: IntArray, gpu_layers: IntArray, *, output_last: bool = False) -> BoolArray:
-    """Whether the output matrix stays on the host for a given ``-ngl``; see `layers_on_host`.
-
-    Examples
-    --------
-    >>> bool(output_on_host(np.int64(32), np.int64(1))), bool(output_on_host(np.int64(32), np.int64(32), output_last=True))
-    (False, True)
-    """
-    result: BoolArray = gpu_layers <= (n_layers if output_last else 0)
-    return result
-
-
-def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: IntArray) -> _HostPart:
+def _to_host(
+    demand: Demand,
+    room: Room,
+    parts: LayerParts,
+    kv: IntArray,
+    windowed: IntArray | None,
+    excess: IntArray,
+    slack: IntArray,
+) -> _HostPart:
     """What has to move to the host, or was told to: experts first where the runtime can, then whole layers."""
     over = excess > 0
     given_moe, given_layers = room.cpu_moe_layers >= 0, room.gpu_layers >= 0
@@ -298,26 +295,35 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
         # What is zero everywhere need not grow to the whole of a grid.
         stays = _zeros(over)
         none = as_float(stays)
-        return _HostPart(stays, stays, over, _NONE, _NONE, _NONE, none, none)
+        return _HostPart(stays, stays, over, over, _NONE, _NONE, _NONE, none, none)
     excess = where(over, excess + slack, 0)
     n_layers, experts = demand.n_layers, demand.experts
     # Dense models have no experts to move: their columns need not grow to the whole of a grid.
     routed = exists(experts) or exists(demand.n_moe_layers)
+    most = demand.n_moe_layers if demand.layer_numbers is None else n_layers
     host_moe = expert_host = _zeros(over)
     if routed:
         can_experts = (room.offload == OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
-        expert_layer = ceil_div(experts, demand.n_moe_layers)
-        auto_moe = where(can_experts, minimum(ceil_div(excess, expert_layer), demand.n_moe_layers), 0)
-        host_moe = auto_moe
+        host_moe = where(can_experts, parts.holding(excess), 0)
         if exists(given_moe):
-            host_moe = where(given_moe, minimum(room.cpu_moe_layers, demand.n_moe_layers), auto_moe)
-        expert_host = share(experts, host_moe, demand.n_moe_layers)
+            told = where(demand.n_moe_layers > 0, minimum(room.cpu_moe_layers, most), 0)
+            host_moe = where(given_moe, told, host_moe)
+        expert_host = parts.routed(host_moe)
 
-    rest = demand.repeating - expert_host
+    cached, stateful = exists(kv), exists(demand.state)
+
+    def held(count: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Weights, cache and state of the first layers, experts that were moved before aside."""
+        return (
+            parts.weights(count, host_moe),
+            parts.cache(kv, windowed, count) if cached else _NONE,
+            parts.state(demand.state, count) if stateful else _NONE,
+        )
+
     left = maximum(excess - expert_host, 0) if routed else excess
-    rest_layer = ceil_div(rest + kv + demand.state, n_layers)
+    each = ceil_div(demand.repeating - expert_host + kv + demand.state, n_layers)
     can_layers = room.offload >= OFFLOAD_LAYERS
-    layers = where(can_layers, minimum(ceil_div(left, rest_layer), n_layers), 0)
+    layers = enough_layers(left, can_layers, n_layers, each, lambda count: sum(held(count), start=_NONE))
     on_host = layers >= n_layers
     if exists(given_layers):
         told, last = room.gpu_layers, room.output_last
@@ -325,18 +331,20 @@ def _to_host(demand: Demand, room: Room, kv: IntArray, excess: IntArray, slack: 
         on_host = where(given_layers, output_on_host(n_layers, told, output_last=last), on_host)
     output_host = where(on_host, demand.output, 0)
     moved = (layers > 0) | (output_host > 0)
+    weights, kv, state = held(layers)
     expert_fraction = as_float(expert_host)
     if routed:
-        moved = moved | (host_moe > 0)
-        all_experts_host = expert_host + share(experts - expert_host, layers, n_layers)
-        expert_fraction = where(experts > 0, as_float(all_experts_host) / as_float(maximum(experts, 1)), 0.0)
+        moved = moved | (expert_host > 0)
+        both = expert_host + weights - parts.weights(layers, most)
+        expert_fraction = where(experts > 0, as_float(both) / as_float(maximum(experts, 1)), 0.0)
     return _HostPart(
         layers=layers,
         moe_layers=host_moe,
         moved=moved,
-        weights=expert_host + share(rest, layers, n_layers) + output_host,
-        kv=share(kv, layers, n_layers),
-        state=share(demand.state, layers, n_layers) if exists(demand.state) else _NONE,
+        output=on_host,
+        weights=expert_host + weights + output_host,
+        kv=kv,
+        state=state,
         dense_fraction=as_float(layers) / as_float(maximum(n_layers, 1)),
         expert_fraction=expert_fraction,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,25 @@ def ceil_div(numerator: IntArray, denominator: IntArray) -> IntArray:
     return divided(numerator, maximum(denominator, 1), up=True)
 
 
-def _prefix_layers(weights: IntArray, layers: IntArray) -> IntArray:
-    """Split ``layers`` over devices in proportion to ``weights`` by cumulative rounding, exactly summing."""
-    total = np.maximum(weights.sum(axis=-1, keepdims=True), 1)
+NEARLY = 1e-5
+"""What is less than this above a whole number of layers is that number: parts of devices are single floats."""
+
+
+def _bounds(weights: IntArray, layers: IntArray, further: IntArray | None) -> IntArray:
+    """Layers on every device and those before it, in proportion to ``weights``.
+
+    By rounding; or as llama.cpp counts, which places ``further`` matrices behind the layers like one more layer: layer i
+    of n lies on the first device whose part and those before it exceed i / n (``get_layer_buft_list``).
+    """
+    parts = np.cumsum(weights / np.maximum(weights.sum(axis=-1, keepdims=True), 1), axis=-1)
     # Shares as floats are safe: they only choose which whole layer goes where.
-    bounds = np.rint(np.cumsum(weights / total, axis=-1) * layers[..., None]).astype(np.int64)
+    if further is None:
+        found = np.rint(parts * layers[..., None])
+    else:
+        found = np.ceil(parts * (layers + further)[..., None] - NEARLY)
+    bounds: IntArray = np.minimum(found.astype(np.int64), layers[..., None])
     bounds[..., -1] = layers
-    result: IntArray = np.diff(bounds, axis=-1, prepend=0)
-    return result
+    return bounds
 
 
 def share(total: IntArray, count: IntArray, of: IntArray) -> IntArray:
@@ -120,41 +132,47 @@ class Split:
         strategy: IntArray,
         layers: IntArray,
         shares: tuple[float, ...] | None = None,
+        *,
+        begin: IntArray,
+        further: IntArray | None = None,
     ) -> None:
-        """``shares`` are parts of the layers as told; without them, layers follow the room."""
+        """Split ``layers`` from ``begin`` on.
+
+        ``shares`` are parts of them as told; without them, layers follow the room. ``further`` are matrices that are
+        counted as one more layer; None where the engine counts no such.
+        """
         self.alone = is_alone(available)
         if self.alone:
             return
         self._tensor = (strategy == TENSOR_SPLIT)[..., None]
-        self._layers = np.maximum(layers, 1)
         self._present = available > 0
         devices = available.shape[-1]
         last = devices - 1 - np.argmax(self._present[..., ::-1], axis=-1)
         self._is_last = np.arange(devices) == last[..., None]
         self._count = count_devices(available)
         weights = available if shares is None else _in_parts(shares)
-        shape = np.broadcast_shapes(self._layers.shape, available.shape[:-1])
-        self._by_layer = _prefix_layers(
-            np.broadcast_to(weights, (*shape, devices)), np.broadcast_to(self._layers, shape)
-        )
+        shape = np.broadcast_shapes(np.shape(layers), available.shape[:-1])
+        bounds = _bounds(np.broadcast_to(weights, (*shape, devices)), np.broadcast_to(layers, shape), further)
+        start = np.asarray(begin)[..., None]
+        self._ends = start + bounds
+        self._starts = np.concatenate([start + 0 * bounds[..., :1], self._ends[..., :-1]], axis=-1)
 
-    def spread(self, amount: IntArray, output: IntArray | None) -> IntArray:
-        """Divide an amount by strategy; the parts sum to it exactly. ``output`` of it lies on the last device."""
+    def spread(self, amount: IntArray, first: Callable[[IntArray], IntArray]) -> IntArray:
+        """Divide an amount by strategy; the parts sum to it exactly.
+
+        ``first`` says what some first layers hold; what lies beside all layers goes to the last device.
+        """
         if self.alone:
             return by_device(amount)
         if not self._tensor.any():
-            return self._with_rest(amount, self._in_layers(amount, output))
+            return self._with_rest(amount, first(self._ends) - first(self._starts))
         equal = self._with_rest(amount, np.where(self._present, (amount // self._count)[..., None], 0))
         if self._tensor.all():
             return equal
         result: IntArray = np.where(
-            self._tensor, equal, self._with_rest(amount, self._in_layers(amount, output))
+            self._tensor, equal, self._with_rest(amount, first(self._ends) - first(self._starts))
         )
         return result
-
-    def _in_layers(self, amount: IntArray, output: IntArray | None) -> IntArray:
-        in_layers = amount if output is None else np.maximum(amount - output, 0)
-        return share(in_layers[..., None], self._by_layer, self._layers[..., None])
 
     def _with_rest(self, amount: IntArray, parts: IntArray) -> IntArray:
         """Parts with what is left of an amount on the last device."""

@@ -220,6 +220,8 @@ class TensorTable(Record):
     tensors: int
     file_bytes: int
     source: Literal["gguf", "safetensors"]
+    layers: tuple[tuple[Bytes, Bytes], ...] = ()
+    """Of each layer, and of its routed experts; empty where the tensors' names number no layers."""
 
 
 class Model(CitedRecord):

@@ -1,0 +1,79 @@
+"""Loads that leave layers on the host, against what logs of llama.cpp print for the accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from willitrun import Placement, Runtime, Workload, describe_machine, estimate_memory
+from willitrun.records.results import MemoryEstimate
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Log:
+    """A load log: what was loaded and how, and what the card holds of it [MiB]."""
+
+    url: str
+    model: str
+    build: int
+    gpu_layers: int
+    context: int
+    flash: bool
+    weights: float
+    cache: float
+    buffers: float
+
+
+LOGS = (
+    Log("https://github.com/ggml-org/llama.cpp/issues/12213", "llama-3.1-8b", 4783, 10, 131072, True, 1263.13, 5120.0, 920.0),
+    Log("https://github.com/ggml-org/llama.cpp/issues/8760", "llama-3.1-70b", 3488, 42, 8224, False, 20557.70, 1349.25, 1140.25),
+    Log("https://github.com/Furi5/itext2kg ollama.log", "qwen2.5-32b", 4000, 43, 2048, False, 11971.92, 344.0, 916.08),
+    Log("https://github.com/Jantoniio3/TFG ollama.log", "llama-3.1-70b", 4000, 64, 32768, False, 31090.75, 8192.0, 4400.0),
+    Log("https://github.com/DzKriMo/Aigis llama-server.log", "qwen2.5-3b", 8179, 35, 2048, True, 1740.74, 68.0, 300.75),
+)  # fmt: skip
+
+
+def loaded(
+    model: str, build: int | None, placement: Placement, context: int, *, flash: bool = True
+) -> MemoryEstimate:
+    machine = describe_machine({"accelerators": ["h200-sxm-141gb"], "host": {"ram": "512 GiB"}})
+    return estimate_memory(
+        model,
+        machine,
+        Workload(context_tokens=context, prompt_tokens=1, output_tokens=1),
+        quantization="q4_k_m",
+        runtime=Runtime(name="llama.cpp", version=f"b{build}" if build else None, flash_attention=flash),
+        placement=placement,
+    )
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: f"{log.model}-{log.gpu_layers}")
+def test_layers_on_the_card(log: Log) -> None:
+    found = loaded(log.model, log.build, Placement(gpu_layers=log.gpu_layers), log.context, flash=log.flash)
+    assert found.weights_bytes.best / MIB == pytest.approx(log.weights, abs=0.02)
+    assert found.kv_cache_bytes.best / MIB == pytest.approx(log.cache, abs=0.005)
+    assert found.activation_bytes.best / MIB == pytest.approx(log.buffers, rel=0.012)
+
+
+def test_the_cache_of_a_layer_on_the_host_is_copied() -> None:
+    # 131,072 cells of 2,048 elements in two bytes: 512 MiB of cache a layer.
+    whole = loaded("llama-3.1-8b", 4783, Placement(gpu_layers=33), 131072)
+    partly = loaded("llama-3.1-8b", 4783, Placement(gpu_layers=31), 131072)
+    assert partly.activation_bytes.best - whole.activation_bytes.best == pytest.approx(512 * MIB, rel=0.01)
+
+
+def test_automatic_and_given_placement_agree() -> None:
+    machine = describe_machine({"accelerators": ["rtx-3060-12gb"], "host": {"ram": "64 GiB"}})
+    asked = {"quantization": "q4_k_m", "runtime": "llama.cpp"}
+    load = Workload(context_tokens=32768)
+    automatic = estimate_memory("qwen2.5-32b", machine, load, **asked)  # type: ignore[arg-type]
+    away = next(term.inputs["host_layers"] for term in automatic.terms if term.name == "weights")
+    assert isinstance(away, int)
+    assert 0 < away < 64
+    told = Placement(gpu_layers=65 - away)
+    given = estimate_memory("qwen2.5-32b", machine, load, **asked, placement=told)  # type: ignore[arg-type]
+    assert given.total_bytes.best == automatic.total_bytes.best
+    assert given.host_bytes == automatic.host_bytes

@@ -56,6 +56,12 @@ QUESTIONS: list[tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = [
     ("can I finetune llama 3.1 8b with qlora on a 4090", "fit", "llama-3.1-8b", (R4090,), {"mode": "qlora"}),
     ("lora llama 3.2 3b on a 3060 12gb batch 2", "fit", "llama-3.2-3b", (R3060,), {"mode": "lora", "batch_size": 2}),
     ("a 3090 and a 3060 12gb together for llama 3.3 70b q4_k_m?", "fit", "llama-3.3-70b", (R3090, R3060), {"quantization": "q4_k_m"}),
+    ("largest context for qwen3 14b on 2x3090", "largest-context", "qwen3-14b", (R3090,), {}),
+    ("run deepseek-r1 on 8xh200", "fit", "deepseek-r1", ("nvidia-h200-sxm-141gb",), {}),
+    ("what context can gemma 3 27b do on a 24gb card", "largest-context", "gemma-3-27b", (), {}),
+    ("best quantization of mistral small 24b for 16gb vram", "best-quantization", "mistral-small-24b-2501", (), {}),
+    ("which runtime should I use for gemma 3 12b on m4 pro", "best-runtime", "gemma-3-12b", ("apple-m4-pro-16gpu",), {"runtime": "mlx"}),
+    ("how long does imagenet validation take with resnet-50 on a 4090", "speed", "resnet-50", (R4090,), {"dataset": "imagenet-1k", "split": "validation"}),
     ("how fast is llama 3.1 8b on a 4090", "speed", "llama-3.1-8b", (R4090,), {}),
     ("how many tokens per second does mixtral 8x7b do on an m3 max 64gb", "speed", "mixtral-8x7b", ("apple-m3-max-40gpu",), {}),
     ("tokens/s of gemma 3 12b q4 on rtx 3080 10gb", "speed", "gemma-3-12b", ("nvidia-geforce-rtx-3080-10gb",), {"quantization": "q4_k_m"}),
@@ -179,6 +185,74 @@ def test_the_cheapest_is_about_money() -> None:
     cheaper = [name for name, price in usd.items() if price < usd[answer.value]]
     assert cheaper
     assert smallest_machine("llama-3.1-8b", cheaper, quantization="q4_k_m") is None
+
+
+def test_a_count_may_be_written_together_with_its_card() -> None:
+    glued, apart = (
+        ask(f"can {spelled} run llama 3.3 70b q4_k_m").verdict for spelled in ("2x3090", "two 3090s")
+    )
+    assert glued == apart
+
+
+def test_too_slow_is_no_plain_yes() -> None:
+    answer = ask("does llama 3.3 70b run on a cpu with 64gb ram")
+    assert answer.verdict is not None
+    assert answer.verdict.feasible
+    assert answer.verdict.practical is False
+    assert answer.text.startswith("It runs, but slowly")
+    assert "below the 7 tokens/s" in answer.text
+
+
+def test_a_comparison_is_of_one_format() -> None:
+    answer = ask("is an rtx 3090 faster than an m2 ultra for llama 3.3 70b")
+    assert answer.verdict is not None
+    form = answer.quantization
+    assert f"weights in {str(form).upper()} on all of them" in answer.text
+    told = {
+        machine: assess("llama-3.3-70b", machine, quantization=form).speed
+        for machine in (R3090, "m2-ultra-60gpu")
+    }
+    for speed in told.values():
+        assert speed is not None
+        assert speed.decode_tokens_per_s is not None
+        assert f"{speed.decode_tokens_per_s.best:.3g} tokens/s" in answer.text
+
+
+def test_a_pass_over_a_dataset_is_timed() -> None:
+    answer = ask("how long does imagenet validation take with resnet-50 on a 4090 at batch 64")
+    assert "50,000 images of ImageNet-1k validation take" in answer.text
+
+
+def test_an_amount_of_memory_has_a_best_format_and_a_longest_context() -> None:
+    best = ask("best quantization of mistral small 24b for 16gb vram").value
+    need = estimate_memory("mistral-small-24b-2501", None, quantization=str(best)).total_bytes
+    assert need.high <= 16 * 2**30
+    ladder = ask("best quantization of mistral small 24b for 24gb vram").value
+    assert ladder != best
+    most = ask("what context can gemma 3 27b do on a 24gb card").value
+    assert isinstance(most, int)
+    fits, above = (
+        estimate_memory("gemma-3-27b", None, Workload(context_tokens=length), quantization="q4_k_m")
+        for length in (most, most + 4096)
+    )
+    assert fits.total_bytes.high <= 24 * 2**30 * 0.95 < above.total_bytes.high
+    assert "No context is comfortable" in ask("what context can llama 3.3 70b do on a 24gb card").text
+
+
+def test_a_pipeline_in_little_memory_is_moved_in_parts() -> None:
+    answer = ask("can i run stable diffusion xl on 6gb")
+    assert answer.value == "offload"
+    assert "With model offload" in answer.text
+
+
+def test_what_a_term_means_is_the_glossarys(here: Machine) -> None:
+    answer = ask("what is kv cache?", machine=here)
+    assert answer.intent == "term"
+    assert load_catalog().glossary["kv-cache"].definition in answer.text
+
+
+def test_money_points_to_what_counts_it() -> None:
+    assert "willitrun cost llama-3.3-70b" in ask("how much does it cost to run llama 3.3 70b on an h100").text
 
 
 def test_ambiguity_is_said() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from willitrun.answers.cases import Case, sayable_machine, workload_of
 from willitrun.answers.naming import NamedMachine, find_machines, find_model
 from willitrun.answers.reading import Reading, read_memory, read_question
-from willitrun.answers.replies import Case, reply, sayable_machine, workload_of
+from willitrun.answers.replies import reply
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
 from willitrun.hardware.descriptions import describe_machine
@@ -21,6 +22,7 @@ __all__ = ["ask"]
 
 LONGEST = 500
 _DATASETS = {"imagenet": "imagenet-1k"}
+_SPLITS = {"train": "train", "epoch": "train", "val": "validation"}
 _NEEDS_NO_MACHINE = ("smallest-machine", "memory")
 
 
@@ -69,12 +71,18 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
         reading.vram_gib = read_memory(reading)
     if name is None and reading.intent == "models" and (named or machine is not None or reading.here):
         return _ranked(question, text, reading, named, choices, machine, catalog)
+    if name is None and (term := _term(text, catalog)) is not None:
+        return Answer(question=question, intent="term", text=term, value=None)
     if name is None:
         return _unclear(question, reading, named, choices, rest)
     model: Model = catalog.models[name]
     for word, dataset in _DATASETS.items():
         if word in text and model.task == "image-classification":
             reading.fields["dataset"] = dataset
+            splits = catalog.datasets[dataset].splits
+            said = [split for spelled, split in _SPLITS.items() if spelled in text and split in splits]
+            if said:
+                reading.fields["split"] = said[0]
     case = _case(text, reading, model, named, machine, catalog)
     paragraph = reply(case)
     for choice in choices:
@@ -174,6 +182,21 @@ def _ranked(
         machines=tuple(device.id for device in named),
         value=ranking.fitting[0].model if ranking.fitting else None,
     )
+
+
+_ASKS_FOR_TERM = re.compile(
+    r"^(?:what(?:'s| is| are| does)|explain|define|meaning of)\s+(?:an? |the )?(.+?)(?: mean)?[?.! ]*$"
+)
+
+
+def _term(text: str, catalog: Catalog) -> str | None:
+    """The glossary's words on what a question asks to be explained; None where it asks for something else."""
+    asked = _ASKS_FOR_TERM.match(text)
+    ids = catalog.glossary.named(asked[1]) if asked else ()
+    if not ids:
+        return None
+    entry = catalog.glossary[ids[0]]
+    return f"{entry.name}: {entry.definition} `willitrun glossary {entry.id}` tells more."
 
 
 def _unclear(

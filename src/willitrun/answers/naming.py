@@ -165,6 +165,8 @@ def find_machines(text: str, catalog: Catalog) -> tuple[list[NamedMachine], str,
     """All machines that a text names in order, the text without them, and the choices that were made."""
     found: list[tuple[int, NamedMachine]] = []
     choices: list[Choice] = []
+    # A count that is written together with what it counts: "2x3090", "8xh100".
+    text = re.sub(r"\b(\d{1,2})\s?[x×](?=[a-z]{1,3}\d|\d{3,4}\b)", r"\1 x ", text)
     words = [match[0].rstrip(".:") for match in _WORD.finditer(text)]
     taken = [False] * len(words)
     for start, end in _windows(words):

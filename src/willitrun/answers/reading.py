@@ -74,9 +74,10 @@ _MODES = (
 
 # The first pattern that matches says what is asked; the order is from the particular to the general.
 _INTENTS: tuple[tuple[Intent, str], ...] = (
-    ("largest-context", r"\b(?:largest|longest|max(?:imum)?|biggest|how (?:much|long|big|large)(?: of)?(?: an?| is the)?)\s+(?:\w+\s+)?(?:context|ctx)\b|\bhow many tokens (?:of context|fit|can)"),
+    ("largest-context", r"\b(?:largest|longest|max(?:imum)?|biggest|how (?:much|long|big|large)(?: of)?(?: an?| is the)?|what|which)\s+(?:\w+\s+)?(?:context|ctx)\b|\bhow many tokens (?:of context|fit|can)"),
     ("largest-batch", r"\b(?:largest|max(?:imum)?|biggest|what)\s+batch\b|\bhow (?:large|big) (?:a |can the )?batch\b"),
     ("largest-concurrency", r"\bhow many (?:\w+ )?(?:users|people|clients|requests|sequences|sessions|slots)\b"),
+    ("best-runtime", r"\b(?:which|what|best)\s+(?:\w+\s+)?(?:runtime|engine|back ?end|inference server|software|program)\b"),
     ("best-quantization", r"\b(?:which|what|best)\s+(?:\w+\s+){0,2}(?:quant\w*|gguf|weight format|bit width)\b"),
     ("smallest-machine", r"\b(?:which|what|smallest|cheapest|minimum|what kind of)\s+(?:\w+\s+){0,2}(?:gpus?|cards?|graphics cards?|hardware|machine|mac)\b.*\b(?:need|run|runs|for|required?|fits?|buy|hold|serve)\b"),
     ("models", r"\b(?:what|which)\s+(?:\w+\s+)?(?:models?|llms?)\b|\bwhat can i run\b|\bbest (?:\w+ )?(?:model|llm)\b"),
@@ -105,6 +106,8 @@ class Reading:
     here: bool = False
     cheap: bool = False
     """Money decides, not memory."""
+    money: bool = False
+    """What it costs is asked."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -130,6 +133,9 @@ def read_question(text: str, names: str) -> Reading:
     )
     found.here = bool(re.search(r"\b(?:this|my|here)\b(?: (?:machine|computer|pc|laptop|gpu|box))?", text))
     found.cheap = bool(re.search(r"\bcheap(?:est|er)?\b|least (?:money|expensive)", text))
+    found.money = bool(
+        re.search(r"\bcosts?\b|\bprice\b|per million tokens|electricity|\brent(?:ing)?\b", text)
+    )
     match = _take(found, _TARGET)
     found.target_per_s = float(match["n"].replace(",", "")) if match else None
     match = _take(found, _RAM)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
 from willitrun.catalog.memos import Memo
-from willitrun.catalog.names import name_and_size, names_without_format, normalise_name
+from willitrun.catalog.names import name_and_size, names_without_format
 from willitrun.catalog.record_tables import Table
 from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
@@ -233,7 +233,6 @@ class Catalog:
         >>> load_catalog().find("rtx 4090")[0].kind
         'accelerator'
         """
-        wanted = normalise_name(text)
         found: dict[tuple[str, str], int] = {}
         for kind in KINDS.values():
             if kind.name in (
@@ -246,12 +245,10 @@ class Catalog:
                 "price-age",
             ):
                 continue
-            table = self.table(kind.name)
-            for spelling, ids in [*((key, [key]) for key in table), *table._names.items()]:
-                if wanted in spelling:
-                    for identifier in ids:
-                        key = (kind.name, identifier)
-                        found[key] = min(found.get(key, 10**6), len(spelling))
+            found |= {
+                (kind.name, identifier): length
+                for identifier, length in self.table(kind.name).spelled(text).items()
+            }
         best = sorted(found, key=lambda key: (found[key], key))[:most]
         return tuple(Found(kind, identifier, self.table(kind)[identifier].name) for kind, identifier in best)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -58,6 +58,11 @@ def trusted(kind: str, raw: Mapping[str, Any], file: str) -> Record:
         return read_trusted(record_class(kind), raw)
     except Unreadable:
         return validated(kind, raw, file)
+
+
+def _mentions(raw: Mapping[str, Any], words: Sequence[str]) -> bool:
+    prose = " ".join(value for value in raw.values() if isinstance(value, str)).lower()
+    return all(word in prose for word in words)
 
 
 class Table(Mapping[str, R], Generic[R]):
@@ -203,6 +208,30 @@ class Table(Mapping[str, R], Generic[R]):
         ]
         own = [one for one, raw in self._added.items() if raw.get(self._kind.grouped) == value]
         return tuple(dict.fromkeys([*found, *own]))
+
+    def spelled(self, text: str) -> dict[str, int]:
+        """Ids whose id, alias or name contains a text, with the length of the shortest such spelling."""
+        wanted = normalise_name(text)
+        found: dict[str, int] = {}
+        for spelling, ids in (*((key, [key]) for key in self), *self._names.items()):
+            if wanted in spelling:
+                for identifier in ids:
+                    found[identifier] = min(found.get(identifier, len(spelling)), len(spelling))
+        return found
+
+    def search(self, text: str, *, most: int = 20) -> tuple[R, ...]:
+        """Records that go by a text, the shortest name first; then those whose own prose has all of its words.
+
+        >>> from willitrun.catalog import load_catalog
+        >>> load_catalog().glossary.search("kv cache")[0].id
+        'kv-cache'
+        """
+        named = self.spelled(text)
+        best = sorted(named, key=lambda identifier: (named[identifier], identifier))
+        words = text.lower().split()
+        if len(best) < most and words:
+            best += [key for key in self if key not in named and _mentions(self.raw(key), words)]
+        return tuple(self[identifier] for identifier in best[:most])
 
     def suggestions(self, name: str) -> tuple[str, ...]:
         """Near spellings of an unknown name."""

@@ -36,6 +36,7 @@ __all__ = [
     "Layout",
     "Room",
     "best_format",
+    "less_headroom",
     "place",
 ]
 
@@ -215,7 +216,7 @@ def place(demand: Demand, room: Room) -> Layout:
     if ranged:
         host_high = host_bytes + ceiled(host.weights * maximum(demand.weights_high - 1.0, 0.0))
 
-    fits, roomy = total <= available, high <= _less_headroom(available)
+    fits, roomy = total <= available, high <= less_headroom(available)
     if whole_room:
         fits, roomy = all_devices(fits), all_devices(roomy)
     else:
@@ -223,7 +224,7 @@ def place(demand: Demand, room: Room) -> Layout:
         roomy = all_devices(roomy | ~present)
     # Unified memory: what the host needs comes out of the same pool, and was counted on the device.
     host_fits = room.unified | (host_bytes <= room.host_available)
-    host_roomy = room.unified | (host_high <= _less_headroom(room.host_available))
+    host_roomy = room.unified | (host_high <= less_headroom(room.host_available))
     # Every tier asks for what the one below it does, and one thing more.
     runs = fits & host_fits
     stays = runs & ~host.moved
@@ -251,7 +252,7 @@ def place(demand: Demand, room: Room) -> Layout:
 _NONE: IntArray = np.int64(0)  # type: ignore[assignment]
 
 
-def _less_headroom(available: IntArray) -> IntArray:
+def less_headroom(available: IntArray) -> IntArray:
     """What may be used of some room and still be comfortable."""
     result: IntArray = available - maximum(available // HEADROOM_DIVISOR, MINIMUM_HEADROOM_BYTES)
     return result

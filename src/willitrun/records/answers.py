@@ -21,6 +21,8 @@ Intent = Literal[
     "largest-context",
     "largest-batch",
     "largest-concurrency",
+    "best-runtime",
+    "term",
     "models",
     "comparison",
     "unclear",

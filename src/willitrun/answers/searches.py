@@ -1,0 +1,180 @@
+"""Questions for the best, the largest, the smallest: what the engine searches for, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from willitrun.answers.capacities import best_format_of_capacity, context_of_capacity
+from willitrun.answers.cases import Case, default_format, format_name, judged
+from willitrun.answers.fits import fit_answer
+from willitrun.answers.wording import machine_name, memory_text, speed_text, subject
+from willitrun.estimators.inverse import (
+    best_quantization,
+    largest_batch,
+    largest_concurrency,
+    largest_context,
+    smallest_machine,
+)
+from willitrun.estimators.workloads import GRAPH_TASKS
+from willitrun.hardware.descriptions import describe_machine
+from willitrun.planning.prices import quote_purchase
+from willitrun.planning.runtime_choices import best_runtime
+from willitrun.records.machines import Machine
+from willitrun.records.presentation import format_field
+from willitrun.records.recipes import Workload
+from willitrun.records.results import Verdict
+
+__all__ = ["SEARCHES"]
+
+
+def _smallest(case: Case) -> str:
+    chosen = case.quantization or default_format(case)
+    if case.reading.cheap:
+        return _cheapest(case, chosen)
+    name = smallest_machine(case.model, None, case.workload, quantization=chosen, **case.options())
+    if name is None:
+        return f"No single card of the catalog holds {case.model.name} comfortably; it takes several, or a smaller format."
+    case.machine = describe_machine(name, catalog=case.catalog)
+    case.quantization = chosen
+    case.value = name
+    verdict = judged(case)
+    return (
+        f"The card with the least memory on which {subject(case, verdict)} runs comfortably is {case.machine.name}: "
+        f"it {memory_text(verdict)}.{speed_text(verdict, case)}"
+    )
+
+
+def _cheapest(case: Case, chosen: str | None) -> str:
+    """Of single cards with a sourced price, the cheapest that does it comfortably."""
+    today = date.today()
+    quotes = {name: quote_purchase(name, case.catalog, today=today) for name in case.catalog.accelerators}
+    priced = sorted((quote.usd, name) for name, quote in quotes.items() if quote is not None)
+    name = next(
+        (
+            name
+            for _, name in priced
+            if smallest_machine(case.model, [name], case.workload, quantization=chosen, **case.options())
+        ),
+        None,
+    )
+    advice = f"`recommend` weighs several cards, speed and rents: willitrun recommend {case.model.id}."
+    if name is None:
+        return f"No single card with a sourced price holds {case.model.name} comfortably. {advice}"
+    quote = quotes[name]
+    assert quote is not None
+    case.machine = describe_machine(name, catalog=case.catalog)
+    case.quantization = chosen
+    case.value = name
+    verdict = judged(case)
+    return (
+        f"The cheapest single card of which a source says the price, and on which {subject(case, verdict)} runs comfortably, is "
+        f"{case.machine.name} at {quote.text()}: it {memory_text(verdict)}.{speed_text(verdict, case)} {advice}"
+    )
+
+
+def _best_format(case: Case) -> str:
+    if case.machine is None:
+        return best_format_of_capacity(case)
+    name = best_quantization(case.model, case.machine, case.workload, **case.options())
+    case.value = name
+    if name is None:
+        case.quantization = "q4_k_m"
+        return f"No GGUF format is comfortable. {fit_answer(case)}"
+    case.quantization = name
+    verdict = judged(case)
+    return f"{format_name(name)} is the best format that is comfortable: {subject(case, verdict)} {memory_text(verdict)}.{speed_text(verdict, case)}"
+
+
+def _context(case: Case) -> str:
+    if case.machine is None:
+        return context_of_capacity(case)
+    chosen = case.quantization or default_format(case)
+    most = largest_context(case.model, case.machine, case.workload, quantization=chosen, **case.options())
+    case.value, case.quantization = most, chosen
+    if most is None:
+        return f"No context is comfortable. {fit_answer(case)}"
+    case.workload = case.workload.model_copy(update={"context_tokens": most})
+    verdict = judged(case)
+    trained = case.model.transformer.max_position_embeddings if case.model.transformer else None
+    why = "all that the model was trained for" if trained == most else "the most that is comfortable"
+    return f"{most:,} tokens, {why}: {subject(case, verdict)} {memory_text(verdict)} on {machine_name(case)}."
+
+
+def _counted(find: Callable[..., int | None], noun: str, name: str) -> Callable[[Case], str]:
+    def answered(case: Case) -> str:
+        chosen = (
+            case.quantization if case.model.task in GRAPH_TASKS else case.quantization or default_format(case)
+        )
+        load = case.workload.model_copy(update={name: Workload.model_fields[name].default})
+        options = case.options() | ({"quantization": chosen} if chosen else {})
+        most = find(case.model, case.machine, load, **options)
+        case.value, case.quantization = most, chosen
+        if most is None:
+            return f"Not even one is comfortable. {fit_answer(case)}"
+        case.workload = case.workload.model_copy(update={name: most})
+        verdict = judged(case)
+        return f"{most:,} {noun}: {subject(case, verdict)} {memory_text(verdict)} on {machine_name(case)}.{speed_text(verdict, case)}"
+
+    return answered
+
+
+def _comparison(case: Case) -> str:
+    machines = [machine for machine in (case.machine, *case.others) if machine is not None]
+    if len(machines) < 2:
+        return fit_answer(case)
+    verdicts = _on_each(case, machines)
+    formats = {verdict.inputs.quantization for verdict in verdicts} - {None}
+    if len(formats) > 1:
+        # What is the best that fits differs: the smallest of them makes the comparison fair.
+        ranks = {name: case.catalog.quantizations[str(name)].quality_rank for name in formats}
+        case.quantization = min(formats, key=lambda name: ranks[name])
+        case.assumptions = [f"weights in {format_name(case.quantization)} on all of them"]
+        verdicts = _on_each(case, machines)
+    rows = []
+    for machine, verdict in zip(machines, verdicts, strict=True):
+        head = verdict.speed.headline() if verdict.speed is not None and verdict.feasible else None
+        rows.append((head[1].best if head else 0.0, head, machine.name, verdict))
+    rows.sort(key=lambda row: -row[0])
+    case.verdict, case.value = rows[0][3], rows[0][3].inputs.accelerators[0]
+    told = [
+        f"{name} {format_field(*_best(head))}" if head else f"{name} {verdict.tier}"
+        for _, head, name, verdict in rows
+    ]
+    return f"{rows[0][2]} is faster for {subject(case, rows[0][3])}: {', '.join(told)}."
+
+
+def _on_each(case: Case, machines: Sequence[Machine]) -> list[Verdict]:
+    found = []
+    for case.machine in machines:
+        found.append(judged(case))
+    return found
+
+
+def _best(head: tuple[str, Any]) -> tuple[str, float]:
+    return head[0], head[1].best
+
+
+def _runtime(case: Case) -> str:
+    found = best_runtime(
+        case.model, case.machine, case.workload, quantization=case.quantization, catalog=case.catalog
+    )
+    case.value = found.runtime
+    if found.runtime is None:
+        return f"No runtime suits {case.model.name} on {machine_name(case)}: {' '.join(found.why)}"
+    case.runtime, case.quantization = found.runtime, found.quantization
+    verdict = judged(case)
+    name = case.catalog.runtimes[found.runtime].name
+    return f"{name} suits {subject(case, verdict)} on {machine_name(case)} best. {' '.join(found.why)}"
+
+
+SEARCHES: Mapping[str, Callable[[Case], str]] = {
+    "smallest-machine": _smallest,
+    "best-quantization": _best_format,
+    "largest-context": _context,
+    "largest-batch": _counted(largest_batch, "images a batch", "batch_size"),
+    "largest-concurrency": _counted(largest_concurrency, "sequences at once", "concurrency"),
+    "best-runtime": _runtime,
+    "comparison": _comparison,
+}

@@ -342,6 +342,8 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mended-eleventh", 0.9),
         ("mended-twelfth", 0.9),
         ("mended-thirteenth", 0.9),
+        ("mended-fourteenth", 0.9),
+        ("mended-fifteenth", 0.9),
         ("held-out", 0.65),
         ("held-out-eighth", 0.3),
         ("held-out-tenth", 0.3),

@@ -32,9 +32,11 @@ from accuracy.memory.llamacpp_build import LLAMA_CPP, VERSION, build_probe, buil
 from accuracy.memory.sparse_gguf import DIALECTS, Dialect, write_sparse
 from willitrun import load_catalog
 from willitrun.estimators import ggml_graphs
-from willitrun.estimators.ggml_graphs import RECORDS, block_names, layer_kinds, shape_key
+from willitrun.estimators.ggml_graphs import RECORDS, TERMS, block_names, layer_kinds, shape_key
 from willitrun.estimators.ggml_widths import graph_widths, rotates
 from willitrun.estimators.inventory_cache import kv_layout
+from willitrun.estimators.inventory_traits import traits_of
+from willitrun.kernels.ggml_walk import PER_LAYER, Block, GraphPlan, load_factors
 from willitrun.kernels.kv_cache import cell_counts
 from willitrun.records.models import TransformerConfig
 
@@ -82,7 +84,10 @@ def _events(graph: str, buffer: str) -> Iterator[Event]:
 
 def _points(config: TransformerConfig, points: Sequence[tuple[int, int]] = POINTS) -> list[tuple[int, int]]:
     window = int(kv_layout(config).window_tokens)  # type: ignore[arg-type]
-    return [(batch, context + window) for batch, context in points]
+    # Fewer cells than an indexer chooses tell what it chose from what there was.
+    chosen = config.index_topk or 0
+    fewer = [(batch, chosen // 2) for batch in (512, 1024) if points == POINTS and chosen >= 2048]
+    return [*((batch, context + window) for batch, context in points), *fewer]
 
 
 def _runs(
@@ -106,7 +111,7 @@ def _runs(
             command, input="".join(lines), capture_output=True, text=True, env=environment, check=False
         )
         graphs = trace.read().split("RESERVE\n")[1:]
-    if done.stdout.count("\nEND 1") < len(points) or len(graphs) % len(points):
+    if not graphs or done.stdout.count("\nEND 1") < len(points) or len(graphs) % len(points):
         raise RuntimeError(f"{len(graphs)} graphs of {len(points)}: {(done.stdout + done.stderr)[-600:]}")
     step = len(graphs) // len(points)
     runs = [list(_events(graph, "GPU0" if card else "CPU")) for graph in graphs[::step]]
@@ -116,29 +121,31 @@ def _runs(
 
 
 Form = tuple[Fraction, ...]
-"""Elements of four bytes per token, per token and cell, per token and windowed cell, per sequence, and per cell."""
-_ROTATIONS = {"attn_inp_k_rot": "=R*R", "attn_inp_v_rot": "=T*T"}
-"""Squares that other widths of a model may happen to make, too."""
-TERMS = (("", ""), ("", "*C"), ("", "*N"), ("=", ""), ("=", "*C"))
-"""How the terms of a form are spelled."""
+"""Elements of four bytes for each of `TERMS`."""
+_ROTATIONS = {"attn_inp_k_rot": "Rm", "attn_inp_v_rot": "T"}
+"""Widths whose squares rotate keys, those of an indexer among them, and values; others may happen to make them, too."""
 
 
 def _forms(config: TransformerConfig, runs: Sequence[Sequence[Event]]) -> dict[int, Form]:
     """Sizes as linear forms; exact at every point."""
     window = kv_layout(config).window_tokens
+    plan = GraphPlan(Block((), (), ()), (), (), 1, config.index_topk or 0)
     rows = []
     for batch, context in _points(config):
         full, narrow, _ = (int(count) for count in cell_counts(context, window, n_ubatch=batch))
         cells = batch if _attends_batch(config) else full
-        rows.append((batch, batch * cells, batch * narrow if window else 0, 1, cells))
+        rows.append(load_factors(plan, batch, cells, narrow if window else 0, 1, min))
     matrix = np.array(rows, dtype=float)
-    last = 4 if _attends_batch(config) else 5
-    used = [column for column in range(last) if matrix[:, column].any()]
+    # Where cells follow from the batch, pairs of tokens do as well.
+    unknown = {4, 5} if _attends_batch(config) else {5} if window else set()
+    used = [column for column in range(len(TERMS)) if matrix[:, column].any() and column not in unknown]
     allocated = [index for index, event in enumerate(runs[0]) if event.size is not None]
     sizes = np.array([[run[index].size for index in allocated] for run in runs], dtype=float) / 4
     # Numbers of elements are multiples of a sixty-fourth: a half-precision mask of a quarter of the cells.
-    terms = np.zeros((5, len(allocated)))
-    terms[used] = np.rint(np.linalg.lstsq(matrix[:, used], sizes, rcond=None)[0] * 64)
+    terms = np.zeros((len(TERMS), len(allocated)))
+    scale = matrix[:, used].max(axis=0)
+    solved = np.linalg.lstsq(matrix[:, used] / scale, sizes, rcond=None)[0]
+    terms[used] = np.rint(solved / scale[:, None] * 64)
     wrong = np.flatnonzero((abs(matrix @ terms / 64 - sizes) > 8).any(axis=0))
     if len(wrong):
         event = runs[0][allocated[wrong[0]]]
@@ -174,9 +181,10 @@ def _products(value: Fraction, widths: Mapping[str, int]) -> Iterator[str]:
 
 def _spell(forms: Sequence[Form], widths: Sequence[Mapping[str, int]], name: str) -> str:
     """One tensor's size in words that hold for every recorded width."""
-    for input_name, text in _ROTATIONS.items():
-        if input_name in name:
-            return text
+    for input_name, sides in _ROTATIONS.items():
+        for side in sides if input_name in name else "":
+            if all(form[3] == each.get(side, 0) ** 2 for form, each in zip(forms, widths, strict=True)):
+                return f"={side}*{side}"
     parts = []
     for column, (prefix, suffix) in enumerate(TERMS):
         values = [form[column] for form in forms]
@@ -201,6 +209,40 @@ def _split(runs: Sequence[Event]) -> list[tuple[int, list[Event]]]:
     return groups
 
 
+def _taken_per_layer(run: Sequence[Event]) -> dict[int, int]:
+    """Equal tensors from before the layers that one layer after the other frees, and the first of each series."""
+    (_, before), *after = _split(run)
+    sizes = {event.ident: event.size for event in before if event.size is not None}
+    freed_by = {event.ident: layer for layer, events in after for event in events if event.size is None}
+    found: dict[int, int] = {}
+    series: list[int] = []
+    for ident in (*sizes, -1):
+        last = series[-1] if series else -1
+        if (
+            last >= 0
+            and sizes.get(ident) == sizes[last]
+            and freed_by.get(ident, -1) > freed_by.get(last, -1) >= 0
+        ):
+            series.append(ident)
+            continue
+        if len(series) > 2:
+            found |= dict.fromkeys(series, series[0])
+        series = [ident]
+    return found
+
+
+def _lost(run: Sequence[Event]) -> set[int]:
+    """Tensors without elements that nobody reads: they take nothing, and are never freed."""
+    freed = {event.ident for event in run if event.size is None}
+    return {event.ident for event in run if event.size == 0} - freed
+
+
+def _renumbered(words: Sequence[str], before: Sequence[int], after: Sequence[int]) -> str:
+    """Words of the part before the layers, whose frees count its tensors, without some of these."""
+    numbers = {before.index(ident): number for number, ident in enumerate(after)}
+    return " ".join(word if word.startswith("+") else f"-{numbers[int(word[1:])]}" for word in words)
+
+
 def _record(
     configs: Sequence[TransformerConfig], recorded: Sequence[list[list[Event]]]
 ) -> tuple[str, dict[tuple[str, str], str]]:
@@ -211,7 +253,8 @@ def _record(
     shared: list[int] = []
     carried: list[int] = []
     start, previous, blocks = "", "", dict[tuple[str, str], str]()
-    for layer, events in _split(recorded[0][0]):
+    own, lost = _taken_per_layer(recorded[0][0]), _lost(recorded[0][0])
+    for layer, events in _split([event for event in recorded[0][0] if event.ident not in lost]):
         if layer < 0:
             last = config.num_hidden_layers - 1
             widths: list[Mapping[str, int]] = [
@@ -224,19 +267,22 @@ def _record(
         for event in events:
             if event.size is not None:
                 local.append(event.ident)
+                if own.get(event.ident, event.ident) != event.ident:
+                    continue
                 text = _spell([each[event.ident] for each in forms], widths, event.name)
-                words.append(f"+{text}")
+                words.append(f"{PER_LAYER if event.ident in own else '+'}{text}")
             elif event.ident in local:
                 words.append(f"-{local.index(event.ident)}")
             elif event.ident in before:
                 words.append(f"-c{before.index(event.ident)}")
             else:
-                words.append(f"-g{shared.index(event.ident)}")
+                words.append(f"-g{shared.index(own.get(event.ident, event.ident))}")
             if event.size is None and event.ident in carried:
                 carried.remove(event.ident)
         freed = {event.ident for event in events if event.size is None}
         if layer < 0:
-            start, shared = " ".join(words), local
+            shared = [ident for ident in local if own.get(ident, ident) == ident]
+            start = _renumbered(words, local, shared)
             continue
         carried += [ident for ident in local if ident not in freed]
         name, text = names[layer], " ".join(words)
@@ -251,7 +297,8 @@ def _shortened(config: TransformerConfig, dialect: Dialect) -> TransformerConfig
 
     Loaders that tell models apart by their number of layers get them all.
     """
-    period = max(len(config.layer_types or ()), config.moe_layer_interval)
+    unturned = traits_of(config.model_type).no_positions_interval
+    period = max(len(config.layer_types or ()), config.moe_layer_interval, unturned)
     least = config.first_k_dense_replace + max(3 * period, 6)
     layers = least + (config.num_hidden_layers - least) % period
     counted = dialect.architecture in ("exaone4", "gemma3n") or (
@@ -275,6 +322,11 @@ def _others(config: TransformerConfig) -> Iterator[TransformerConfig]:
         wide["head_dim"] = config.hidden_size // heads
     pairs = config.num_key_value_heads or 0
     more = {"num_attention_heads": heads + pairs} if heads and pairs else {}
+    more["vocab_size"] = config.vocab_size + 1216
+    if config.index_head_dim and config.index_n_heads:
+        more |= {"index_n_heads": config.index_n_heads + 16}
+    if config.moe_latent_size:
+        more["moe_latent_size"] = config.moe_latent_size + 256
     if config.linear_num_value_heads and config.linear_num_key_heads:
         more["linear_num_value_heads"] = config.linear_num_value_heads + config.linear_num_key_heads
     used = {"num_experts_per_tok": config.num_experts_per_tok + 1} if config.num_experts_per_tok else {}

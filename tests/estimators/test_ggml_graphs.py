@@ -112,6 +112,9 @@ def test_plans_are_numbered_once() -> None:
 
 
 def test_names_of_blocks_say_what_lies_around_and_what_still_comes() -> None:
-    assert block_names(["a", "b", "a"]) == [">a>b>a,b", "a>b>a>a", "b>a>>"]
+    assert block_names(["a", "b", "a"]) == [">a>b>a", "a>b>a>", "b>a>>"]
     assert layer_kind(_config("mixtral-8x7b"), 0) == "full_attention+moe"
     assert shape_key(LLAMA) == "llama:full_attention"
+    assert layer_kind(_config("smollm3-3b"), 3) == "full_attention+nope"
+    assert shape_key(_config("nemotron-3-super-120b-a12b")).endswith(",latent-experts")
+    assert shape_key(_config("embeddinggemma-300m")).endswith(",embeds")

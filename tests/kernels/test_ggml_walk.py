@@ -75,7 +75,7 @@ def _programs(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[int]]:
 @given(_programs(), st.integers(1, 512))
 def test_walk_does_what_the_source_says(program: tuple[list[tuple[int, int]], list[int]], batch: int) -> None:
     steps, sizes = program
-    start = Block(tuple(steps), tuple((size, 0, 0, 0, 0) for size in sizes), ())
+    start = Block(tuple(steps), tuple((size, 0, 0, 0, 0, 0, 0) for size in sizes), ())
     walked = walk_graph(GraphPlan(start, (), (), 1), batch, 0)
     assert walked == _reference(steps, [size * batch for size in sizes])
     alive = most = 0
@@ -88,18 +88,19 @@ def test_walk_does_what_the_source_says(program: tuple[list[tuple[int, int]], li
 def test_a_hole_is_more_than_what_is_alive() -> None:
     # 4 and 2 lie below each other; 5 does not fit where 4 was, so 4 are lost.
     start = read_block(
-        "+a +b -0 +c", {"a": (4, 0, 0, 0, 0), "b": (2, 0, 0, 0, 0), "c": (5, 0, 0, 0, 0)}.__getitem__
+        "+a +b -0 +c",
+        {"a": (4, 0, 0, 0, 0, 0, 0), "b": (2, 0, 0, 0, 0, 0, 0), "c": (5, 0, 0, 0, 0, 0, 0)}.__getitem__,
     )
     assert walk_graph(GraphPlan(start, (), (), 1), 1, 0) == 11
 
 
 def test_blocks_walked_again_are_the_same_as_all_of_them_at_once() -> None:
     sizes = {
-        "r": (4, 0, 0, 0, 0),
-        "m": (0, 1, 0, 0, 0),
-        "s": (7, 0, 0, 0, 0),
-        "n": (0, 0, 1, 0, 0),
-        "k": (0, 0, 0, 3, 0),
+        "r": (4, 0, 0, 0, 0, 0, 0),
+        "m": (0, 1, 0, 0, 0, 0, 0),
+        "s": (7, 0, 0, 0, 0, 0, 0),
+        "n": (0, 0, 1, 0, 0, 0, 0),
+        "k": (0, 0, 0, 3, 0, 0, 0),
     }
     start = read_block("+r +m +n", sizes.__getitem__)
     first = read_block("+r +s -g0 +r -0 -1", sizes.__getitem__)
@@ -116,14 +117,14 @@ def test_blocks_walked_again_are_the_same_as_all_of_them_at_once() -> None:
 
 
 def test_sizes_are_padded_to_the_alignment() -> None:
-    start = Block(((ALLOCATE, 0), (ALLOCATE, 1)), ((0, 0, 0, 1, 0), (0, 0, 0, 1, 0)), ())
+    start = Block(((ALLOCATE, 0), (ALLOCATE, 1)), ((0, 0, 0, 1, 0, 0, 0), (0, 0, 0, 1, 0, 0, 0)), ())
     assert walk_graph(GraphPlan(start, (), (), 128), 512, 512) == 256
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4096), st.booleans()), min_size=1, max_size=9))
 def test_arrays_are_rows_and_unknown_graphs_are_zero(rows: list[tuple[int, int, bool]]) -> None:
     shelf = GraphShelf()
-    plan = GraphPlan(Block(((ALLOCATE, 0),), ((4, 2, 0, 0, 0),), ()), (), (), 1)
+    plan = GraphPlan(Block(((ALLOCATE, 0),), ((4, 2, 0, 0, 0, 0, 0),), ()), (), (), 1)
     assert shelf.add("one", lambda card, flash: plan if card else None) == 1
     assert shelf.add("none", lambda card, flash: None) == 2
     numbers, cells, cards = (np.array(column) for column in zip(*rows, strict=True))
@@ -139,13 +140,13 @@ def test_arrays_are_rows_and_unknown_graphs_are_zero(rows: list[tuple[int, int, 
 )
 def test_rows_far_apart_are_still_told_apart(rows: list[tuple[int, int]]) -> None:
     shelf = GraphShelf()
-    plan = GraphPlan(Block(((ALLOCATE, 0),), ((0, 1, 1, 1, 0),), ()), (), (), 1)
+    plan = GraphPlan(Block(((ALLOCATE, 0),), ((0, 1, 1, 1, 0, 0, 0),), ()), (), (), 1)
     number = shelf.add("one", lambda card, flash: plan)
     cells, narrow = (np.array(column) for column in zip(*rows, strict=True))
     together = shelf.buffers(
-        number, batch=1, cells=cells, window_cells=narrow, sequences=cells, card=True, flash=True
+        number, batch=1, cells=cells, window_cells=narrow, sequences=1, card=True, flash=True
     )
-    assert together.tolist() == [2 * c + n for c, n in rows]
+    assert together.tolist() == [c + n + 1 for c, n in rows]
 
 
 @given(_programs(), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=40, max_size=60))
@@ -154,8 +155,8 @@ def test_compiled_paths_come_to_what_a_walk_does(
 ) -> None:
     steps, widths = program
     # Sizes grow with the batch, with the cells or with the sequences: their order changes from load to load.
-    sizes = tuple((w if w % 3 else 0, w % 4, 0, 5 * w if w % 3 == 0 else 0, 0) for w in widths)
-    plan = GraphPlan(Block(tuple(steps), sizes, ()), (), (), 4)
+    sizes = tuple((w if w % 3 else 0, w % 4, 0, 5 * w if w % 3 == 0 else 0, 0, 0, w % 2) for w in widths)
+    plan = GraphPlan(Block(tuple(steps), sizes, ()), (), (), 4, chosen=20)
     graph = CompiledGraph(plan)
     rows = np.array([(batch, cells, 0, 1 + cells % 3) for batch, cells in loads])
     walked = [walk_graph(plan, batch, cells, 0, 1 + cells % 3) for batch, cells in loads]
@@ -164,8 +165,16 @@ def test_compiled_paths_come_to_what_a_walk_does(
     assert [graph.buffer(*row) for row in rows.tolist()] == walked
 
 
+def test_pairs_of_tokens_are_reserved_for_one_sequence_as_well() -> None:
+    plan = GraphPlan(read_block("+u", {"u": (0, 0, 0, 0, 0, 4, 0)}.__getitem__), (), (), 1)
+    graph = CompiledGraph(plan)
+    assert walk_graph(plan, 512, 0, 0, 4) == 4 * 512 * 128
+    assert graph.buffer(512, 0, 0, 4) == graph.buffer(512, 0, 0, 1) == 4 * 512 * 512
+    assert graph.buffers(np.array([[512, 0, 0, 4]])).tolist() == [4 * 512 * 512]
+
+
 def test_a_path_is_not_taken_beyond_what_float64_holds() -> None:
-    start = read_block("+a +b -0 +a", {"a": (0, 1, 0, 0, 0), "b": (0, 3, 0, 0, 0)}.__getitem__)
+    start = read_block("+a +b -0 +a", {"a": (0, 1, 0, 0, 0, 0, 0), "b": (0, 3, 0, 0, 0, 0, 0)}.__getitem__)
     plan = GraphPlan(start, (), (), 1)
     graph = CompiledGraph(plan)
     loads = [(8, 100 + n, 0, 1) for n in range(40)] + [(1, 2**52 + 1, 0, 1)]

@@ -163,7 +163,8 @@ def read_text_config(
         "rope_scaling_factor": _rope_factor(fields),
         "hidden_act": fields.word("hidden_act"),
         "layer_types": layer_pattern(model_type, fields, layers),
-        "is_encoder_only": model_type in _ENCODERS,
+        # EmbeddingGemma is a Gemma 3 that looks both ways; "vision" looks both ways within an image only.
+        "is_encoder_only": model_type in _ENCODERS or fields.raw("use_bidirectional_attention") is True,
         "attention_k_eq_v": fields.flag("attention_k_eq_v"),
         "use_double_wide_mlp": fields.flag("use_double_wide_mlp"),
         "num_kv_shared_layers": fields.count("num_kv_shared_layers", most=layers) or 0,

@@ -100,11 +100,10 @@ class CellBuffers:
         return total
 
     def _range(self, buffers: GraphBuffers, cache: Cache, copied: IntArray | None = None) -> MemoryRange:
-        sequences = _ONE if self.ground.policy.unified else by_device(cache.sequences)
         best = buffers.of(
             by_device(self._attended(cache)),
             by_device(cache.window_cells),
-            sequences,
+            by_device(cache.sequences),
             _ZERO if copied is None else by_device(copied),
         )
         return scale_range(best, *self.factors)
@@ -241,5 +240,4 @@ class CellBuffers:
 OFFLOADS_NOTHING = 0
 COMPUTED_ON_CARD = 32
 """Tokens from which a batch is computed on the card though weights lie on the host (``offload_op`` of ggml-cuda)."""
-_ONE: IntArray = np.int64(1)  # type: ignore[assignment]
 _ZERO: IntArray = np.int64(0)  # type: ignore[assignment]

@@ -8,7 +8,7 @@ a line for each block, an empty one, and a line for each architecture, of which 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache, partial
 from math import prod
@@ -17,7 +17,7 @@ from typing import Any
 from willitrun.estimators.ggml_widths import graph_widths, layer_kind, rotates
 from willitrun.estimators.inventory_traits import Traits, traits_of
 from willitrun.kernels.ggml_shelf import GraphShelf
-from willitrun.kernels.ggml_walk import Block, GraphPlan, Size, read_block
+from willitrun.kernels.ggml_walk import Block, GraphPlan, Size, read_block, spread_inputs
 from willitrun.packaged_files import read_packaged
 from willitrun.records.models import TransformerConfig
 
@@ -25,6 +25,7 @@ __all__ = [
     "GRAPHS",
     "RECORDS",
     "ROTATED",
+    "TERMS",
     "block_names",
     "graph_number",
     "graph_plan",
@@ -61,13 +62,16 @@ def layer_kinds(config: TransformerConfig) -> list[str]:
 
 
 def block_names(kinds: Sequence[str]) -> list[str]:
-    """Each layer's block: the kinds around it, its own, and those that still come and keep their inputs alive."""
+    """Each layer's block: the kinds around it, its own, and those that come behind and keep their inputs alive.
+
+    Inputs of the next layer are taken within this one, so what comes is counted behind the next.
+    """
     names: list[str] = []
     coming: set[str] = set()
     around = ("", *kinds, "")
     for layer in reversed(range(len(kinds))):
         names.append(">".join((*around[layer : layer + 3], ",".join(sorted(coming)))))
-        coming.add(kinds[layer])
+        coming.update(kinds[layer + 1 : layer + 2])
     return names[::-1]
 
 
@@ -83,6 +87,10 @@ def _parts(config: TransformerConfig, kinds: Sequence[str]) -> str:
         parts.append("query-rank")
     if config.index_head_dim:
         parts.append("index")
+    if config.moe_latent_size:
+        parts.append("latent-experts")
+    if config.is_encoder_only and not traits.encoder:
+        parts.append("embeds")
     return ",".join(parts)
 
 
@@ -116,19 +124,30 @@ def _bytes(text: str, widths: Mapping[str, int]) -> int:
     return int(prod(factors, start=Fraction(FLOAT_BYTES)))
 
 
-_COLUMNS = {(False, ""): 0, (False, "*C"): 1, (False, "*N"): 2, (True, ""): 3, (True, "*C"): 4}
+TERMS = (("", ""), ("", "*C"), ("", "*N"), ("=", ""), ("=", "*C"), ("", "*U"), ("", "*J"))
+"""How the entries of a size are spelled, before and behind its widths: ``=`` where tokens do not count."""
+_COLUMNS = {term: column for column, term in enumerate(TERMS)}
 
 
 def _size(text: str, widths: Mapping[str, int]) -> Size:
-    """Bytes of a tensor per token, per token and cell, per token and windowed cell, per sequence, and per cell."""
-    size = [0, 0, 0, 0, 0]
+    """Bytes of a tensor."""
+    size = [0] * len(TERMS)
     for term in text.split("&"):
         product = term.removeprefix("=")
-        cells = product[-2:] if product.endswith(("*C", "*N")) else ""
-        column = _COLUMNS[product != term, cells]
+        cells = product[-2:] if product.endswith(("*C", "*N", "*U", "*J")) else ""
+        column = _COLUMNS["=" if product != term else "", cells]
         product = product.removesuffix(cells)
         size[column] += _bytes(product, widths)
-    return size[0], size[1], size[2], size[3], size[4]
+    return size[0], size[1], size[2], size[3], size[4], size[5], size[6]
+
+
+def _texts(by_name: Mapping[str, int], kinds: Sequence[str]) -> Iterator[int]:
+    """Numbers of the layers' blocks; some differ with the block before."""
+    text = -1
+    for name in block_names(kinds):
+        found_after = by_name.get(f"{name}@{text}")
+        text = by_name[name] if found_after is None else found_after
+        yield text
 
 
 def graph_plan(config: TransformerConfig, *, card: bool, flash: bool, rotated: str = "") -> GraphPlan | None:
@@ -159,26 +178,24 @@ def graph_plan(config: TransformerConfig, *, card: bool, flash: bool, rotated: s
     last = config.num_hidden_layers - 1
     ends = {f"{name}'": width for name, width in graph_widths(config, last).items()}
     outer = {**graph_widths(config, 0), **ends}
-    numbers: dict[tuple[int, int, str], int] = {}
-    blocks: list[Block] = []
+    blocks: dict[tuple[str, int, tuple[int, ...]], Block] = {}
     order: list[int] = []
-    text, carried = -1, 0
+    carried = 0
     try:
-        start = read_block(texts[first], partial(_size, widths=outer))
-        for layer, name in enumerate(block_names(kinds)):
-            found_after = by_name.get(f"{name}@{text}")
-            text = by_name[name] if found_after is None else found_after
-            key = (text, carried, kinds[layer])
-            if key not in numbers:
-                numbers[key] = len(blocks)
-                size_of = partial(_size, widths=graph_widths(config, layer))
-                blocks.append(read_block(texts[text], size_of, carried))
-            order.append(numbers[key])
-            carried = len(blocks[order[-1]].kept)
+        words, layers = spread_inputs(texts[first], [texts[text] for text in _texts(by_name, kinds)])
+        start = read_block(words, partial(_size, widths=outer))
+        for layer, words in enumerate(layers):
+            widths = graph_widths(config, layer)
+            key = (words, carried, tuple(widths.values()))
+            if key not in blocks:
+                blocks[key] = read_block(words, partial(_size, widths=widths), carried)
+            order.append(list(blocks).index(key))
+            carried = len(blocks[key].kept)
     except KeyError:
         # Layers in an order that was not recorded, or a width that the config leaves out.
         return None
-    return GraphPlan(start, tuple(blocks), tuple(order), CARD_ALIGNMENT if card else HOST_ALIGNMENT)
+    alignment = CARD_ALIGNMENT if card else HOST_ALIGNMENT
+    return GraphPlan(start, tuple(blocks.values()), tuple(order), alignment, config.index_topk or 0)
 
 
 ROTATED = ("", "k", "v", "kv")

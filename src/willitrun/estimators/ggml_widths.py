@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from willitrun.estimators.inventory import is_routed
-from willitrun.estimators.inventory_blocks import head_widths
+from willitrun.estimators.inventory_blocks import dense_width, head_widths
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.records.models import TransformerConfig
 
@@ -16,8 +16,11 @@ ROTATION = 64
 
 
 def layer_kind(config: TransformerConfig, layer: int) -> str:
-    """What a layer is to the graph: its mixer, ``+moe`` where it routes, ``+shared`` where it reads another's cache."""
+    """What a layer is to the graph: its mixer, ``+moe`` where it routes, ``+shared`` where it reads another's cache, ``+nope`` where it turns nothing by position."""
     kind = str(config.layer_type(layer))
+    unturned = traits_of(config.model_type).no_positions_interval
+    if unturned and (layer + 1) % unturned == 0:
+        kind += "+nope"
     if is_routed(config, layer):
         kind += "+moe"
     shared = config.num_kv_shared_layers
@@ -47,8 +50,8 @@ def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
 
     ``W`` vocabulary, ``E`` hidden, ``L`` layers, ``H`` and ``G`` query and KV heads, ``A``, ``K``, ``V``, ``Q`` their queries,
     keys, values and all three, ``F`` dense feed-forward, ``X`` expert, ``Y`` shared experts, ``Z`` experts, ``u`` experts used,
-    ``M`` per-layer input; latent attention: ``r`` and ``q`` ranks, ``p`` and ``o`` head parts without and with
-    positions, ``a`` their sum, ``v`` value head, ``b`` a cached row, ``e`` a head's part of an expanded one; recurrence: ``I`` inner, ``S`` state, ``g`` groups, ``h`` heads, ``t`` rank of the
+    ``l`` what experts work on where that is narrower than the stream, ``M`` per-layer input; latent attention: ``r`` and ``q`` ranks, ``p`` and ``o`` head parts without and with
+    positions, ``a`` their sum, ``v`` value head, ``b`` a cached row, ``e`` a head's part of an expanded one, ``n`` and ``m`` an indexer's heads and their width; recurrence: ``I`` inner, ``S`` state, ``g`` groups, ``h`` heads, ``t`` rank of the
     time step, ``c`` convolved channels, ``k`` positions that the convolution keeps, ``d`` keys of linear attention, ``i`` and ``x`` the
     projections into a Mamba-2 and out of a Mamba block's convolution; ``R`` and ``T`` the rotations of quantized keys and values.
     """
@@ -57,7 +60,7 @@ def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
     named: dict[str, int | None] = {
         "W": config.vocab_size,
         "E": hidden,
-        "F": config.intermediate_size or traits.default_inner * hidden,
+        "F": dense_width(config, traits, layer),
         "M": config.hidden_size_per_layer_input,
     }
     if config.num_attention_heads:
@@ -72,6 +75,8 @@ def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
                 "a": (config.qk_nope_head_dim or 0) + (config.qk_rope_head_dim or 0),
                 "b": (config.kv_lora_rank or 0) + (config.qk_rope_head_dim or 0),
                 "e": (config.qk_nope_head_dim or 0) + (config.v_head_dim or 0),
+                "n": config.index_n_heads,
+                "m": config.index_head_dim,
             }
         else:
             heads, pairs, key, value = head_widths(config, layer)
@@ -86,6 +91,7 @@ def graph_widths(config: TransformerConfig, layer: int) -> Mapping[str, int]:
             "Y": shared or (expert if traits.always_shared else 0),
             "Z": config.num_experts,
             "u": config.num_experts_per_tok or 1,
+            "l": config.moe_latent_size,
         }
     if config.linear_num_value_heads:
         keys = (config.linear_num_key_heads or 0) * (config.linear_key_head_dim or 0)

@@ -42,6 +42,8 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
     _add_encoders(out, config, traits)
     if traits.final_norm:
         out.norm(None, "output_norm", config.hidden_size, bias=traits.norm_bias)
+    if traits.residual_scores:
+        out.norm(None, "output_residual_score", config.hidden_size)
     if traits.head and not is_tied(config):
         out.matrix(None, "output", "output", config.vocab_size, config.hidden_size)
     if traits.head_bias:
@@ -100,7 +102,7 @@ def is_tied(config: TransformerConfig) -> bool:
 
 def _add_embeddings(out: Collector, config: TransformerConfig, traits: Traits) -> None:
     hidden = config.hidden_size
-    out.matrix(None, "token_embd", "embedding", config.vocab_size, hidden)
+    out.matrix(None, "token_embd", "embedding", config.vocab_size + traits.reserved_rows, hidden)
     if traits.positions is not None:
         if config.max_position_embeddings is None:
             raise MissingDataError(
@@ -151,6 +153,11 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
         else:
             add_attention(out, config, traits, layer)
         return
+    if kind == "mlp":
+        # A search left the attention of this layer out.
+        out.norm(layer, "ffn_norm", config.hidden_size, bias=traits.norm_bias)
+        add_feed_forward(out, config, traits, layer, routed=False)
+        return
     grouped = traits.grouped_norms if (config.num_key_value_heads or 1) > 1 else 0
     out.norms(layer, grouped or traits.norms, bias=traits.norm_bias)
     if recurrent or traits.parallel_mixers:
@@ -171,6 +178,8 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
         add_alternating_updates(out, config, layer)
     if traits.layer_scalars:
         out.vector(layer, "layer_scalar", traits.layer_scalars)
+    for number in range(traits.residual_scores):
+        out.norm(layer, f"residual_score_{number}", config.hidden_size)
 
 
 def is_routed(config: TransformerConfig, layer: int) -> bool:
@@ -180,12 +189,22 @@ def is_routed(config: TransformerConfig, layer: int) -> bool:
     return (layer - config.first_k_dense_replace + 1) % config.moe_layer_interval == 0
 
 
+def experts_used(config: TransformerConfig) -> float:
+    """Experts with weights that one token passes through; of those that it chooses, some may hold none."""
+    experts = config.num_experts or 1
+    return (config.num_experts_per_tok or 1) * experts / (experts + config.zero_expert_num)
+
+
 def _add_prediction_layer(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
     hidden = config.hidden_size
     with out.redirect("prediction"):
         out.norms(layer, traits.norms, bias=traits.norm_bias)
         add_attention(out, config, traits, layer, full=True)
-        add_feed_forward(out, config, traits, layer, routed=bool(config.num_experts))
+        routed = bool(config.num_experts) and not traits.dense_prediction
+        add_feed_forward(out, config, traits, layer, routed=routed)
+        if traits.prediction_matrix != "none":
+            name = f"nextn_{traits.prediction_matrix}"
+            out.matrix(layer, name, "prediction", config.vocab_size, hidden)
         out.matrix(layer, "nextn_eh_proj", "prediction", hidden, 2 * hidden)
         for name in ("nextn_enorm", "nextn_hnorm", "nextn_shared_head_norm"):
             out.norm(layer, name, hidden)
@@ -213,7 +232,7 @@ def active_parameters(config: TransformerConfig) -> int:
         if group.part in ("prediction", "vision"):
             continue
         if group.part == "experts":
-            total += group.elements // (config.num_experts or 1) * (config.num_experts_per_tok or 1)
+            total += round(group.elements // (config.num_experts or 1) * experts_used(config))
         else:
             total += group.elements
     return total

@@ -11,7 +11,7 @@ from willitrun.estimators.inventory_traits import Traits
 from willitrun.kernels.weights import Part, TensorGroup
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["Collector", "add_attention", "add_feed_forward", "head_widths", "required"]
+__all__ = ["Collector", "add_attention", "add_feed_forward", "dense_width", "head_widths", "required"]
 
 _Key = tuple[str, str, int, int, int, bool]
 
@@ -91,10 +91,20 @@ def head_widths(config: TransformerConfig, layer: int) -> tuple[int, int, int, i
     heads = required(config, "num_attention_heads")
     kv_heads = config.num_key_value_heads or heads
     width = config.head_dim or config.hidden_size // heads
+    if config.layer_type(layer) == "sliding_attention":
+        heads = config.num_sliding_attention_heads or heads
     if config.layer_type(layer) == "full_attention" and config.layer_types:
         width = config.global_head_dim or width
         kv_heads = config.num_global_key_value_heads or kv_heads
     return heads, kv_heads, width, config.v_head_dim or width
+
+
+def dense_width(config: TransformerConfig, traits: Traits, layer: int) -> int | None:
+    """Width of the dense feed-forward block of a layer; None where the config does not say."""
+    chosen = config.layer_intermediate_sizes
+    if chosen:
+        return chosen[layer % len(chosen)]
+    return config.intermediate_size or traits.default_inner * config.hidden_size or None
 
 
 def add_attention(
@@ -102,7 +112,9 @@ def add_attention(
 ) -> None:
     """Projections, biases and norms of one attention block."""
     if traits.attention == "latent":
-        _add_latent_attention(out, config, layer)
+        _add_latent_attention(out, config, layer, gate=traits.output_gate)
+        if traits.head_gate:
+            out.matrix(layer, "attn_gate", "attention", config.num_attention_heads or 1, config.hidden_size)
         return
     hidden = config.hidden_size
     heads, kv_heads, key, value = head_widths(config, layer)
@@ -145,9 +157,19 @@ def add_attention(
         out.matrix(layer, "attn_gate", "attention", heads, hidden)
     if traits.activation_norm:
         out.norm(layer, "attn_sub_norm", hidden)
+    if config.layer_type(layer) == "cross_attention":
+        # Mllama: queries and keys of an image are normed, and both blocks pass through a gate.
+        for name in ("attn_q_norm", "attn_k_norm"):
+            out.norm(layer, name, key)
+        out.vector(layer, "cross_attn_gates", 2)
+    if config.index_n_heads and config.index_head_dim and layer >= config.first_k_dense_replace:
+        out.matrix(layer, "indexer_q", "attention", config.index_n_heads * config.index_head_dim, hidden)
+        out.matrix(layer, "indexer_k", "attention", config.index_head_dim, hidden)
+        for name in ("indexer_q_norm", "indexer_k_norm"):
+            out.norm(layer, name, config.index_head_dim)
 
 
-def _add_latent_attention(out: Collector, config: TransformerConfig, layer: int) -> None:
+def _add_latent_attention(out: Collector, config: TransformerConfig, layer: int, *, gate: bool) -> None:
     hidden = config.hidden_size
     heads = required(config, "num_attention_heads")
     rank, rope = required(config, "kv_lora_rank"), required(config, "qk_rope_head_dim")
@@ -164,6 +186,8 @@ def _add_latent_attention(out: Collector, config: TransformerConfig, layer: int)
     out.matrix(layer, "attn_k_b", "attention", rank, nope, heads)
     out.matrix(layer, "attn_v_b", "attention", value, rank, heads)
     out.matrix(layer, "attn_output", "attention", hidden, heads * value)
+    if gate:
+        out.matrix(layer, "attn_gate", "attention", heads * value, hidden)
     if config.index_n_heads and config.index_head_dim:
         query = config.q_lora_rank or hidden
         out.matrix(layer, "indexer_q_b", "attention", config.index_n_heads * config.index_head_dim, query)
@@ -177,8 +201,8 @@ def add_feed_forward(
 ) -> None:
     """Dense block, or router, experts and shared experts."""
     hidden = config.hidden_size
-    if not routed or traits.dense_beside_experts:
-        width = config.intermediate_size or traits.default_inner * hidden or None
+    if not routed or traits.dense_beside_experts or traits.shortcut_experts:
+        width = dense_width(config, traits, layer)
         if width is None and not routed:
             width = required(config, "intermediate_size")
         if width is not None:
@@ -190,12 +214,18 @@ def add_feed_forward(
     experts = required(config, "num_experts")
     width = config.moe_intermediate_size or required(config, "intermediate_size")
     latent = config.moe_latent_size or hidden
-    out.matrix(layer, "ffn_gate_inp", "router", experts, hidden)
+    choices = experts + config.zero_expert_num
+    out.matrix(layer, "ffn_gate_inp", "router", choices, hidden)
     if traits.router_bias:
-        out.vector(layer, "ffn_gate_inp_bias", experts)
+        out.vector(layer, "ffn_gate_inp_bias", choices)
     if traits.score_bias:
-        out.vector(layer, "exp_probs_b", experts)
+        out.vector(layer, "exp_probs_b", choices)
+    if config.vision_moe_intermediate_size:
+        rows = 3 * config.vision_moe_intermediate_size * experts + experts
+        out.matrix(layer, "ffn_vision_exps", "vision", rows, hidden)
     if config.moe_latent_size:
+        if traits.latent_norm:
+            out.norm(layer, "ffn_latent_norm", latent)
         out.matrix(layer, "ffn_latent_down", "shared_experts", latent, hidden)
         out.matrix(layer, "ffn_latent_up", "shared_experts", hidden, latent)
     if traits.gated:

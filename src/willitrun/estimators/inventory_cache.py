@@ -24,6 +24,7 @@ class _Sums:
         self.expanded_k = self.expanded_v = 0
         self.conv_state = self.recurrent_state = 0
         self.index_k = 0
+        self.cross = 0
         self.layers = self.windowed_layers = 0
         self.kv_heads = 0
         self.widest_v = 0
@@ -74,7 +75,7 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
     for layer in range(config.num_hidden_layers):
         _add_layer(sums, config, traits, layer)
     window = config.attention_chunk_size or config.sliding_window or 0
-    cross = 0
+    cross = sums.cross
     if traits.cross_attention:
         heads, _, _, value = head_widths(config, 0)
         cross = config.num_hidden_layers * heads * value
@@ -130,8 +131,12 @@ def _add_layer(sums: _Sums, config: TransformerConfig, traits: Traits, layer: in
         _add_state(sums, config, traits)
         if not traits.parallel_mixers:
             return
+    kind = config.layer_type(layer)
+    if kind == "cross_attention":
+        _, kv_heads, _, value = head_widths(config, layer)
+        sums.cross += kv_heads * value
     kept = layer < config.num_hidden_layers - config.num_kv_shared_layers
-    if kept and config.layer_type(layer) not in ("mlp", "moe"):
+    if kept and kind not in ("mlp", "moe", "cross_attention"):
         _add_cell(sums, config, traits, layer)
 
 
@@ -165,6 +170,8 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
         sums.index_k += config.index_head_dim or 0
         return
     _, kv_heads, key, value = head_widths(config, layer)
+    if config.index_n_heads and layer >= config.first_k_dense_replace:
+        sums.index_k += config.index_head_dim or 0
     sums.widest_v = max(sums.widest_v, kv_heads * value)
     if config.layer_type(layer) in ("sliding_attention", "chunked_attention"):
         sums.windowed_k += kv_heads * key
@@ -193,6 +200,10 @@ def _add_state(sums: _Sums, config: TransformerConfig, traits: Traits) -> None:
         heads = required(config, "num_attention_heads")
         width = config.head_dim or config.hidden_size // heads
         sums.recurrent_state += heads * width * width
+    elif traits.recurrence == "rwkv7":
+        # The stream of the token before, for time and for channel mixing, and a square for each head.
+        sums.conv_state += 2 * config.hidden_size
+        sums.recurrent_state += config.hidden_size * required(config, "head_dim")
     elif traits.recurrence == "conv":
         kernel = config.mamba_d_conv or required(config, "linear_conv_kernel_dim")
         sums.conv_state += (kernel - 1) * config.hidden_size
@@ -211,7 +222,7 @@ def attention_widths(config: TransformerConfig) -> tuple[int, int, int]:
     traits = traits_of(config.model_type)
     decode = prefill = windowed = 0
     for layer in range(config.num_hidden_layers):
-        if config.layer_type(layer) in ("mlp", "moe") or (
+        if config.layer_type(layer) in ("mlp", "moe", "cross_attention") or (
             recurs(config, traits, layer) and not traits.parallel_mixers
         ):
             continue
@@ -272,7 +283,7 @@ def buffer_shape(config: TransformerConfig) -> BufferShape:
         heads=heads,
         head_total=heads * head,
         feed_forward=max(0 if every else dense, used * expert),
-        has_output=int(traits.head),
+        has_output=int(traits.head and not config.is_encoder_only),
         key_value=key_value,
         gated=int(traits.gated),
         expert_output=used * config.hidden_size if narrow else 0,

@@ -15,7 +15,7 @@ def add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, la
     if traits.recurrence in ("delta", "delta-split"):
         _add_delta_net(out, config, layer, split=traits.recurrence == "delta-split")
     elif traits.recurrence == "kda":
-        _add_kimi_delta(out, config, layer)
+        _add_kimi_delta(out, config, traits, layer)
     elif traits.recurrence == "lightning":
         _add_lightning(out, config, layer)
     elif traits.recurrence == "mamba":
@@ -28,8 +28,29 @@ def add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, la
         out.matrix(layer, "shortconv_in_proj", "recurrent", 3 * hidden, hidden)
         out.matrix(layer, "shortconv_conv", "recurrent", hidden, kernel)
         out.matrix(layer, "shortconv_out_proj", "recurrent", hidden, hidden)
+    elif traits.recurrence == "rwkv7":
+        _add_rwkv7(out, config, layer)
     else:
         raise MissingDataError(f"the recurrent block {traits.recurrence} is not described.")
+
+
+def _add_rwkv7(out: Collector, config: TransformerConfig, layer: int) -> None:
+    """RWKV-7's time mixing: four projections and low-rank decay, in-context rate, value residual and gate."""
+    hidden = config.hidden_size
+    for name in ("receptance", "key", "value", "output"):
+        out.matrix(layer, f"time_mix_{name}", "recurrent", hidden, hidden)
+    rates = required(config, "rwkv_rate_rank")
+    ranks = {"w": required(config, "rwkv_decay_rank"), "a": rates, "g": required(config, "rwkv_gate_rank")}
+    if layer:
+        # The first layer has no value to mix with.
+        ranks["v"] = required(config, "rwkv_value_rank")
+    for name, rank in ranks.items():
+        out.matrix(layer, f"time_mix_{name}1", "recurrent", rank, hidden)
+        out.matrix(layer, f"time_mix_{name}2", "recurrent", hidden, rank)
+    for name in ("w0", "a0", *(("v0",) if layer else ()), "k_k", "k_a", "r_k", "ln", "ln_bias"):
+        out.vector(layer, f"time_mix_{name}", hidden, "recurrent")
+    out.vector(layer, "time_mix_lerp_fused", 6 * hidden, "recurrent")
+    out.vector(layer, "channel_mix_lerp_k", hidden, "recurrent")
 
 
 def _add_lightning(out: Collector, config: TransformerConfig, layer: int) -> None:
@@ -42,8 +63,8 @@ def _add_lightning(out: Collector, config: TransformerConfig, layer: int) -> Non
     out.matrix(layer, "ssm_out", "recurrent", hidden, inner)
 
 
-def _add_kimi_delta(out: Collector, config: TransformerConfig, layer: int) -> None:
-    """Kimi delta attention: three short convolutions, a low-rank decay and a low-rank output gate."""
+def _add_kimi_delta(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
+    """Kimi delta attention: three short convolutions, a decay and an output gate, of low rank where none is said to be whole."""
     hidden = config.hidden_size
     heads, width = required(config, "linear_num_value_heads"), required(config, "linear_value_head_dim")
     inner, kernel = heads * width, required(config, "linear_conv_kernel_dim")
@@ -51,7 +72,10 @@ def _add_kimi_delta(out: Collector, config: TransformerConfig, layer: int) -> No
         out.matrix(layer, f"attn_{name}", "recurrent", inner, hidden)
         out.matrix(layer, f"ssm_conv1d_{name}", "recurrent", inner, kernel)
     # Decay (f) and gate (g) pass through one head's width.
-    for name in ("ssm_f", "ssm_g"):
+    for name, whole in (("ssm_f", traits.full_rank_decay), ("ssm_g", traits.full_rank_gate)):
+        if whole:
+            out.matrix(layer, name, "recurrent", inner, hidden)
+            continue
         out.matrix(layer, f"{name}_a", "recurrent", width, hidden)
         out.matrix(layer, f"{name}_b", "recurrent", inner, width)
     out.vector(layer, "ssm_dt_bias", inner, "recurrent")

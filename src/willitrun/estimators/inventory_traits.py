@@ -129,6 +129,26 @@ class Traits:
     """Columns of low-rank adapters beside every matrix: tasks times rank (Jina Embeddings v3: 5 times 4)."""
     latent_pooling: bool = False
     """Tokens attend to learnt latents in place of an output matrix (NV-Embed)."""
+    no_positions_interval: int = 0
+    """Every n-th layer attends without positions (SmolLM3: ``no_rope_layer_interval``)."""
+    shortcut_experts: bool = False
+    """A dense block in every layer, and experts beside that of some (LongCat: each published layer is two)."""
+    output_gate: bool = False
+    """Latent attention passes through a gate as wide as itself (Kimi K3)."""
+    full_rank_gate: bool = False
+    """Kimi delta attention's output gate is one matrix instead of two of low rank (Kimi K3, Ling 3)."""
+    full_rank_decay: bool = False
+    """So is its decay (Ling 3)."""
+    latent_norm: bool = False
+    """Norm of the narrower stream that experts work on (Kimi K3)."""
+    residual_scores: int = 0
+    """Vectors of hidden width per layer that weigh earlier layers, and one behind the last (Kimi K3)."""
+    dense_prediction: bool = False
+    """The layers that predict further tokens have a dense block, although others route."""
+    prediction_matrix: Literal["none", "head", "embedding"] = "none"
+    """A matrix as large as the embedding that each of those layers brings along (Step 3.5 its head, LongCat its embedding)."""
+    reserved_rows: int = 0
+    """Rows of the embedding beyond the vocabulary (Mllama)."""
     encoder: bool = False
     whole_latent: bool = False
     """Latent attention that every runtime expands: keys and values of each head are cached (MiniCPM3)."""
@@ -169,6 +189,10 @@ BERT: Row = _like(
 )
 ROBERTA = _like(BERT, token_types=1)
 
+STEP3 = _like(
+    LLAMA, qk_norm="head", head_gate=True, score_bias=True, dense_prediction=True, prediction_matrix="head"
+)
+
 TRAITS: dict[str, Row] = {
     **dict.fromkeys(
         (
@@ -179,7 +203,6 @@ TRAITS: dict[str, Row] = {
             "ministral",
             "yi",
             "aquila",
-            "smollm3",
             "ernie4_5",
             "ernie4_5_text",
             "granite",
@@ -195,6 +218,13 @@ TRAITS: dict[str, Row] = {
         ),
         LLAMA,
     ),
+    "smollm3": _like(LLAMA, no_positions_interval=4),
+    "nemotron-nas": LLAMA,
+    "mllama_text_model": _like(LLAMA, reserved_rows=8),
+    **dict.fromkeys(("step3p5", "step3p7"), STEP3),
+    "muse_glimmer_text": _like(LLAMA, norms=4, query_gate=True),
+    "minimax_m3": _like(LLAMA, qk_norm="head", score_bias=True),
+    "ernie4_5_vl_moe_text": _like(LLAMA, score_bias=True),
     "nvembed": _like(LLAMA, head=False, latent_pooling=True),
     "internlm2": LLAMA,
     "llama4_text": _like(LLAMA, always_shared=True),
@@ -204,7 +234,16 @@ TRAITS: dict[str, Row] = {
     "qwen2_moe": _like(QWEN2, shared_gate=True),
     "seed_oss": QWEN2,
     **dict.fromkeys(
-        ("qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text"), QWEN3
+        (
+            "qwen3",
+            "qwen3_moe",
+            "qwen3_omni_moe_text",
+            "qwen3_vl",
+            "qwen3_vl_text",
+            "qwen3_vl_moe",
+            "qwen3_vl_moe_text",
+        ),
+        QWEN3,
     ),
     "qwen3_next": QWEN_NEXT,
     **dict.fromkeys(("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), QWEN35),
@@ -245,6 +284,22 @@ TRAITS: dict[str, Row] = {
     ),
     "t5": _like(LLAMA, gated=False, relative_bias=True, cross_attention=True, norms=3),
     "kimi_linear": _like(DEEPSEEK, recurrence="kda"),
+    "kimi_k3": _like(
+        DEEPSEEK,
+        recurrence="kda",
+        output_gate=True,
+        full_rank_gate=True,
+        latent_norm=True,
+        residual_scores=2,
+    ),
+    "bailing_hybrid": _like(
+        DEEPSEEK, recurrence="kda", head_gate=True, full_rank_gate=True, full_rank_decay=True
+    ),
+    "longcat_flash": _like(
+        DEEPSEEK, shortcut_experts=True, dense_prediction=True, prediction_matrix="embedding"
+    ),
+    "mistral_large3": _like(DEEPSEEK, score_bias=False),
+    "rwkv7": _like(LLAMA, recurrence="rwkv7", norm_bias=True, embedding_norm=True, gated=False),
     "grok-1": _like(LLAMA, norms=4),
     "mimo_v2_flash": _like(LLAMA, score_bias=True, window_sinks=True),
     "minimax_m2": _like(LLAMA, qk_norm="full", score_bias=True),

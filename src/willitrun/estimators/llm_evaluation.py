@@ -131,7 +131,7 @@ def _lower(request: Request, view: MachineView | None) -> Lowered:
             request.profile.id,
             request.machine.host.system,
             view.row.on_host,
-            model.encoder_only,
+            model.reads_only,
             int(policy.codes["runtime"][0]),
             policy.shares,
         ),

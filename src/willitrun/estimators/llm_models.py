@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from willitrun.catalog import Catalog
 from willitrun.errors import MissingDataError
-from willitrun.estimators.inventory import is_routed, is_tied, tensor_inventory
+from willitrun.estimators.inventory import experts_used, is_routed, is_tied, tensor_inventory
 from willitrun.estimators.inventory_cache import (
     attention_widths,
     buffer_shape,
@@ -20,6 +20,7 @@ from willitrun.estimators.inventory_cache import (
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
 from willitrun.estimators.inventory_gguf import loaded_config
 from willitrun.estimators.inventory_traits import traits_of
+from willitrun.estimators.workloads import ENCODER_TASKS
 from willitrun.frozen import derived, frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.gguf_mixes import Era
@@ -104,7 +105,8 @@ class ModelRow:
     transposed_v: int
     transposed_windowed_v: int
     hybrid_padding: int
-    encoder_only: bool
+    reads_only: bool
+    """Whether it is asked for a text's embedding or score, and no token is generated."""
     tied: bool
     weights_low: float
     weights_high: float
@@ -177,6 +179,7 @@ def _row(
     factors: tuple[float, float, float],
     native: str,
     released: date | None,
+    embeds: bool,
 ) -> ModelRow:
     low, best, high = factors
     if container == "gguf":
@@ -224,7 +227,7 @@ def _row(
         lm_head_params=weights.lm_head_params,
         expert_params=weights.expert_params,
         n_experts=(config.num_experts or 1) if weights.experts else 1,
-        n_experts_used=(config.num_experts_per_tok or 1) if weights.experts else 1,
+        n_experts_used=round(experts_used(config)) if weights.experts else 1,
         largest_expert_bytes=weights.largest_expert,
         largest_dense_bytes=weights.largest_dense,
         layer_number=LAYERS.add(
@@ -284,7 +287,9 @@ def _row(
         transposed_v=int(layout.transposed_v),  # type: ignore[arg-type]
         transposed_windowed_v=int(layout.transposed_windowed_v),  # type: ignore[arg-type]
         hybrid_padding=int(layout.hybrid_padding),  # type: ignore[arg-type]
-        encoder_only=config.is_encoder_only or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
+        reads_only=embeds
+        or config.is_encoder_only
+        or not layout.full_k + layout.windowed_k + layout.recurrent_state,  # type: ignore[operator]
         tied=is_tied(config),
         weights_low=low,
         weights_high=high,
@@ -327,6 +332,7 @@ def model_row(
         factors,
         model.quantization,
         model.released,
+        model.task in ENCODER_TASKS,
     )
 
 

@@ -54,7 +54,7 @@ def headline_of(found: EvaluatedLlm) -> tuple[str, Interval] | None:
     """Decode speed of one sequence, or texts per second of an encoder."""
     speed = found.block.speed
     shift = found.support.shift(headline_phase(found.request))
-    if found.prepared.model.encoder_only:
+    if found.prepared.model.reads_only:
         prefill = _interval(found, "prefill", speed.prefill_tokens_per_s, shift)
         return "samples_per_s", prefill.scale(1.0 / found.prepared.load.prompt_tokens)
     return "decode_tokens_per_s", _interval(found, _task(found), speed.decode_tokens_per_s, shift)
@@ -73,7 +73,7 @@ _RATES = (
 def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
     """The speed estimate of one row, for as long as it fits: whether it does is the memory's question."""
     speed, place, load = found.block.speed, found.place, found.prepared.load
-    encoder, task = found.prepared.model.encoder_only, _task(found)
+    encoder, task = found.prepared.model.reads_only, _task(found)
     of_prefill = found.support.shift("prefill")
     of_output = found.support.shift(phase_of("decode_tokens_per_s", load.concurrency))
     prefill = _interval(found, "prefill", speed.prefill_tokens_per_s, of_prefill)
@@ -106,7 +106,7 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
 def _bound(found: EvaluatedLlm) -> Bound:
     """What a decode step mostly waits for; of an encoder, its pass over the texts."""
     speed = found.block.speed
-    codes = speed.prefill_bound if found.prepared.model.encoder_only else speed.bound
+    codes = speed.prefill_bound if found.prepared.model.reads_only else speed.bound
     return BOUNDS[int(at(codes, found.place))]  # type: ignore[return-value]
 
 
@@ -136,7 +136,7 @@ def _idle_term(name: str, equation: str, cites: tuple[str, ...]) -> Term:
 
 
 def _physical_terms(found: EvaluatedLlm) -> Iterator[Term]:
-    speed, encoder = found.block.speed, found.prepared.model.encoder_only
+    speed, encoder = found.block.speed, found.prepared.model.reads_only
     terms = speed.prefill_terms if encoder else speed.terms
     cites = ("llm-speed", *found.prepared.machine.cites)
     # The names of a prefill's terms are those of a decode step; its equations differ.

@@ -226,7 +226,8 @@ def _eager_activation(
     peak = eager_transformer_peak(
         minimum(loads["prompt_tokens"], EXLLAMA_CHUNK) if chunked else loads["prompt_tokens"],
         sequences=maximum(sequences, loads["texts"]),
-        vocabulary=models["vocab_size"] * models["has_output"],
+        # Whoever reads texts only loads a model without its output matrix.
+        vocabulary=where(models["reads_only"], 0, models["vocab_size"] * models["has_output"]),
         hidden=models["hidden_size"],
         feed_forward=models["feed_forward"],
         heads=models["heads"],

@@ -70,7 +70,7 @@ _LLM = {
 _IMAGE = {"batch_size", "image_size", "layout"}
 _FIELDS: tuple[tuple[frozenset[str], set[str]], ...] = (
     (LLM_TASKS, _LLM | {"images", "image_size"}),
-    (ENCODER_TASKS, {"batch_size", "context_tokens", "prompt_tokens", "concurrency"}),
+    (ENCODER_TASKS, {"batch_size", "context_tokens", "prompt_tokens", "concurrency", "images", "image_size"}),
     (ASR_TASKS, {"batch_size", "concurrency", "audio_s", "output_tokens"}),
     (DIFFUSION_TASKS, _IMAGE | {"steps", "frames"}),
     (GRAPH_TASKS, _IMAGE),
@@ -177,8 +177,10 @@ def complete_workload(
         _llm_defaults(model, given, filled)
     elif task in ENCODER_TASKS:
         longest = trained_context(model)
-        default("context_tokens", given.prompt_tokens or min(512, longest or 512))
-        default("prompt_tokens", given.context_tokens or filled.get("context_tokens"))
+        pictures = _picture_tokens(model, given, filled)
+        default("context_tokens", pictures + (given.prompt_tokens or min(512, longest or 512)))
+        whole = int(given.context_tokens or filled.get("context_tokens") or 0)  # type: ignore[call-overload]
+        default("prompt_tokens", max(whole - pictures, 1))
         default("batch_size", 1)
     elif task in ASR_TASKS:
         default("batch_size", 1)
@@ -257,14 +259,14 @@ def image_size_reason(workload: Workload, filled: tuple[str, ...]) -> Reason | N
 
 @cache
 def _allowed_fields(task: str, training: bool, sees: bool) -> frozenset[str]:
-    """Fields of a workload that a task has; language models take images where they have a tower for them."""
+    """Fields of a workload that a task has; language models and embedders take images where they have a tower for them."""
     allowed = set(_COMMON)
     for tasks, fields in _FIELDS:
         if task in tasks:
             allowed |= fields
     if training:
         allowed |= _TRAINING
-    if task in LLM_TASKS and not sees:
+    if task in LLM_TASKS | ENCODER_TASKS and not sees:
         allowed -= {"images", "image_size"}
     return frozenset(allowed)
 

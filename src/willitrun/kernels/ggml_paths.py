@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
-from willitrun.kernels.ggml_walk import ENDLESS, GraphPlan, Size, lay_blocks, walk_graph
+from willitrun.kernels.ggml_walk import ENDLESS, GraphPlan, Size, lay_blocks, load_factors, walk_graph
 
 __all__ = ["Amount", "CompiledGraph", "record_path"]
 
@@ -112,7 +112,7 @@ def record_path(plan: GraphPlan, sizes: tuple[Size, ...], values: list[int]) -> 
     One tensor of either size below the other, and none freed: the buffer is their sum as long as there is anything.
 
     >>> from willitrun.kernels.ggml_walk import read_block
-    >>> a, b = (4, 0, 0, 0, 0), (2, 0, 0, 0, 0)
+    >>> a, b = (4, 0, 0, 0, 0, 0, 0), (2, 0, 0, 0, 0, 0, 0)
     >>> plan = GraphPlan(read_block("+a +b", {"a": a, "b": b}.__getitem__), (), (), 1)
     >>> path = record_path(plan, (a, b), [40, 20])
     >>> path.conditions.tolist(), path.least.tolist(), path.ends.tolist()
@@ -227,7 +227,8 @@ class CompiledGraph:
     Examples
     --------
     >>> from willitrun.kernels.ggml_walk import read_block
-    >>> start = read_block("+E +M -0 +E", {"E": (4, 0, 0, 0, 0), "M": (0, 2, 0, 0, 0)}.__getitem__)
+    >>> sizes = {"E": (4, 0, 0, 0, 0, 0, 0), "M": (0, 2, 0, 0, 0, 0, 0)}
+    >>> start = read_block("+E +M -0 +E", sizes.__getitem__)
     >>> graph = CompiledGraph(GraphPlan(start, (), (), 1))
     >>> graph.buffer(8, 100, 0, 1), graph.buffers(np.array([[8, 100, 0, 1], [8, 200, 0, 1]])).tolist()
     (1632, [1632, 3232])
@@ -236,8 +237,8 @@ class CompiledGraph:
     def __init__(self, plan: GraphPlan) -> None:
         self._plan = plan
         self._sizes = plan.sizes()
-        # Per token, token and cell, token and windowed cell, sequence, and cell: a row for each.
-        self._widths = np.array(self._sizes, dtype=np.float64).reshape(-1, 5).T.copy()
+        # A row for each factor of a load.
+        self._widths = np.array(self._sizes, dtype=np.float64).reshape(len(self._sizes), -1).T.copy()
         self._walked = 0
         self._known: dict[tuple[int, int, int, int], int] = {}
         self._paths = _side_by_side((), len(self._sizes))
@@ -249,7 +250,11 @@ class CompiledGraph:
         if found is None:
             if len(self._known) >= MOST_LOADS:
                 self._known = {}
-            found = self._known[load] = self._buffer(*load)
+            found = self._buffer(*load)
+            if self._plan.pairs_tokens and sequences > 1:
+                # One sequence has the most pairs of tokens, so llama.cpp reserves for it, too (TAG_RESERVE_DIAG_DECAY).
+                found = max(found, self._buffer(batch, cells, window_cells, 1))
+            self._known[load] = found
         return found
 
     def _buffer(self, *load: int) -> int:
@@ -276,6 +281,8 @@ class CompiledGraph:
         if len(loads) > MOST_LOADS:
             parts = range(0, len(loads), MOST_LOADS)
             return np.concatenate([self.buffers(loads[part : part + MOST_LOADS]) for part in parts])
+        if self._plan.pairs_tokens:
+            return np.array([self.buffer(*load) for load in loads.tolist()], dtype=np.int64)
         found = self._paths.buffers(self._bytes(*loads.T.astype(np.float64)))
         for place in np.flatnonzero(found < 0):
             found[place] = self.buffer(*loads[place].tolist())
@@ -283,7 +290,8 @@ class CompiledGraph:
 
     def _bytes(self, batch: Any, cells: Any, window_cells: Any, sequences: Any) -> FloatArray:
         """Sizes of the tensors of some loads, along the last axis [bytes]."""
-        factors = np.array([batch, batch * cells, batch * window_cells, sequences, cells], dtype=np.float64)
+        load = load_factors(self._plan, batch, cells, window_cells, sequences, np.minimum)
+        factors = np.array(load, dtype=np.float64)
         alignment = self._plan.alignment
         sizes: FloatArray = np.ceil(factors.T @ self._widths / alignment) * alignment
         return sizes

@@ -9,20 +9,35 @@ before ends where that ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 
 if TYPE_CHECKING:
     from willitrun.kernels.ggml_paths import Amount
 
-__all__ = ["ENDLESS", "Block", "GraphPlan", "Size", "lay_blocks", "read_block", "walk_graph"]
+__all__ = [
+    "ENDLESS",
+    "Block",
+    "GraphPlan",
+    "Size",
+    "lay_blocks",
+    "load_factors",
+    "read_block",
+    "spread_inputs",
+    "walk_graph",
+]
 
 ALLOCATE, FREE_LOCAL, FREE_CARRIED, FREE_SHARED = range(4)
 ENDLESS = 1 << 62
+PER_LAYER = "+@"
+"""Before the size of tensors that llama.cpp takes before the layers, one for each that frees one (``ggml_new_tensor``)."""
 
-Size = tuple[int, int, int, int, int]
+Size = tuple[int, int, int, int, int, int, int]
+"""Bytes of a tensor per factor of `load_factors`."""
 N = TypeVar("N", int, "Amount")
 """Bytes: numbers, or amounts that remember what they were compared with."""
 
@@ -37,8 +52,7 @@ class Block:
         Pairs of what is done and to which tensor: ``ALLOCATE`` the next own one, or free an own one, one that the
         block before left, or one from before the first layer.
     sizes
-        Of the own tensors [bytes]: per token, per token and cell, per token and windowed cell, per sequence,
-        per cell.
+        Of the own tensors [bytes].
     kept
         Tensors that are left to the next block: (``FREE_CARRIED`` or ``FREE_LOCAL``, number).
     """
@@ -60,17 +74,55 @@ class GraphPlan:
         Kinds of layers, and the kind of each layer.
     alignment
         Of every tensor [bytes].
+    chosen
+        Cells that one token attends to at most where an indexer chooses them; 0 where none does.
     """
 
     start: Block
     blocks: tuple[Block, ...]
     order: tuple[int, ...]
     alignment: int
+    chosen: int = 0
 
     def sizes(self) -> tuple[Size, ...]:
         """The different sizes of its tensors."""
         parts = (self.start, *self.blocks)
         return tuple(dict.fromkeys(size for part in parts for size in part.sizes))
+
+    @derived
+    def pairs_tokens(self) -> bool:
+        """Whether tensors hold a number for each pair of a sequence's tokens."""
+        return any(size[5] for size in self.sizes())
+
+
+def load_factors(
+    plan: GraphPlan,
+    batch: Any,
+    cells: Any,
+    window_cells: Any,
+    sequences: Any,
+    least: Callable[[Any, Any], Any],
+) -> tuple[Any, ...]:
+    """What the entries of a `Size` are multiplied with; numbers, or arrays with their ``least`` of two.
+
+    Tokens, tokens x cells, tokens x windowed cells, sequences, cells, pairs of tokens of one sequence, and
+    tokens x chosen cells. llama.cpp reserves as many tokens for every sequence (``graph_reserve``).
+
+    Examples
+    --------
+    >>> load_factors(GraphPlan(Block((), (), ()), (), (), 1, chosen=2048), 512, 1024, 0, 3, min)
+    (513, 525312, 0, 3, 1024, 87723, 525312)
+    """
+    batch = -(-batch // sequences) * sequences
+    return (
+        batch,
+        batch * cells,
+        batch * window_cells,
+        sequences,
+        cells,
+        batch * (batch // sequences),
+        batch * least(cells, plan.chosen),
+    )
 
 
 def walk_graph(plan: GraphPlan, batch: int, cells: int, window_cells: int = 0, sequences: int = 1) -> int:
@@ -96,14 +148,15 @@ def walk_graph(plan: GraphPlan, batch: int, cells: int, window_cells: int = 0, s
     Two tensors of 100 and 50 bytes per token are alive, the first is freed, and one of 120 does not fit in its place.
 
     >>> steps = ((ALLOCATE, 0), (ALLOCATE, 1), (FREE_LOCAL, 0), (ALLOCATE, 2))
-    >>> start = Block(steps, ((100, 0, 0, 0, 0), (50, 0, 0, 0, 0), (120, 0, 0, 0, 0)), ())
+    >>> start = Block(steps, tuple((size, 0, 0, 0, 0, 0, 0) for size in (100, 50, 120)), ())
     >>> walk_graph(GraphPlan(start, (), (), 1), 10, 4096)
     2700
     """
 
+    factors = load_factors(plan, batch, cells, window_cells, sequences, min)
+
     def bytes_of(size: Size) -> int:
-        token, cell, narrow, sequence, alone = size
-        total = batch * (token + cell * cells + narrow * window_cells) + sequence * sequences + alone * cells
+        total: int = sum(width * factor for width, factor in zip(size, factors, strict=True))
         return -(-total // plan.alignment) * plan.alignment
 
     return max(lay_blocks(plan, {size: bytes_of(size) for size in plan.sizes()}, 0, ENDLESS), default=0)
@@ -205,6 +258,41 @@ def _give_back(free: list[tuple[N, N]], place: tuple[N, N]) -> None:
     free.insert(at, place)
 
 
+def spread_inputs(start: str, layers: Sequence[str]) -> tuple[str, list[str]]:
+    """The words before the layers and those of each layer, with a tensor for every layer that frees a `PER_LAYER` one.
+
+    Examples
+    --------
+    >>> spread_inputs("+E +@J +1 -0", ["+E -g1", "+F", "+E -g1 -g2"])
+    ('+E +J +J +1 -0', ['+E -g1', '+F', '+E -g2 -g3'])
+    """
+    if PER_LAYER not in start:
+        return start, list(layers)
+    taken = [word for word in start.split() if word.startswith("+")]
+    users = [
+        [word.startswith(PER_LAYER) and f"-g{number}" in layer.split() for layer in layers]
+        for number, word in enumerate(taken)
+    ]
+    counts = [sum(uses) if word.startswith(PER_LAYER) else 1 for word, uses in zip(taken, users, strict=True)]
+    places = [sum(counts[:number]) for number in range(len(counts))]
+    spread: list[str] = []
+    number = 0
+    for word in start.split():
+        if word.startswith("+"):
+            spread += ["+" + word.removeprefix(PER_LAYER).removeprefix("+")] * counts[number]
+            number += 1
+        else:
+            spread.append(f"-{places[int(word[1:])]}")
+
+    def place(layer: int, found: re.Match[str]) -> str:
+        number = int(found[1])
+        return f"-g{places[number] + sum(users[number][:layer])}"
+
+    return " ".join(spread), [
+        re.sub(r"-g(\d+)", partial(place, layer), text) for layer, text in enumerate(layers)
+    ]
+
+
 def read_block(text: str, size_of: Callable[[str], Size], carried: int = 0) -> Block:
     """A block out of words, where the block before left ``carried`` tensors.
 
@@ -212,7 +300,7 @@ def read_block(text: str, size_of: Callable[[str], Size], carried: int = 0) -> B
 
     Examples
     --------
-    >>> block = read_block("+E +2*E -c0 -0", lambda size: (4, 0, 0, 0, 0), 2)
+    >>> block = read_block("+E +2*E -c0 -0", lambda size: (4, 0, 0, 0, 0, 0, 0), 2)
     >>> block.steps, block.kept
     (((0, 0), (0, 1), (2, 0), (1, 0)), ((2, 1), (1, 1)))
     """

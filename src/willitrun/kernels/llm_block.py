@@ -145,7 +145,8 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
         cache = dynamic_cache(
             layout,
             context,
-            sequences=sequences,
+            # Texts that are read together keep theirs until all are read.
+            sequences=maximum(sequences, loads["texts"]),
             element_bytes=ground.kinds.element_bytes,
             static=policy.static_cache,
         )

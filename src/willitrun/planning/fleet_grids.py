@@ -149,7 +149,7 @@ class Grid:
         buffers = block_buffers(ground, loads, hosts.room, cache, overhead, self.request)
         block = assess_block(ground, loads, hosts.room, cache, buffers)
         codes = sorted({group.blocked[line] for line in lines.tolist()} | {""})
-        rates = RATES if first.model.encoder_only else LANGUAGE_RATES
+        rates = RATES if first.model.reads_only else LANGUAGE_RATES
         sheet = Sheet(len(lines), len(hosts.places), tuple(codes), rates=rates)
         stops = np.array([codes.index(group.blocked[line]) for line in lines.tolist()], dtype=np.int16)[
             :, None
@@ -170,7 +170,7 @@ class Grid:
             several = (loads["concurrency"] > 1)[..., None]
             crowded = classed_factors(calibration, "tpot", codes_of, moe, level)
             factors["output"] = np.where(several, crowded, factors["decode"])
-        sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
+        sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.reads_only)
         return sheet
 
     def _near(self, lines: NDArray[np.int64]) -> AnchorColumns:

@@ -198,7 +198,7 @@ def _hand(group: Group, rows: _Rows, places: NDArray[np.int64], machine: Machine
     level = rows.level[places]
     record = catalog.calibrations["llm-speed"]
     first = group.prepared[0]
-    encoder = first.model.encoder_only
+    encoder = first.model.reads_only
     evidence: list[Evidence] = [
         "estimated" if LEVELS[code] == "unseen-class" else "calibrated" for code in level.tolist()
     ]

@@ -89,7 +89,7 @@ def _rates_of(unit: Unit, slot: Slot | None) -> tuple[str, ...]:
         # A gap in the facts has no rates at all, and fits the columns of its unit's task.
         language = slot.problem is not None and unit.request.model.task in LLM_TASKS
     else:
-        language = not slot.prepared.model.encoder_only
+        language = not slot.prepared.model.reads_only
     return LANGUAGE_RATES if language else RATES
 
 
@@ -183,7 +183,7 @@ class _Group:
         if "tpot" in factors:
             several = (asked["concurrency"] > 1)[..., None]
             factors["output"] = np.where(several, factors["tpot"], factors["decode"])
-        sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.encoder_only)
+        sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.reads_only)
 
 
 def _loads(loads: Sequence[Loads]) -> Callable[[slice, slice], Columns]:

@@ -43,6 +43,7 @@ LayerType = Literal[
     "full_attention",
     "sliding_attention",
     "chunked_attention",
+    "cross_attention",
     "linear_attention",
     "mamba",
     "rwkv",
@@ -97,6 +98,10 @@ class TransformerConfig(Record):
     global_head_dim: int | None = Field(None, gt=0)
     """Head width of the full-attention layers where it differs from ``head_dim``."""
     num_global_key_value_heads: int | None = Field(None, gt=0)
+    num_sliding_attention_heads: int | None = Field(None, gt=0)
+    """Query heads of the sliding-window layers where they differ from ``num_attention_heads``."""
+    layer_intermediate_sizes: tuple[int, ...] | None = None
+    """Width of the dense feed-forward block layer by layer, where a search chose them; ``intermediate_size`` is the widest."""
     attention_k_eq_v: bool = False
     num_kv_shared_layers: int = Field(0, ge=0)
     """Last layers that read the cache of an earlier layer and keep none of their own."""
@@ -114,6 +119,10 @@ class TransformerConfig(Record):
     moe_layer_interval: int = Field(1, ge=1)
     """Every n-th layer (after the leading dense ones) is a mixture; 1 means all."""
     moe_latent_size: int | None = Field(None, gt=0)
+    zero_expert_num: int = Field(0, ge=0)
+    """Experts that hand a token back as it is and hold no weights; the router has rows for them (LongCat)."""
+    vision_moe_intermediate_size: int | None = Field(None, gt=0)
+    """Width of as many experts again that only tokens of images pass through (ERNIE 4.5 VL)."""
     # Multi-head latent attention
     kv_lora_rank: int | None = Field(None, gt=0)
     q_lora_rank: int | None = Field(None, gt=0)
@@ -136,6 +145,11 @@ class TransformerConfig(Record):
     mamba_n_groups: int | None = Field(None, gt=0)
     mamba_num_heads: int | None = Field(None, gt=0)
     mamba_dt_rank: int | None = Field(None, gt=0)
+    # RWKV-7: ranks of the decay, the in-context learning rate, the mix with the first layer's values, and the gate
+    rwkv_decay_rank: int | None = Field(None, gt=0)
+    rwkv_rate_rank: int | None = Field(None, gt=0)
+    rwkv_value_rank: int | None = Field(None, gt=0)
+    rwkv_gate_rank: int | None = Field(None, gt=0)
     # The rest
     num_nextn_predict_layers: int = Field(0, ge=0)
     """Multi-token-prediction layers behind the last one; they hold no KV cache in plain decoding."""

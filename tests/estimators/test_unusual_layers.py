@@ -1,0 +1,95 @@
+"""Layers that differ one from the next, and what a model keeps beside keys and values."""
+
+from __future__ import annotations
+
+import pytest
+
+from willitrun import Workload, assess, load_catalog
+from willitrun.estimators.inventory import active_parameters, experts_used, parameters, tensor_inventory
+from willitrun.estimators.inventory_cache import kv_layout
+from willitrun.records.models import TransformerConfig
+
+
+def _config(model: str) -> TransformerConfig:
+    config = load_catalog().models[model].transformer
+    assert config is not None
+    return config
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "llama-3.3-nemotron-super-49b-v1",
+        "step-3.5-flash",
+        "longcat-flash",
+        "ling-3.0-flash",
+        "rwkv7-2.9b-world",
+    ],
+)
+def test_sums_over_tensors_are_the_stored_count(model: str) -> None:
+    assert parameters(_config(model), prediction_layers=True) == load_catalog().models[model].parameters
+
+
+def test_layers_that_a_search_chose() -> None:
+    config = _config("llama-3.3-nemotron-super-49b-v1")
+    groups = tensor_inventory(config)
+    attended = {layer for group in groups if group.role == "attn_q" for layer in group.layers}
+    assert len(attended) == 49
+    assert {group.rows for group in groups if group.role == "ffn_up"} == {
+        2816, 5632, 7168, 14336, 17920, 28672
+    }  # fmt: skip
+    # Eight heads of 128, keys and values, in the layers that attend.
+    assert kv_layout(config).full_k == 49 * 8 * 128
+
+
+def test_layers_that_read_a_picture_keep_what_they_read() -> None:
+    layout = kv_layout(_config("llama-3.2-11b-vision"))
+    assert layout.full_k == 32 * 8 * 128
+    assert layout.cross_k == 8 * 8 * 128
+    assert layout.cross_positions == 4 * 1601
+
+
+def test_windowed_layers_with_more_heads() -> None:
+    config = _config("step-3.5-flash")
+    queries = [group for group in tensor_inventory(config) if group.role == "attn_q"]
+    rows = {group.rows: len(group.layers) for group in queries if group.part == "attention"}
+    assert rows == {64 * 128: 12, 96 * 128: 33}
+
+
+def test_experts_without_weights_count_half_as_many_as_with() -> None:
+    config = _config("longcat-flash")
+    assert experts_used(config) == 8
+    assert round(active_parameters(config) / 1e9) == 28
+
+
+def test_experts_of_pictures_are_not_read_for_text() -> None:
+    config = _config("ernie-4.5-vl-28b-a3b")
+    plain = config.model_copy(update={"vision_moe_intermediate_size": None})
+    assert active_parameters(config) == active_parameters(plain)
+    assert parameters(config) - parameters(plain) == 27 * 64 * (3 * 512 + 1) * 2560
+
+
+def test_indexer_of_grouped_heads_lies_in_layers_that_route() -> None:
+    layout = kv_layout(_config("minimax-m3"))
+    assert layout.index_k == 57 * 128
+
+
+def test_state_of_rwkv_does_not_grow() -> None:
+    layout = kv_layout(_config("rwkv7-2.9b-world"))
+    assert layout.full_k == layout.full_v == 0
+    assert layout.recurrent_state == 32 * 2560 * 64
+    assert layout.conv_state == 32 * 2 * 2560
+    short, long = (
+        assess(
+            "rwkv7-2.9b-world",
+            "rtx-4090",
+            Workload(context_tokens=tokens),
+            quantization="q8_0",
+            runtime="llama.cpp",
+        )
+        for tokens in (2048, 65536)
+    )
+    assert short.memory is not None
+    assert long.memory is not None
+    assert short.memory.state_bytes == long.memory.state_bytes
+    assert short.memory.kv_cache_bytes.best == long.memory.kv_cache_bytes.best == 0

@@ -18,6 +18,7 @@ from willitrun.estimators.requests import (
 )
 from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.frozen import with_changes
+from willitrun.records.presentation import counted
 from willitrun.records.results import RemedyKind
 
 __all__ = ["lasting_llm_changes", "llm_load_changes", "other_changes"]
@@ -156,11 +157,11 @@ def _count_changes(request: Request, field: Literal["concurrency", "batch_size"]
     value = getattr(request.workload, field) or 1
     kind: RemedyKind = "concurrency" if field == "concurrency" else "batch"
     pictures = request.model.task in GRAPH_TASKS | DIFFUSION_TASKS
-    noun = "images at once" if pictures else "sequences at once"
+    noun = "image" if pictures else "sequence"
     while value > 1:
         value = value // 2
         changed = with_changes(request, workload=request.workload.model_copy(update={field: value}))
-        yield Candidate(kind, f"Take {value} {noun}", changed, {field: value})
+        yield Candidate(kind, f"Take {counted(value, noun)} at once", changed, {field: value})
 
 
 def _graph_changes(request: Request) -> Iterator[Candidate]:

@@ -12,13 +12,20 @@ from willitrun.records.recipes import Workload
 
 __all__ = ["training_changes"]
 
+SHORT_SEQUENCE = 2048
+"""Length that a longer sequence is cut to [tokens]."""
+
+_ELSEWHERE = {"batch_size", "context_tokens"}
+"""Changes that are remedies of another kind where they help alone."""
+
 
 def training_changes(request: Request) -> Iterator[Candidate]:
     """Each change alone, then with all that are milder: most of them lift little by themselves."""
     together: dict[str, Any] = {}
     words: dict[str, str] = {}
     for text, change in _steps(request):
-        yield _candidate(request, text, change)
+        if not _ELSEWHERE & change.keys():
+            yield _candidate(request, text, change)
         # What trains less of the model takes the place of what trains more; states of adapters are small anyway.
         for field in ("optimizer", "mode") if "mode" in change else ():
             words.pop(field, None)
@@ -40,6 +47,8 @@ def _steps(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "Take 1 sequence at once and sum up gradients", {"batch_size": 1}
     if machine is not None and len(machine.accelerators) > 1 and (load.zero_stage or 0) < 3:
         yield "Shard all states over the devices (ZeRO stage 3, FSDP)", {"zero_stage": 3}
+    if (load.context_tokens or 0) > SHORT_SEQUENCE:
+        yield f"Train on sequences of {SHORT_SEQUENCE:,} tokens", {"context_tokens": SHORT_SEQUENCE}
     if load.mode == "full-finetune" and load.optimizer in (None, "adamw"):
         yield "Keep the optimizer in 8 bits", {"optimizer": "adamw-8bit"}
     if load.mode == "full-finetune":

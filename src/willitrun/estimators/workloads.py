@@ -170,7 +170,8 @@ def complete_workload(
     if given.mode != "inference":
         default("batch_size", 1)
         default("optimizer", "adamw")
-        default("gradient_checkpointing", "none")
+        # Adapters over quantized weights are set up by peft's `prepare_model_for_kbit_training`, which turns it on.
+        default("gradient_checkpointing", "full" if given.mode == "qlora" else "none")
         if given.mode in ("lora", "qlora"):
             default("lora_rank", 16)
     if task in LLM_TASKS:

@@ -23,6 +23,7 @@ import pandas as pd
 
 from accuracy.memory.formats import ROOT
 from willitrun import Placement, Runtime, Workload, assess, describe_machine, describe_model
+from willitrun.catalog import load_catalog
 from willitrun.errors import WillItRunError
 from willitrun.records.machines import Machine
 
@@ -117,6 +118,8 @@ def ask(run: Run) -> Asked | None:
     parts += estimate.activation_bytes.best + estimate.gradient_bytes.best + estimate.optimizer_bytes.best
     whole = estimate.total_bytes
     best = parts if run.what == "allocated" else whole.best
+    if run.what == "reserved":
+        best -= load_catalog().calibrations["memory"].intervals["context.pytorch.linux"]["best"]
     shift = best - whole.best
     pool = next(
         (note.numbers["kv_pool_tokens"] for note in estimate.notes if note.code == "kv-pool"), math.nan
@@ -145,13 +148,33 @@ _BASES = {
 }
 
 
+_COUNTED = {
+    "generate.max_memory_used(MB)": "total",
+    "generate.max_memory_reserved(MB)": "reserved",
+    "generate.max_memory_allocated(MB)": "allocated",
+}
+
+
 def _optimum(table: pd.DataFrame) -> Iterator[Run]:
-    for _, row in table[table.domain.str.contains("optimum")].iterrows():
+    """Runs of optimum-benchmark by what was counted.
+
+    PyTorch counts every byte that it allocates and reserves; ``used`` was asked of the driver every so often. Where the
+    card was full for a moment (an allocator that grows to its edge gives back and goes on) the driver was asked too
+    late: those rows say less than PyTorch held at its peak, and are no peak.
+    """
+    table = table[table.domain.str.contains("optimum")]
+    same = ["source_url", "model", "config", "gpu"]
+    held = table[table.metric == "generate.max_memory_reserved(MB)"].groupby(same).value.max()
+    for _, row in table.iterrows():
         fields = json.loads(row.config)
         scheme = fields.get("backend.quantization_scheme", "none").lower()
         # Before version 4.45 `forward` made logits of every position; `generate` is the run people make.
-        if row.metric not in ("generate.max_memory_used(MB)", "generate.max_memory_allocated(MB)"):
+        if row.metric not in _COUNTED:
             continue
+        if row.metric == "generate.max_memory_used(MB)":
+            reserved = held.get(tuple(row[name] for name in same), math.inf)
+            if not row.value >= reserved:
+                continue
         if scheme not in _FORMATS or str(row.gpu).count("NVIDIA") != 1:
             continue
         name = str(row.model).lower().rpartition("/")[2].removesuffix("-hf")
@@ -175,7 +198,7 @@ def _optimum(table: pd.DataFrame) -> Iterator[Run]:
             _FORMATS[scheme],
             Runtime(name="transformers", version="4.34"),
             float(row.value) * MB,
-            "total" if "used" in row.metric else "allocated",
+            _COUNTED[row.metric],
             1,
             80 * GIB,
         )
@@ -206,6 +229,11 @@ def _qwen(table: pd.DataFrame) -> Iterator[Run]:
         )
 
 
+def _room_of(name: str) -> float:
+    """Memory that a card of the catalog shows."""
+    return float(describe_machine(name).accelerators[0].memory_total_bytes or math.nan)
+
+
 def _finetuning(table: pd.DataFrame) -> Iterator[Run]:
     for _, row in table[table.domain == "llm/litgpt"].iterrows():
         fields = json.loads(row.config)
@@ -234,10 +262,13 @@ def _finetuning(table: pd.DataFrame) -> Iterator[Run]:
             Runtime(name="transformers"),
             float(row.value) * GB,
             "allocated",
+            1,
+            _room_of(str(fields["Machine"]).removeprefix("1x")),
         )
 
 
-def _vllm(path: Path) -> Iterator[tuple[Run, float]]:
+def _vllm(path: Path) -> Iterator[tuple[Run, float, bool]]:
+    """Starts of vLLM, the KV tokens that they printed, and whether they came up: less than nothing left for a cache is an end."""
     for _, row in pd.read_csv(path).iterrows():
         total, weights, share = (
             _number(row[name]) for name in ("gpu_total_gib", "weights_gib", "gpu_memory_utilization")
@@ -255,7 +286,7 @@ def _vllm(path: Path) -> Iterator[tuple[Run, float]]:
         tensor = int(_number(row.tp)) if _number(row.tp) > 0 else 1
         seqs, batched = _number(row.max_num_seqs), _number(row.max_num_batched_tokens)
         scheme = str(row.quantization).lower()
-        if scheme not in ("nan", "none", "fp8"):
+        if scheme not in ("nan", "none", "fp8") or str(row.model).endswith(".gguf"):
             continue
         fp8 = "fp8" in str(row.kv_cache_dtype)
         yield (
@@ -283,24 +314,24 @@ def _vllm(path: Path) -> Iterator[tuple[Run, float]]:
                 Placement(tp=tensor if tensor > 1 else None),
             ),
             _number(row.kv_tokens),
+            not _number(row.avail_kv_gib) < 0,
         )
 
 
-def collect(data: Path) -> tuple[list[Asked], list[tuple[Asked, float]]]:
-    """Every run that the public API knows, and vLLM starts with the tokens that they printed."""
+def collect(data: Path) -> tuple[list[Asked], list[tuple[Asked, float]], list[Asked]]:
+    """Every run that the public API knows, vLLM starts with the tokens that they printed, and starts that failed."""
     table = pd.read_csv(data / "mem_other.csv", low_memory=False)
     table = table[table.evidence == "measured"]
     runs = [*_optimum(table), *_qwen(table), *_finetuning(table)]
     asked = [found for run in runs if (found := ask(run)) is not None]
-    servers = [
-        (found, tokens) for run, tokens in _vllm(data / "mem_vllm.csv") if (found := ask(run)) is not None
-    ]
-    return asked, servers
+    starts = [(ask(run), tokens, came_up) for run, tokens, came_up in _vllm(data / "mem_vllm.csv")]
+    servers = [(found, tokens) for found, tokens, came_up in starts if found is not None and came_up]
+    return asked, servers, [found for found, _, came_up in starts if found is not None and not came_up]
 
 
 def table(data: Path) -> str:
     """Markdown: error and coverage of the total by kind of run and architecture, wrong verdicts, KV tokens."""
-    asked, servers = collect(data)
+    asked, servers, failed = collect(data)
     groups: dict[str, list[Asked]] = defaultdict(list)
     for entry in asked:
         groups[entry.run.group].append(entry)
@@ -324,6 +355,8 @@ def table(data: Path) -> str:
         f"| vLLM: KV tokens | {len(pairs)} | {100 * np.median(off):.1f} % | {100 * np.quantile(off, 0.9):.1f} % | | | |"
     )
     lines.append(f"| vLLM: starts that ran | {len(servers)} | | | | | {refused} |")
+    fits = sum(entry.tier_where_it_ran != "will-not-run" for entry in failed)
+    lines.append(f"| vLLM: starts that found no room for a cache | {len(failed)} | | | | {fits} | |")
     total = [*asked, *(entry for entry, _ in servers)]
     refused = sum(entry.tier_where_it_ran == "will-not-run" for entry in total)
     lines.append(

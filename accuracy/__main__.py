@@ -9,6 +9,9 @@ from pathlib import Path
 
 REPORTS = (
     "accuracy.memory.report",
+    "accuracy.memory.loads",
+    "accuracy.memory.landed",
+    "accuracy.memory.others",
     "accuracy.speed.report",
     "accuracy.speed.landed",
     "accuracy.vision.report",

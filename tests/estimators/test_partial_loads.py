@@ -77,3 +77,20 @@ def test_automatic_and_given_placement_agree() -> None:
     given = estimate_memory("qwen2.5-32b", machine, load, **asked, placement=told)  # type: ignore[arg-type]
     assert given.total_bytes.best == automatic.total_bytes.best
     assert given.host_bytes == automatic.host_bytes
+
+
+def test_mlx_makes_logits_of_the_last_chunk() -> None:
+    machine = describe_machine({"accelerators": ["apple-m3-max-40gpu"], "host": {"ram": "128 GiB"}})
+    found = {
+        prompt: estimate_memory(
+            "qwen3-4b",
+            machine,
+            Workload(context_tokens=8192, prompt_tokens=prompt),
+            quantization="mlx-4bit",
+            runtime="mlx",
+        ).activation_bytes.best
+        for prompt in (1024, 2048, 4096)
+    }
+    logits = 151936 * 2
+    assert found[2048] - found[1024] >= 1024 * logits
+    assert found[4096] == found[2048]

@@ -71,6 +71,8 @@ _BOARD = re.compile(r"\b(?:HiFive|DC-ROMA)\b|\bRISC-V\b")
 _HOST = re.compile(r"\bcpu=([^;]+)")
 _SYSTEM = re.compile(r"\bos=(Linux|Windows|Darwin)")
 _RAM = re.compile(r"\bram=([\d.]+)GB")
+#: A prompt of this many times the answer takes about as long as it, on cards of any size.
+LONG_PROMPT = 8
 #: A context that a server was started with says nothing about how full it was; this sweep's is the depth.
 _DEPTH_SWEEP = re.compile(r"objective=kv_dtype_sweep;.*context_len=(\d+)")
 _SERVER_CONTEXT = re.compile(r"context_len=(\d+)")
@@ -207,6 +209,14 @@ def _offload(record: Mapping[str, str], runtime: str, placement: dict[str, objec
     return False
 
 
+def _prompt_in_time(record: Mapping[str, str]) -> bool:
+    """Whether a user's rate may count the time of a prompt much longer than the answer: llama-bench times them apart."""
+    if "llama-bench" in record["notes"]:
+        return False
+    prompt, output = _whole(record["prompt_tokens"], 0), _whole(record["gen_tokens"], 0)
+    return prompt >= LONG_PROMPT * max(output, 1)
+
+
 def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
     """The questions of one row of ``llm_speed.csv``."""
     stated = _OFFLOAD.search(record["notes"])
@@ -231,10 +241,16 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
         raise RowSkipped("kernel made for one sequence")
     metric = record["metric_def"]
     batch = _whole(record["batch_size_concurrency"], 1)
+    if "kind=single_stream" in record["notes"] and batch > 1:
+        raise RowSkipped("one stream of several sequences")
     if metric.startswith("llama-benchy") and batch > 1:
         raise RowSkipped("server load with prompts that are not stated")
+    if metric.startswith("tok/s out") and record["phase"] == "decode" and _prompt_in_time(record):
+        raise RowSkipped("rate of an answer after a long prompt, whose time may be in it")
     if metric.startswith("end-to-end") and record["phase"] == "decode":
         raise RowSkipped("end-to-end decode figure")
+    if "/" in record["backend"]:
+        raise RowSkipped("several back ends named")
     backend = _BACKENDS.get(record["backend"].lower())
     on_cpu = backend == "cpu"
     device = "" if on_cpu else record["hardware_id"]

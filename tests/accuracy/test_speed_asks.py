@@ -125,6 +125,26 @@ def test_a_host_alone_is_no_network() -> None:
         one(DECODE | {"notes": "rpc_nodes=1; x"})
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"backend": "vulkan/rocm"},
+        {"metric_def": "tok/s out (user submitted)", "prompt_tokens": "60054", "notes": "cmd="},
+        {"notes": "kind=single_stream_wall", "batch_size_concurrency": "4"},
+    ],
+)
+def test_a_row_that_contradicts_itself_asks_nothing(said: dict[str, str]) -> None:
+    with pytest.raises(RowSkipped):
+        one(DECODE | said)
+
+
+def test_llama_bench_times_prompts_apart() -> None:
+    said = {"metric_def": "tok/s out (user submitted)", "prompt_tokens": "2048"}
+    assert one(DECODE | said | {"notes": "cmd=llama-bench -p 2048 -n 128"}).actual == 140
+    with pytest.raises(RowSkipped):
+        one(DECODE | said | {"notes": "cmd=llama-server -c 4096"})
+
+
 def test_a_processor_runs_on_as_many_cores_as_it_was_given_threads() -> None:
     record = DECODE | {"hardware_id": "", "backend": "cpu", "device": "Intel Core i5-1235U"}
     assert dict(one(record | {"n_threads": "6.0"}).host)["cores"] == 6

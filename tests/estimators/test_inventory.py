@@ -16,6 +16,9 @@ from willitrun.estimators.inventory import active_parameters, parameters, tensor
 from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
 from willitrun.estimators.inventory_formats import weight_groups
 from willitrun.estimators.inventory_traits import TRAITS, Traits, traits_of
+from willitrun.estimators.llm_models import model_row
+from willitrun.kernels.columns import columns_of
+from willitrun.kernels.llm_ground import work_of
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Quantization
 
@@ -619,6 +622,10 @@ def test_nvfp4_leaves_attention_of_mixtures_alone() -> None:
     mixture = weight_groups(TransformerConfig(**WEIGHTS["config"]["qwen3-30b-a3b"]), QUANTIZATIONS["nvfp4"])
     assert mixture.bytes_of_part("attention") == 2 * mixture.parameters_by_part["attention"]
     assert mixture.bytes_of_part("experts") < 0.57 * mixture.parameters_by_part["experts"]
+    gemma = load_catalog().models["gemma-4-31b"].transformer
+    assert gemma is not None
+    dense = weight_groups(gemma, QUANTIZATIONS["nvfp4"])
+    assert dense.bytes_of_part("attention") == 2 * dense.parameters_by_part["attention"]
     plain = weight_groups(llama(), QUANTIZATIONS["nvfp4"])
     assert plain.bytes_of_part("attention") < 0.57 * plain.parameters_by_part["attention"]
 
@@ -636,3 +643,15 @@ def test_index_files_of_published_checkpoints(
     assert config is not None
     groups = weight_groups(config, load_catalog().quantizations[quantization], container="safetensors")
     assert groups.total_bytes + groups.bytes_of_part("vision") + off == total_size
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "routed"),
+    # 23 Mamba, 23 mixture and 6 attention layers, each of one block; 48 layers of a mixer and a mixture.
+    [("nemotron-3-nano-30b-a3b", 26.0, 23.0), ("qwen3-30b-a3b", 48.0, 48.0)],
+)
+def test_a_layer_of_one_block_counts_half(model: str, layers: float, routed: float) -> None:
+    catalog = load_catalog()
+    row = model_row(catalog.models[model], catalog.quantizations["q4_k_m"], "gguf", catalog)
+    found = work_of(columns_of([row]), 2.0, 2.0)
+    assert (found.n_layers[0], found.n_moe_layers[0]) == (layers, routed)

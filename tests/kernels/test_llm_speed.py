@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_levels import (
     AXES,
+    UNKNOWN,
     classify_format,
     classify_generation,
     classify_memory,
     level_code,
     resolve,
 )
-from willitrun.kernels.llm_peaks import select_compute_peak
+from willitrun.kernels.llm_peaks import product_codes, select_compute_peak
 from willitrun.kernels.llm_speed import BOUNDS, LlmSpeed, predict
 
 CALIBRATION = Path(__file__).parents[2] / "catalogs" / "calibrations" / "llm-speed.toml"
@@ -148,6 +149,7 @@ PLAIN = {
     "pcie": 1.25,
     "request": 0.05,
     "queue": 0.08,
+    "overlap": 0.7,
 }
 
 
@@ -319,6 +321,26 @@ def test_a_block_equals_its_rows(rows: list[tuple[dict[str, float], dict[str, fl
         assert block.bound[index] == single.bound[0]
 
 
+@pytest.mark.parametrize("stages", [2.0, 8.0])
+def test_stages_save_what_overlaps(stages: float) -> None:
+    """All micro-batches over all stages, the first of them alone; hand-overs leave a share of what that saves."""
+
+    linked = {"link_latency_s": 0.0, "link_bytes_per_s": 1e18}
+
+    def time(overlap: float, load: dict[str, float]) -> float:
+        coefficients = columns(LlmCoefficients, PLAIN | {"overlap": overlap})
+        return float(run(rates=linked, load=load, coefficients=coefficients).prefill_s[0])
+
+    prompt = {"prompt_tokens": 4096.0, "microbatch_tokens": 512.0, "pipeline": stages}
+    alone, whole, part = (time(overlap, prompt) for overlap in (0.0, 1.0, 0.5))
+    assert alone == pytest.approx(time(1.0, prompt | {"pipeline": 1.0}))
+    assert whole == pytest.approx(alone * (8 + stages - 1) / (8 * stages), rel=0.01)
+    assert part == pytest.approx((alone + whole) / 2, rel=0.01)
+    # One micro-batch overlaps with nothing.
+    single = prompt | {"prompt_tokens": 512.0}
+    assert time(1.0, single) == time(0.0, single)
+
+
 def test_offload_runs_at_the_speed_of_host_memory() -> None:
     resident, half = run(LLAMA_70B), run(LLAMA_70B, load={"host_dense_fraction": 0.5})
     host_s = dict(half.terms)["host-weights"][0]
@@ -465,18 +487,27 @@ def test_context_slows_by_the_cache_it_reads(calibration: dict[str, Any]) -> Non
 
 
 def test_the_peak_follows_runtime_and_format() -> None:
-    def peak(runtime: str, format: str, backend: str = "cuda") -> float:
+    def peak(
+        runtime: str,
+        format: str,
+        backend: str = "cuda",
+        generation: str = "ada",
+        product: str | None = None,
+        fp4: float = np.nan,
+    ) -> float:
         return float(
             select_compute_peak(
                 int8_ops_per_s=column(660.6e12),
                 fp8_flop_per_s=column(330.3e12),
-                fp4_flop_per_s=column(np.nan),
+                fp4_flop_per_s=column(fp4),
                 fp16_flop_per_s=column(165.2e12),
                 fp16_accumulate_fp16_flop_per_s=column(330.3e12),
                 fp32_flop_per_s=column(82.6e12),
                 runtime=np.array([level_code("runtime", runtime)]),
                 backend=np.array([level_code("backend", backend)]),
                 format=np.array([level_code("format", format)]),
+                generation=np.array([level_code("generation", generation)]),
+                product=np.array([level_code("product", product)]),
             )[0]
         )
 
@@ -486,13 +517,43 @@ def test_the_peak_follows_runtime_and_format() -> None:
     assert peak("vllm", "f16") == peak("vllm", "int4") == 165.2e12
     assert peak("vllm", "fp8") == 330.3e12
     assert peak("vllm", "nvfp4") == 165.2e12  # no FP4 unit: weight-only
+    assert peak("vllm", "nvfp4", generation="blackwell", fp4=1321e12) == 1321e12
+    assert peak("tensorrt-llm", "nvfp4", generation="blackwell-rtx", fp4=1321e12) == 1321e12
+    # vLLM expands narrow weights on GeForce Blackwell and GB10.
+    assert peak("vllm", "nvfp4", generation="blackwell-rtx", fp4=1321e12) == 165.2e12
+    assert peak("vllm", "fp8", generation="blackwell-rtx") == 165.2e12
+    assert peak("llama.cpp", "kquant", product="library") == 330.3e12
+    assert peak("openvino", "q8") == 165.2e12  # weights alone
+    assert peak("vllm", "q8") == 660.6e12
     assert peak("pytorch", "f32") == 82.6e12
+
+
+def test_products_of_floats_and_of_old_builds_are_the_librarys() -> None:
+    def product(
+        format: str, backend: str, generation: str, runtime: str = "llama.cpp", told: str | None = None
+    ) -> int:
+        named = {"format": format, "backend": backend, "generation": generation, "runtime": runtime}
+        codes = {axis: np.array([level_code(axis, name)]) for axis, name in named.items()}
+        return int(product_codes(codes | {"product": np.array([level_code("product", told)])})[0])
+
+    library = level_code("product", "library")
+    assert product("f16", "cuda", "pascal") == product("f16", "rocm", "rdna") == library
+    assert product("kquant", "cuda", "ampere", told="library") == library
+    for row in (
+        ("f16", "vulkan", "ampere"),
+        ("kquant", "cuda", "ampere"),
+        ("f16", "cuda", "ampere", "vllm"),
+    ):
+        assert product(*row) == UNKNOWN
+    # Without matrix units old builds multiplied integers themselves.
+    assert product("kquant", "cuda", "pascal", told="library") == UNKNOWN
 
 
 def test_classes_come_from_codes_not_names() -> None:
     assert classify_memory("GDDR6X") == "gddr"
     assert classify_memory("unknown") is None
-    assert classify_generation("nvidia", "12.0") == "blackwell"
+    assert classify_generation("nvidia", "10.0") == "blackwell"
+    assert classify_generation("nvidia", "12.0") == "blackwell-rtx"
     assert classify_generation("amd", "gfx942") == "cdna"
     assert classify_generation("acme", "1.0") is None
     assert classify_format("bf16") == "f16"

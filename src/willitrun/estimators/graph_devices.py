@@ -57,7 +57,9 @@ def generation_of(accelerator: Accelerator) -> str:
     """Generation of a device, empty where no table has it."""
     named = accelerator.compute_capability or accelerator.gfx_target or accelerator.architecture or ""
     found = classify_generation(accelerator.vendor, named)
-    return found or classify_generation(accelerator.vendor, accelerator.architecture or "") or ""
+    found = found or classify_generation(accelerator.vendor, accelerator.architecture or "") or ""
+    # Networks of operators were measured on one kind of Blackwell.
+    return "blackwell" if found == "blackwell-rtx" else found
 
 
 def processor_generation(host: Host) -> str:

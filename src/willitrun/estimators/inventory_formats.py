@@ -236,12 +236,12 @@ def _plain_groups(config: TransformerConfig, name: str, rest: str, everything: b
     # Published NVFP4 checkpoints of mixtures leave attention in bfloat16 (`exclude_modules` of nvidia/GLM-4.7-NVFP4; the
     # sizes of nvidia/Gemma-4-26B-A4B-NVFP4 and Qwen3-Next-80B-A3B-Thinking-NVFP4), as those of latent attention do: the
     # card of nvidia/DeepSeek-R1-0528-FP4-v2 says that this second version quantizes the output projection besides, and
-    # loaders' logs of the first agree. Linear attention stays too.
+    # loaders' logs of the first agree. Linear attention stays too, and all of Gemma 4's
+    # (https://huggingface.co/CISCai/gemma-4-31B-it-NVFP4-turbo-GGUF says what nvidia/Gemma-4-31B-IT-NVFP4 quantizes).
     kept = frozenset[str]()
     if name == "nvfp4":
-        kept = frozenset(
-            {"attention", "recurrent"} if config.num_experts or config.kv_lora_rank else {"recurrent"}
-        )
+        whole = config.num_experts or config.kv_lora_rank or config.model_type == "gemma4_text"
+        kept = frozenset({"attention", "recurrent"} if whole else {"recurrent"})
     chosen: list[tuple[TensorGroup, int, str]] = []
     for group in tensor_inventory(config):
         quantized = group.matrix and (

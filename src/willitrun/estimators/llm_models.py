@@ -44,6 +44,9 @@ class ModelRow:
     vision_bytes: int
     n_layers: int
     n_moe_layers: int
+    n_blocks: int
+    """Mixers (attention or recurrence) and feed-forward blocks: two in most layers."""
+    n_routed_blocks: int
     dense_bytes: int
     lm_head_bytes: int
     dense_params: int
@@ -209,6 +212,7 @@ def _row(
     kept = cache_by_layer(config)
     routed = [layer for layer in range(config.num_hidden_layers) if _routes(config, layer)]
     shape = buffer_shape(config)
+    one_block = traits_of(config.model_type).one_block_layers
     return ModelRow(
         repeating=weights.repeating,
         experts=weights.experts,
@@ -221,6 +225,10 @@ def _row(
         vision_bytes=weights.vision,
         n_layers=config.num_hidden_layers,
         n_moe_layers=len(routed) if weights.experts else 0,
+        n_blocks=config.num_hidden_layers * (1 if one_block else 2),
+        n_routed_blocks=len([layer for layer in routed if not one_block or config.layer_type(layer) == "moe"])
+        if weights.experts
+        else 0,
         dense_bytes=weights.dense_bytes,
         lm_head_bytes=weights.output_matrix,
         dense_params=weights.dense_params,

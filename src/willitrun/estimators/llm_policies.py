@@ -10,7 +10,7 @@ from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
 from willitrun.hardware.platforms import has_avx512_bf16
 from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
-from willitrun.kernels.llm_levels import classify_era, level_code
+from willitrun.kernels.llm_levels import classify_era, expands_before_products, level_code
 from willitrun.kernels.llm_runtime import RuntimePolicy
 
 __all__ = ["container_of", "runtime_policy"]
@@ -110,6 +110,7 @@ def runtime_policy(request: Request, shares: tuple[float, ...] | None = None) ->
                 ("engine", f"{engine}:{runtime.backend}"),
                 ("system", request.machine.host.system if request.machine is not None else None),
                 ("era", _era(runtime.version)),
+                ("product", "library" if _expands(runtime.version) else None),
                 ("attention", None if flash is None else "flash" if flash else "plain"),
             )
         },
@@ -120,6 +121,11 @@ def _knows_bf16(request: Request) -> bool:
     """Whether the host's processor is known to have AVX512-BF16."""
     host = request.machine.host if request.machine is not None else None
     return host is not None and has_avx512_bf16(host.cpu, host.instruction_sets)
+
+
+def _expands(version: str | None) -> bool:
+    """Whether a version is known to be of the time when ggml expanded weights for a library."""
+    return version is not None and expands_before_products(version)
 
 
 def _era(version: str | None) -> str | None:

@@ -101,7 +101,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
     ) or classify_generation(accelerator.vendor, accelerator.architecture or "")
     fast = peaks.fp16_tensor_fp16_accumulate
     if fast is None and half is not None and peaks.int8 and generation in (
-        "turing", "ampere", "ada", "hopper", "blackwell",
+        "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-rtx",
     ):  # fmt: skip
         # Matrix units that accumulate in FP16 run at half the INT8 rate on NVIDIA since Turing.
         fast = max(half, peaks.int8 / 2)

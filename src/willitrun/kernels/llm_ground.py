@@ -24,7 +24,7 @@ from willitrun.kernels.kv_cache import (
 )
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmRates, LlmWork
 from willitrun.kernels.llm_levels import LevelTables, look_up
-from willitrun.kernels.llm_peaks import select_compute_peak
+from willitrun.kernels.llm_peaks import product_codes, select_compute_peak
 from willitrun.kernels.llm_runtime import CacheKinds, Parallelism, RuntimePolicy
 from willitrun.kernels.splits import by_device
 
@@ -100,7 +100,7 @@ class LlmGround:
 
 def level_codes(policy: RuntimePolicy, models: Columns, machines: Columns) -> dict[str, IntArray]:
     """Level codes of a block by axis, shape (n,) or (1,): which offsets of the calibration its rows have."""
-    return {
+    codes = {
         **policy.codes,
         "vendor": machines["vendor"],
         "memory_class": machines["memory_class"],
@@ -108,6 +108,7 @@ def level_codes(policy: RuntimePolicy, models: Columns, machines: Columns) -> di
         "format": models["format"],
         "kind": (models["experts"] > 0).astype(np.int64),
     }
+    return codes | {"product": product_codes(codes)}
 
 
 def lay_ground(
@@ -149,6 +150,8 @@ def lay_ground(
             runtime=codes["runtime"],
             backend=codes["backend"],
             format=codes["format"],
+            generation=codes["generation"],
+            product=codes["product"],
         ),
         attention_flop_per_s=half,
         issue_per_s=machines["issue_per_s"],
@@ -239,8 +242,8 @@ def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatAr
         expert_bytes=models["experts"].astype(np.float64),
         n_experts=models["n_experts"].astype(np.float64),
         n_experts_used=models["n_experts_used"].astype(np.float64),
-        n_layers=models["n_layers"].astype(np.float64),
-        n_moe_layers=models["n_moe_layers"].astype(np.float64),
+        n_layers=models["n_blocks"] / 2.0,
+        n_moe_layers=models["n_routed_blocks"].astype(np.float64),
         dense_params=models["dense_params"].astype(np.float64),
         lm_head_params=models["lm_head_params"].astype(np.float64),
         expert_params=models["expert_params"].astype(np.float64),

@@ -30,7 +30,7 @@ class LlmWork:
     n_experts, n_experts_used
         Routed experts per MoE layer and how many a token uses (1 and 1 for a dense model).
     n_layers, n_moe_layers
-        Layers, and how many of them route.
+        Layers of a mixer and a feed-forward block each (one that is either counts half), and how many of them route.
     dense_params, lm_head_params, expert_params
         Weights behind the three byte counts (a multiply and an add each per token).
     attention_width
@@ -177,7 +177,7 @@ class LlmCoefficients:
     ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
     1 / efficiency. ``host_layer``: seconds per MoE layer whose experts run on the host. ``hop``: multiplier of the
     link latency. ``request``: seconds per request. ``queue``: share of the others' prefills that a request waits
-    for.
+    for. ``overlap``: share of what stages that work on different micro-batches at once could save, 1 at most.
     """
 
     weights: FloatArray
@@ -204,3 +204,4 @@ class LlmCoefficients:
     pcie: FloatArray
     request: FloatArray
     queue: FloatArray
+    overlap: FloatArray

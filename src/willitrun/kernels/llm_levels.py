@@ -69,6 +69,7 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
         "ada",
         "hopper",
         "blackwell",
+        "blackwell-rtx",
         "gcn",
         "cdna",
         "rdna",
@@ -97,6 +98,8 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
     "system": ("linux", "windows", "macos"),
     "kind": ("dense", "moe"),
     "attention": ("flash", "plain"),
+    # Whether a program that has matrix kernels of its own leaves a product to the maker's library.
+    "product": ("library",),
 }
 
 _FORMAT_CLASSES: Final[dict[str, str]] = {
@@ -138,7 +141,8 @@ _GENERATIONS: Final[dict[str, dict[str, str]]] = {
         "9": "hopper",
         "10": "blackwell",
         "11": "blackwell",
-        "12": "blackwell",
+        # Without the tensor memory and the matrix instructions of 10.x and 11.x.
+        "12": "blackwell-rtx",
     },
     "amd": {
         "gfx8": "gcn",
@@ -242,6 +246,21 @@ def classify_era(text: str) -> str | None:
         return None
     number = int(build.group(1))
     return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
+
+
+def expands_before_products(version: str) -> bool:
+    """Whether a llama.cpp of a date or build number expanded quantized weights for cuBLAS where the chip has matrix units.
+
+    Its own kernels have used them since mid-June 2024 (pull requests 7676 and 7860).
+
+    >>> expands_before_products("2024-05 (pre-b2900)"), expands_before_products("b2800"), expands_before_products("b6077")
+    (True, True, False)
+    """
+    dates = re.findall(r"\b(20[12]\d)-?(\d\d)?", version)
+    if dates:
+        return all((int(year), int(month or 12)) < (2024, 6) for year, month in dates)
+    build = re.search(r"\bb?(\d{4,5})\b", version)
+    return build is not None and int(build.group(1)) < 3150
 
 
 _NAMES: Final = tuple(field.name for field in fields(LlmCoefficients))

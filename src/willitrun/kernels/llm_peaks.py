@@ -6,17 +6,20 @@ chip does not have is NaN and the next slower path takes its place.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.llm_levels import AXES, level_code
+from willitrun.kernels.llm_levels import AXES, UNKNOWN, level_code
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 _GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile", "llamafile-avx512-bf16")
+_MATRIX_UNITS = ("volta", "turing", "ampere", "ada", "hopper")
+_SERVERS = ("vllm", "sglang")
 _GGML_INTEGER_FORMATS = ("q8", "kquant", "kquant-low", "legacy-quant", "low-bit", "mxfp4")
 
 
@@ -32,6 +35,22 @@ def _membership(axis: str, names: tuple[str, ...]) -> NDArray[np.bool_]:
 
 def _any_code(codes: IntArray, axis: str, names: tuple[str, ...]) -> NDArray[np.bool_]:
     return _membership(axis, names)[codes]
+
+
+def product_codes(codes: Mapping[str, IntArray]) -> IntArray:
+    """Level of the axis ``product`` of rows from their other levels, where ``codes`` says of it what the version tells.
+
+    ggml leaves 16- and 32-bit weights to cuBLAS and hipBLAS; old builds did so with all weights on chips with matrix units.
+    """
+    library = level_code("product", "library")
+    plain = _any_code(codes["format"], "format", ("f16", "f32"))
+    plain = plain & _any_code(codes["backend"], "backend", ("cuda", "rocm"))
+    expanded = (codes["product"] == library) & _any_code(codes["backend"], "backend", ("cuda",))
+    expanded = expanded & _any_code(codes["generation"], "generation", _MATRIX_UNITS)
+    result: IntArray = np.where(
+        (plain | expanded) & _any_code(codes["runtime"], "runtime", _GGML_RUNTIMES), library, UNKNOWN
+    )
+    return result
 
 
 def _first_known(*peaks: FloatArray) -> FloatArray:
@@ -52,15 +71,19 @@ def select_compute_peak(
     runtime: IntArray,
     backend: IntArray,
     format: IntArray,
+    generation: IntArray,
+    product: IntArray,
 ) -> FloatArray:
     """Return the peak [FLOP/s] that is legal for (runtime, format, architecture).
 
     - ggml runtimes on CUDA, ROCm and CPU multiply quantized weights as INT8 (tensor cores, MFMA/WMMA or
-      DP4A): the INT8 peak. Vulkan, Metal and SYCL backends expand them to FP16 first.
+      DP4A): the INT8 peak. Vulkan, Metal and SYCL backends expand them to FP16 first, as old builds did for a library.
     - ggml on F16 weights accumulates in FP16 where the chip is faster that way.
     - PyTorch, vLLM, SGLang, TensorRT-LLM, MLX, OpenVINO accumulate in FP32; weight-only INT4 runs at the
       FP16 rate, FP8 and FP4 weights at theirs where the chip has it (FP4 falls back to FP8's substitute,
-      FP16: weight-only), INT8 activations at the INT8 rate.
+      FP16: weight-only), INT8 activations at the INT8 rate. OpenVINO's 8 bits are those of weights alone.
+    - vLLM and SGLang have few narrow kernels for GeForce and GB10 Blackwell (compute capability 12.x): FP4 and FP8
+      weights expand to 16 bits there (https://github.com/vllm-project/vllm/issues/55397, 50925, 43507).
 
     Parameters are per-device peaks (dense, without sparsity; NaN where the chip has no such path) and level
     codes; all broadcast. FP32 must be known.
@@ -69,7 +92,8 @@ def select_compute_peak(
     >>> code = lambda axis, name: np.array([level_code(axis, name)])
     >>> peak = dict(int8_ops_per_s=np.array([284e12]), fp8_flop_per_s=nan, fp4_flop_per_s=nan,
     ...     fp16_flop_per_s=np.array([71e12]), fp16_accumulate_fp16_flop_per_s=np.array([142e12]),
-    ...     fp32_flop_per_s=np.array([35.6e12]), backend=code("backend", "cuda"))
+    ...     fp32_flop_per_s=np.array([35.6e12]), backend=code("backend", "cuda"), generation=code("generation", "ampere"),
+    ...     product=code("product", None))
     >>> float(select_compute_peak(**peak, runtime=code("runtime", "llama.cpp"), format=code("format", "kquant"))[0])
     284000000000000.0
     >>> float(select_compute_peak(**peak, runtime=code("runtime", "vllm"), format=code("format", "int4"))[0])
@@ -84,14 +108,20 @@ def select_compute_peak(
 
     ggml = _any_code(runtime, "runtime", _GGML_RUNTIMES)
     integer_backend = _any_code(backend, "backend", ("cuda", "rocm", "cpu"))
+    integer_backend = integer_backend & ~_any_code(product, "product", ("library",))
     integer_format = _any_code(format, "format", _GGML_INTEGER_FORMATS)
     is_f32 = _any_code(format, "format", ("f32",))
+    expands = _any_code(runtime, "runtime", _SERVERS) & _any_code(
+        generation, "generation", ("blackwell-rtx",)
+    )
+    fp8, fp4 = np.where(expands, half, fp8), np.where(expands, half, fp4)
+    int8_activations = _any_code(format, "format", ("q8",)) & ~_any_code(runtime, "runtime", ("openvino",))
 
     peak = np.where(
         ggml,
         np.where(integer_format & integer_backend, int8, half_fast),
         np.where(
-            _any_code(format, "format", ("q8",)),
+            int8_activations,
             int8,
             np.where(
                 _any_code(format, "format", ("fp8",)),

@@ -32,12 +32,12 @@ def time_prefill(
     hit = share_of_experts_hit(work, tokens_each * load.expert_shards / ranks)
     used = work.n_experts_used / work.n_experts
 
-    # Stages of a pipeline share the work, but for its largest micro-batch, which passes all of them alone:
+    # Stages of a pipeline could share the work, but for its largest micro-batch, which passes all of them alone:
     # (sum + (stages - 1) x largest) / stages. The largest takes one part of what every micro-batch costs, and
-    # more than that of what tokens cost, for the last one may be short.
-    stages = load.pipeline
-    per_batch = (1.0 + (stages - 1.0) / batches) / stages
-    per_token = (1.0 + (stages - 1.0) * minimum(load.microbatch_tokens / tokens, 1.0)) / stages
+    # more than that of what tokens cost, for the last one may be short. Hand-overs leave a share of the saving.
+    saved = minimum(k.overlap, 1.0) * (load.pipeline - 1.0) / load.pipeline
+    per_batch = 1.0 - saved * (1.0 - 1.0 / batches)
+    per_token = 1.0 - saved * (1.0 - minimum(load.microbatch_tokens / tokens, 1.0))
 
     passes = batches * per_batch
     dense_s = passes * (work.dense_bytes / ranks) * (k.weights / rates.memory_bytes_per_s)

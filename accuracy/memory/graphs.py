@@ -37,7 +37,7 @@ from willitrun.estimators.ggml_widths import graph_widths, rotates
 from willitrun.estimators.inventory_cache import kv_layout
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.kernels.ggml_walk import PER_LAYER, Block, GraphPlan, load_factors
-from willitrun.kernels.kv_cache import cell_counts
+from willitrun.kernels.kv_cells import cell_counts
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["main"]

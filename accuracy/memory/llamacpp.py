@@ -13,14 +13,8 @@ from typing import Any
 import pandas as pd
 
 from willitrun.kernels.compute_buffers import FORKED, BufferShape, GraphEra, device_buffer, graph_era
-from willitrun.kernels.kv_cache import (
-    CellsPolicy,
-    KvLayout,
-    cell_counts,
-    cells_cache,
-    cells_policy,
-    recurrent_state,
-)
+from willitrun.kernels.kv_cells import CellsPolicy, cell_counts, cells_cache, cells_policy
+from willitrun.kernels.kv_layouts import KvLayout, recurrent_state
 
 __all__ = ["Scored", "accelerator_buffers", "build_of", "contradicts_itself", "of_projector", "score"]
 

@@ -16,7 +16,7 @@ from willitrun.errors import WillItRunError
 from willitrun.estimators.inventory_cache import feed_forward_width, kv_layout
 from willitrun.estimators.inventory_formats import weight_groups
 from willitrun.kernels.activations import eager_transformer_peak
-from willitrun.kernels.kv_cache import dynamic_cache
+from willitrun.kernels.kv_pages import dynamic_cache
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["Peak", "score"]

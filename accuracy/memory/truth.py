@@ -171,7 +171,7 @@ FIELDS = ("n_ctx", "n_ubatch", "flash", "n_seq_max", "kv_unified", "type_k", "ty
 _HEADER = f"""\
 # What a real llama.cpp allocated for full-size models without data, Q8_0: bytes of cache and state, and of the compute
 # buffer, on one null device (devices = 24) or on the CPU. Empty options are the defaults of llama.h; type 8 is q8_0.
-# Derivation: cells x (K + V elements x bytes) summed over layers; the largest stage of the graph (kernels/kv_cache.py,
+# Derivation: cells x (K + V elements x bytes) summed over layers; the largest stage of the graph (kernels/kv_cells.py,
 # kernels/compute_buffers.py). Source: llama.cpp {LLAMA_CPP} of llama-cpp-python {VERSION}, written by
 # `python -m accuracy.memory.truth --vectors FILE`.
 """

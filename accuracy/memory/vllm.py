@@ -13,7 +13,7 @@ import pandas as pd
 
 from accuracy.memory.configurations import config_of, models
 from willitrun.estimators.inventory_cache import feed_forward_width, kv_layout
-from willitrun.kernels.kv_cache import paged_bytes_per_token
+from willitrun.kernels.kv_pages import paged_bytes_per_token
 from willitrun.kernels.overheads import vllm_activation_peak, vllm_kv_pool, vllm_kv_tokens
 from willitrun.records.models import TransformerConfig
 

@@ -14,7 +14,7 @@ from willitrun.estimators.inventory import tensor_inventory
 from willitrun.estimators.inventory_cache import kv_layout
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread, weight_groups
 from willitrun.estimators.inventory_gguf import loaded_config, mix_context, moved_tensors, stored_tensors
-from willitrun.kernels.kv_cache import cells_cache
+from willitrun.kernels.kv_cells import cells_cache
 from willitrun.records.models import TransformerConfig
 from willitrun.records.recipes import Quantization
 

@@ -19,7 +19,7 @@ from willitrun.kernels.compute_buffers import (
     host_buffer,
     output_buffer,
 )
-from willitrun.kernels.kv_cache import cell_counts
+from willitrun.kernels.kv_cells import cell_counts
 from willitrun.records.models import TransformerConfig
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"

@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from willitrun.estimators.inventory_cache import kv_layout
-from willitrun.kernels.kv_cache import (
-    KV_FORMATS,
-    CellsPolicy,
-    KvLayout,
-    cells_cache,
-    cells_policy,
-    dynamic_cache,
-    paged_bytes_per_token,
-    paged_cache,
-    recurrent_state,
-)
+from willitrun.kernels.kv_cells import CellsPolicy, cells_cache, cells_policy
+from willitrun.kernels.kv_layouts import KV_FORMATS, KvLayout, recurrent_state
+from willitrun.kernels.kv_pages import dynamic_cache, paged_bytes_per_token, paged_cache
 from willitrun.records.models import TransformerConfig
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"

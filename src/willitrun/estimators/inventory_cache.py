@@ -8,7 +8,7 @@ from willitrun.estimators.ggml_graphs import graph_number
 from willitrun.estimators.inventory_blocks import head_widths, required
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.compute_buffers import BufferShape
-from willitrun.kernels.kv_cache import KvLayout
+from willitrun.kernels.kv_layouts import KvLayout
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["attention_widths", "buffer_shape", "cache_by_layer", "feed_forward_width", "kv_layout"]

@@ -9,7 +9,8 @@ import numpy as np
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.requests import Request
 from willitrun.hardware.platforms import has_avx512_bf16
-from willitrun.kernels.kv_cache import KV_FORMATS, cells_policy
+from willitrun.kernels.kv_cells import cells_policy
+from willitrun.kernels.kv_layouts import KV_FORMATS
 from willitrun.kernels.llm_levels import classify_era, expands_before_products, level_code
 from willitrun.kernels.llm_runtime import RuntimePolicy
 

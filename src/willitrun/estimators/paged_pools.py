@@ -8,7 +8,8 @@ import numpy as np
 
 from willitrun.estimators.overheads import CALIBRATION, GRAPHS_IN_BUDGET, server_version
 from willitrun.kernels.columns import at
-from willitrun.kernels.kv_cache import KvLayout, paged_bytes_per_token
+from willitrun.kernels.kv_layouts import KvLayout
+from willitrun.kernels.kv_pages import paged_bytes_per_token
 from willitrun.kernels.overheads import vllm_kv_pool, vllm_kv_tokens
 from willitrun.records.results import Reason
 from willitrun.units import format_bytes

@@ -14,14 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.elementwise import as_float, maximum, minimum, where
-from willitrun.kernels.kv_cache import (
-    bytes_in_cells,
-    cell_counts,
-    dynamic_cache,
-    paged_cache,
-    recurrent_state,
-    windowed_in_cells,
-)
+from willitrun.kernels.kv_cells import bytes_in_cells, cell_counts, windowed_in_cells
+from willitrun.kernels.kv_layouts import recurrent_state
+from willitrun.kernels.kv_pages import dynamic_cache, paged_cache
 from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.llm_inputs import LlmLoad
 from willitrun.kernels.llm_speed import LlmSpeed, predict

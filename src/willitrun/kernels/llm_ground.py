@@ -15,13 +15,8 @@ from willitrun.frozen import derived, frozen
 from willitrun.kernels.columns import Columns
 from willitrun.kernels.compute_buffers import BufferShape
 from willitrun.kernels.elementwise import as_float, maximum, numbers_of, where
-from willitrun.kernels.kv_cache import (
-    CellBytes,
-    KvLayout,
-    bytes_of_cells,
-    bytes_per_element,
-    quantizes,
-)
+from willitrun.kernels.kv_cells import CellBytes, bytes_of_cells
+from willitrun.kernels.kv_layouts import KvLayout, bytes_per_element, quantizes
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmRates, LlmWork
 from willitrun.kernels.llm_levels import LevelTables, look_up
 from willitrun.kernels.llm_peaks import product_codes, select_compute_peak

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.elementwise import as_float, where
-from willitrun.kernels.kv_cache import CellKind, CellsPolicy, cell_kinds
+from willitrun.kernels.kv_cells import CellsPolicy
+from willitrun.kernels.kv_layouts import CellKind, cell_kinds
 from willitrun.kernels.splits import LAYER_SPLIT, TENSOR_SPLIT
 
 __all__ = ["CacheKinds", "Parallelism", "RuntimePolicy"]

@@ -280,3 +280,23 @@ def test_a_desktop_whose_card_is_left_aside_says_so(model: str, machine: Any, ru
     assert "(on its processor)" in verdict.sentence()
     asked = assess(model, machine, runtime=f"{verdict.inputs.runtime['name']}:cpu")
     assert "accelerator-not-driven" not in {reason.code for reason in asked.reasons}
+
+
+def test_what_will_not_run_is_told_by_what_stands_in_the_way() -> None:
+    """ "11.4 GiB of 11.6 GiB available" is no reason: the host has no room for the rest."""
+    verdict = assess("llama-3.3-70b", "rtx-3060-12gb", quantization="q8_0")
+    assert verdict.tier == "will-not-run"
+    assert verdict.sentence().endswith(verdict.reasons[0].message)
+    assert "host" in verdict.sentence()
+
+
+def test_suggestions_are_written_as_ids_are() -> None:
+    with pytest.raises(UnknownIdError) as caught:
+        assess(CHAT, "rtx-4090", quantization="q4_k_mm")
+    assert caught.value.suggestions[0] == "q4_k_m"
+    assert len(caught.value.suggestions) == len(set(caught.value.suggestions))
+
+
+def test_an_unknown_term_is_an_entry() -> None:
+    with pytest.raises(UnknownIdError, match="no glossary entry is known as"):
+        load_catalog().glossary["no-such-term"]

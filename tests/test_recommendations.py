@@ -197,3 +197,26 @@ def test_it_travels() -> None:
     found = asked()
     assert Recommendation.model_validate_json(found.model_dump_json()) == found
     assert "<table>" in found._repr_html_()
+
+
+def test_pictures_a_second_are_reached_in_batches() -> None:
+    """At batch 1 the host starts kernels and no card there is reaches a thousand: none was recommended."""
+    found = recommend("resnet-50", targets={"images_per_s": 1000}, candidates=["rtx-3060-12gb", "rtx-4090"])
+    assert found.cheapest is not None
+    assert found.cheapest.batch_size is not None
+    assert found.cheapest.batch_size > 1
+    alone = recommend(
+        "resnet-50", Workload(batch_size=1), targets={"images_per_s": 1000}, candidates=["rtx-4090"]
+    )
+    assert alone.cheapest is None
+    easy = recommend("resnet-50", targets={"images_per_s": 50}, candidates=["rtx-4090"])
+    assert easy.cheapest is not None
+    assert easy.cheapest.batch_size == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "target"), [("sdxl", "decode_tokens_per_s"), ("llama-3.1-8b", "images_per_s")]
+)
+def test_a_rate_that_the_model_has_not_is_no_target(model: str, target: str) -> None:
+    with pytest.raises(InvalidWorkloadError, match=target):
+        recommend(model, targets={target: 10}, candidates=["rtx-4090"])

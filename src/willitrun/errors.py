@@ -95,7 +95,8 @@ class UnknownIdError(CatalogError, LookupError):
     ) -> None:
         if hint is None:
             hint = f"Did you mean {_listed(suggestions)}?" if suggestions else ""
-        super().__init__(f"no {kind} is known as {name!r}.", hint=hint)
+        noun = f"{kind} entry" if kind in ("glossary", "troubleshooting") else kind
+        super().__init__(f"no {noun} is known as {name!r}.", hint=hint)
         self.kind = kind
         self.name = name
         self.suggestions = suggestions

@@ -24,6 +24,9 @@ def _config(model: str) -> TransformerConfig:
         "longcat-flash",
         "ling-3.0-flash",
         "rwkv7-2.9b-world",
+        "deepseek-v4-flash",
+        "deepseek-v4-pro",
+        "llama-3-1-nemotron-ultra-253b-v1",
     ],
 )
 def test_sums_over_tensors_are_the_stored_count(model: str) -> None:
@@ -93,3 +96,35 @@ def test_state_of_rwkv_does_not_grow() -> None:
     assert long.memory is not None
     assert short.memory.state_bytes == long.memory.state_bytes
     assert short.memory.kv_cache_bytes.best == long.memory.kv_cache_bytes.best == 0
+
+
+def test_compressed_keys_grow_by_a_part_of_a_cell_for_each_token() -> None:
+    layout = kv_layout(_config("deepseek-v4-flash"))
+    # 21 layers of one cell for four tokens, 20 of one for 128, in whole blocks of 32; every layer has its window.
+    assert layout.full_k == -(-(21 * 128 + 20 * 4) // 32) * 32
+    assert layout.full_v == layout.windowed_v == 0
+    assert layout.windowed_k == 43 * 512
+    assert layout.window_tokens == 128
+    assert layout.index_k == 21 * 32
+    # Tokens and gates of blocks that are not full yet, of keys and of the indexer.
+    assert layout.conv_state == 21 * 2 * 8 * 1024 + 20 * 2 * 128 * 512 + 21 * 2 * 8 * 256
+
+
+def test_keys_of_an_indexer_are_pooled() -> None:
+    assert kv_layout(_config("glm-5.3-flash")).index_k == -(-11 * 128 // 16 // 32) * 32
+
+
+def test_whole_layers_that_a_search_left_out() -> None:
+    config = _config("llama-3-1-nemotron-ultra-253b-v1")
+    groups = tensor_inventory(config)
+    assert sum(len(group.layers) for group in groups if group.role == "attn_norm") == 64
+    assert sum(len(group.layers) for group in groups if group.role == "ffn_norm") == 81
+
+
+def test_an_encoder_of_the_same_blocks_is_half_of_the_layers() -> None:
+    config = _config("t5gemma-2-1b-1b")
+    sizes = dict.fromkeys(("encoder", "attention", "dense_ffn"), 0)
+    for group in tensor_inventory(config):
+        if group.matrix and group.part in sizes:
+            sizes[group.part] += group.elements
+    assert sizes["encoder"] == sizes["attention"] + sizes["dense_ffn"]

@@ -60,6 +60,9 @@ def trusted(kind: str, raw: Mapping[str, Any], file: str) -> Record:
         return validated(kind, raw, file)
 
 
+MOST_SUGGESTIONS = 5
+
+
 def _mentions(raw: Mapping[str, Any], words: Sequence[str]) -> bool:
     prose = " ".join(value for value in raw.values() if isinstance(value, str)).lower()
     return all(word in prose for word in words)
@@ -234,9 +237,11 @@ class Table(Mapping[str, R], Generic[R]):
         return tuple(self[identifier] for identifier in best[:most])
 
     def suggestions(self, name: str) -> tuple[str, ...]:
-        """Near spellings of an unknown name."""
+        """Near spellings of an unknown name: ids as they are written, aliases in lower case."""
         known = [*self, *self._names, *self._lookup.all("variants")]
-        return suggest(normalise_name(name), known)
+        ids = {normalise_name(identifier): identifier for identifier in self}
+        near = suggest(normalise_name(name), known, most=2 * MOST_SUGGESTIONS)
+        return tuple(dict.fromkeys(ids.get(normalise_name(one), one) for one in near))[:MOST_SUGGESTIONS]
 
     def resolve(self, name: str) -> R:
         """The one record that goes by a name."""

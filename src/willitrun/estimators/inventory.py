@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError
-from willitrun.estimators.inventory_blocks import Collector, add_attention, add_feed_forward, required
+from willitrun.estimators.inventory_blocks import (
+    Collector,
+    add_attention,
+    add_feed_forward,
+    dense_width,
+    required,
+)
 from willitrun.estimators.inventory_traits import Traits, checked_traits, traits_of
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
@@ -44,6 +50,10 @@ def tensor_inventory(config: TransformerConfig) -> tuple[TensorGroup, ...]:
         out.norm(None, "output_norm", config.hidden_size, bias=traits.norm_bias)
     if traits.residual_scores:
         out.norm(None, "output_residual_score", config.hidden_size)
+    if traits.hyper_head:
+        from willitrun.estimators.inventory_compressed import add_hyper_head
+
+        add_hyper_head(out, config, None)
     if traits.head and not is_tied(config):
         out.matrix(None, "output", "output", config.vocab_size, config.hidden_size)
     if traits.head_bias:
@@ -67,10 +77,23 @@ def _add_encoders(out: Collector, config: TransformerConfig, traits: Traits) -> 
         from willitrun.estimators.inventory_encoders import add_audio_encoder
 
         add_audio_encoder(out, config)
+    if traits.biased_encoder:
+        from willitrun.estimators.inventory_encoders import add_biased_encoder
+
+        add_biased_encoder(out, config, traits)
     if traits.relative_bias:
         from willitrun.estimators.inventory_encoders import add_text_encoder
 
         add_text_encoder(out, config, traits)
+    if traits.mirrored_encoder:
+        with out.redirect("encoder"):
+            for layer in range(required(config, "encoder_layers")):
+                out.norms(layer, traits.norms)
+                add_attention(out, config, traits, layer)
+                add_feed_forward(out, config, traits, layer, routed=False)
+            out.norm(None, "enc_output_norm", config.hidden_size)
+            # The end of a picture has an embedding of its own.
+            out.vector(None, "eoi_embd", config.hidden_size)
     if traits.alternating_updates:
         from willitrun.estimators.inventory_encoders import add_alternating_updates
 
@@ -154,7 +177,9 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
             add_attention(out, config, traits, layer)
         return
     if kind == "mlp":
-        # A search left the attention of this layer out.
+        # A search left the attention of this layer out, of some the whole layer.
+        if dense_width(config, traits, layer) == 0:
+            return
         out.norm(layer, "ffn_norm", config.hidden_size, bias=traits.norm_bias)
         add_feed_forward(out, config, traits, layer, routed=False)
         return
@@ -178,6 +203,10 @@ def _add_layer(out: Collector, config: TransformerConfig, traits: Traits, layer:
         add_alternating_updates(out, config, layer)
     if traits.layer_scalars:
         out.vector(layer, "layer_scalar", traits.layer_scalars)
+    if config.hc_mult:
+        from willitrun.estimators.inventory_compressed import add_hyper_connections
+
+        add_hyper_connections(out, config, layer)
     for number in range(traits.residual_scores):
         out.norm(layer, f"residual_score_{number}", config.hidden_size)
 
@@ -202,6 +231,11 @@ def _add_prediction_layer(out: Collector, config: TransformerConfig, traits: Tra
         add_attention(out, config, traits, layer, full=True)
         routed = bool(config.num_experts) and not traits.dense_prediction
         add_feed_forward(out, config, traits, layer, routed=routed)
+        if traits.hyper_head:
+            from willitrun.estimators.inventory_compressed import add_hyper_connections, add_hyper_head
+
+            add_hyper_connections(out, config, layer)
+            add_hyper_head(out, config, layer)
         if traits.prediction_matrix != "none":
             name = f"nextn_{traits.prediction_matrix}"
             out.matrix(layer, name, "prediction", config.vocab_size, hidden)

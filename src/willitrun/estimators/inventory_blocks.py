@@ -111,6 +111,11 @@ def add_attention(
     out: Collector, config: TransformerConfig, traits: Traits, layer: int, *, full: bool = False
 ) -> None:
     """Projections, biases and norms of one attention block."""
+    if traits.attention == "compressed":
+        from willitrun.estimators.inventory_compressed import add_compressed_attention
+
+        add_compressed_attention(out, config, layer)
+        return
     if traits.attention == "latent":
         _add_latent_attention(out, config, layer, gate=traits.output_gate)
         if traits.head_gate:
@@ -155,6 +160,9 @@ def add_attention(
         out.vector(layer, "attn_sinks", heads)
     if traits.head_gate:
         out.matrix(layer, "attn_gate", "attention", heads, hidden)
+    if traits.token_temperatures:
+        out.matrix(layer, "attn_tau", "attention", 2 * heads, q_rows + k_rows + v_rows)
+        out.vector(layer, "attn_tau_alpha", heads)
     if traits.activation_norm:
         out.norm(layer, "attn_sub_norm", hidden)
     if config.layer_type(layer) == "cross_attention":
@@ -194,6 +202,9 @@ def _add_latent_attention(out: Collector, config: TransformerConfig, layer: int,
         out.matrix(layer, "indexer_k", "attention", config.index_head_dim, hidden)
         out.norm(layer, "indexer_k_norm", config.index_head_dim, bias=True)
         out.matrix(layer, "indexer_proj", "attention", config.index_n_heads, hidden)
+        if config.index_kpool > 1:
+            out.matrix(layer, "indexer_kpool_gate", "attention", config.index_head_dim, hidden)
+            out.vector(layer, "indexer_kpool_ape", config.index_kpool * config.index_head_dim, "attention")
 
 
 def add_feed_forward(
@@ -218,7 +229,10 @@ def add_feed_forward(
     out.matrix(layer, "ffn_gate_inp", "router", choices, hidden)
     if traits.router_bias:
         out.vector(layer, "ffn_gate_inp_bias", choices)
-    if traits.score_bias:
+    if layer < config.num_hash_layers:
+        used = required(config, "num_experts_per_tok")
+        out.matrix(layer, "ffn_gate_tid2eid", "embedding", config.vocab_size, used)
+    elif traits.score_bias:
         out.vector(layer, "exp_probs_b", choices)
     if config.vision_moe_intermediate_size:
         rows = 3 * config.vision_moe_intermediate_size * experts + experts
@@ -228,7 +242,7 @@ def add_feed_forward(
             out.norm(layer, "ffn_latent_norm", latent)
         out.matrix(layer, "ffn_latent_down", "shared_experts", latent, hidden)
         out.matrix(layer, "ffn_latent_up", "shared_experts", hidden, latent)
-    if traits.gated:
+    if traits.gated if traits.gated_experts is None else traits.gated_experts:
         out.matrix(layer, "ffn_gate_exps", "experts", width, latent, experts)
     out.matrix(layer, "ffn_up_exps", "experts", width, latent, experts)
     out.matrix(layer, "ffn_down_exps", "experts", latent, width, experts)

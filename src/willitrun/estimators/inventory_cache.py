@@ -14,6 +14,10 @@ from willitrun.records.models import TransformerConfig
 __all__ = ["attention_widths", "buffer_shape", "cache_by_layer", "feed_forward_width", "kv_layout"]
 
 
+BLOCK = 32
+"""Elements that a quantized cache stores together."""
+
+
 class _Sums:
     """Elements over all layers, added up one layer at a time."""
 
@@ -75,12 +79,13 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
     for layer in range(config.num_hidden_layers):
         _add_layer(sums, config, traits, layer)
     window = config.attention_chunk_size or config.sliding_window or 0
+    pooled = traits.attention == "compressed" or config.index_kpool > 1
     cross = sums.cross
     if traits.cross_attention:
         heads, _, _, value = head_widths(config, 0)
         cross = config.num_hidden_layers * heads * value
     return KvLayout(
-        full_k=sums.full_k,
+        full_k=_in_blocks(sums.full_k, pooled),
         full_v=sums.full_v,
         windowed_k=sums.windowed_k,
         windowed_v=sums.windowed_v,
@@ -91,7 +96,7 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
         cross_k=cross,
         cross_v=cross,
         cross_positions=(config.max_source_positions or 0) if cross else 0,
-        index_k=sums.index_k,
+        index_k=_in_blocks(sums.index_k, pooled),
         kv_heads=max(sums.kv_heads, 1),
         n_kv_layers=sums.layers,
         latent_v=sums.latent_v,
@@ -101,6 +106,11 @@ def kv_layout(config: TransformerConfig) -> KvLayout:
         transposed_v=0 if latent else sums.transposed[0],
         transposed_windowed_v=0 if latent else sums.transposed[1],
     )
+
+
+def _in_blocks(elements: int, pooled: bool) -> int:
+    """Elements of a token; where several tokens share a cell a token has a part of a quantized block."""
+    return -(-elements // BLOCK) * BLOCK if pooled else elements
 
 
 @lru_cache(maxsize=512)
@@ -153,6 +163,9 @@ def recurs(config: TransformerConfig, traits: Traits, layer: int) -> bool:
 
 def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int) -> None:
     sums.layers += 1
+    if traits.attention == "compressed":
+        _add_compressed_cell(sums, config, layer)
+        return
     if traits.attention == "latent":
         heads = required(config, "num_attention_heads")
         rope = required(config, "qk_rope_head_dim")
@@ -167,7 +180,7 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
         sums.expanded_k += heads * (required(config, "qk_nope_head_dim") + rope)
         sums.expanded_v += heads * required(config, "v_head_dim")
         sums.kv_heads = 1
-        sums.index_k += config.index_head_dim or 0
+        sums.index_k += (config.index_head_dim or 0) // config.index_kpool
         return
     _, kv_heads, key, value = head_widths(config, layer)
     if config.index_n_heads and layer >= config.first_k_dense_replace:
@@ -182,6 +195,25 @@ def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int
         sums.full_k += kv_heads * key
         sums.full_v += kv_heads * value
         sums.kv_heads = max(sums.kv_heads, kv_heads)
+
+
+def _add_compressed_cell(sums: _Sums, config: TransformerConfig, layer: int) -> None:
+    """Every layer keeps a window of keys, which are values as well; what lies behind is kept in blocks of tokens."""
+    from willitrun.estimators.inventory_compressed import OVERLAPPED, compress_ratio
+
+    width, ratio = required(config, "head_dim"), compress_ratio(config, layer)
+    sums.windowed_k += width
+    sums.windowed_layers += 1
+    sums.kv_heads = 1
+    if ratio:
+        sums.full_k += width // ratio
+        # Tokens of a block that is not full yet, and their gates.
+        overlap = 2 if ratio == OVERLAPPED else 1
+        sums.conv_state += 2 * overlap * overlap * ratio * width
+    if ratio == OVERLAPPED:
+        side = required(config, "index_head_dim")
+        sums.index_k += side // ratio
+        sums.conv_state += 2 * 2 * 2 * ratio * side
 
 
 def _add_state(sums: _Sums, config: TransformerConfig, traits: Traits) -> None:
@@ -235,6 +267,12 @@ def attention_widths(config: TransformerConfig) -> tuple[int, int, int]:
             continue
         heads, _, key, value = head_widths(config, layer)
         width = heads * (key + value) // 2
+        if traits.attention == "compressed":
+            from willitrun.estimators.inventory_compressed import compress_ratio
+
+            ratio = compress_ratio(config, layer)
+            decode += width // ratio if ratio else 0
+            prefill += width // ratio if ratio else 0
         if config.layer_type(layer) in ("sliding_attention", "chunked_attention"):
             windowed += width
         else:

@@ -10,6 +10,7 @@ from willitrun.records.models import TransformerConfig
 __all__ = [
     "add_alternating_updates",
     "add_audio_encoder",
+    "add_biased_encoder",
     "add_biased_projections",
     "add_latent_pooling",
     "add_projections",
@@ -24,11 +25,11 @@ LATENTS, LATENT_HEADS = 512, 8
 def add_biased_projections(
     out: Collector, config: TransformerConfig, layer: int, role: str, part: str
 ) -> None:
-    """Whisper's attention: square projections, biased but for the keys."""
+    """BART's and Whisper's attention: square projections with biases, of which Whisper's keys have none."""
     hidden = config.hidden_size
     for name in ("q", "k", "v", "out"):
         out.matrix(layer, f"{role}_{name}", part, hidden, hidden)
-    out.vector(layer, f"{role}_bias", 3 * hidden)
+    out.vector(layer, f"{role}_bias", (3 if config.model_type == "whisper" else 4) * hidden)
 
 
 def add_projections(out: Collector, config: TransformerConfig, layer: int, role: str, part: str) -> None:
@@ -59,6 +60,22 @@ def add_audio_encoder(out: Collector, config: TransformerConfig) -> None:
                 out.vector(None, f"{name}_bias", hidden)
         out.matrix(None, "enc_position_embd", "encoder", config.max_source_positions, hidden)
         out.norm(None, "enc_output_norm", hidden, bias=True)
+
+
+def add_biased_encoder(out: Collector, config: TransformerConfig, traits: Traits) -> None:
+    """BART's encoder: norms behind the blocks, learnt positions and a norm of the embedding, as in its decoder."""
+    hidden, inner = config.hidden_size, required(config, "intermediate_size")
+    with out.redirect("encoder"):
+        for layer in range(required(config, "encoder_layers")):
+            add_biased_projections(out, config, layer, "enc_attn", "encoder")
+            out.matrix(layer, "enc_ffn_up", "encoder", inner, hidden)
+            out.matrix(layer, "enc_ffn_down", "encoder", hidden, inner)
+            out.vector(layer, "enc_ffn_bias", inner + hidden)
+            for name in ("enc_attn_norm", "enc_ffn_norm"):
+                out.norm(layer, name, hidden, bias=True)
+        positions = required(config, "max_position_embeddings") + (traits.positions or 0)
+        out.matrix(None, "enc_position_embd", "encoder", positions, hidden)
+        out.norm(None, "enc_embd_norm", hidden, bias=True)
 
 
 def add_text_encoder(out: Collector, config: TransformerConfig, traits: Traits) -> None:

@@ -16,7 +16,7 @@ from willitrun.records.models import TransformerConfig
 
 __all__ = ["TRAITS", "Traits", "checked_traits", "traits_of"]
 
-Attention = Literal["grouped", "latent", "none"]
+Attention = Literal["grouped", "latent", "compressed", "none"]
 Recurrence = Literal[
     "none", "delta", "delta-split", "kda", "lightning", "mamba", "mamba2", "rwkv6", "rwkv7", "conv"
 ]
@@ -86,6 +86,12 @@ class Traits:
     gated: bool = True
     ffn_bias: bool = False
     activation_norm: bool = False
+    gated_experts: bool | None = None
+    """Whether experts have a gate, where that differs from dense blocks (Moondream 3)."""
+    token_temperatures: bool = False
+    """Two matrices and a vector that scale queries and values by token (Moondream 3)."""
+    biased_encoder: bool = False
+    """An encoder of LayerNorm blocks with biases throughout, and learnt positions (BART)."""
     expert_bias: bool = False
     router_bias: bool = False
     score_bias: bool = False
@@ -143,10 +149,14 @@ class Traits:
     """Norm of the narrower stream that experts work on (Kimi K3)."""
     residual_scores: int = 0
     """Vectors of hidden width per layer that weigh earlier layers, and one behind the last (Kimi K3)."""
+    hyper_head: bool = False
+    """Streams are put together behind the last layer by weights of their own (DeepSeek V4), not by their mean."""
     dense_prediction: bool = False
     """The layers that predict further tokens have a dense block, although others route."""
     prediction_matrix: Literal["none", "head", "embedding"] = "none"
     """A matrix as large as the embedding that each of those layers brings along (Step 3.5 its head, LongCat its embedding)."""
+    mirrored_encoder: bool = False
+    """An encoder of the same blocks, whose outputs the decoder attends to with its own projections (T5Gemma 2)."""
     reserved_rows: int = 0
     """Rows of the embedding beyond the vocabulary (Mllama)."""
     encoder: bool = False
@@ -295,6 +305,29 @@ TRAITS: dict[str, Row] = {
     "bailing_hybrid": _like(
         DEEPSEEK, recurrence="kda", head_gate=True, full_rank_gate=True, full_rank_decay=True
     ),
+    "deepseek_v4": _like(LLAMA, attention="compressed", score_bias=True, hyper_head=True),
+    "glm5_next_text": _like(DEEPSEEK, recurrence="kda"),
+    "moondream3": _like(
+        LAYER_NORM,
+        norms=1,
+        fused_qkv=True,
+        head_bias=True,
+        router_bias=True,
+        gated_experts=True,
+        token_temperatures=True,
+    ),
+    "florence2": _like(
+        LAYER_NORM,
+        norms=3,
+        positions=2,
+        tied=True,
+        head_bias=True,
+        embedding_norm=True,
+        final_norm=False,
+        cross_attention=True,
+        biased_encoder=True,
+    ),
+    "t5gemma2": _like(GEMMA, norms=4, qk_norm="head", mirrored_encoder=True),
     "longcat_flash": _like(
         DEEPSEEK, shortcut_experts=True, dense_prediction=True, prediction_matrix="embedding"
     ),

@@ -126,12 +126,23 @@ class TransformerConfig(Record):
     # Multi-head latent attention
     kv_lora_rank: int | None = Field(None, gt=0)
     q_lora_rank: int | None = Field(None, gt=0)
-    qk_rope_head_dim: int | None = Field(None, gt=0)
+    qk_rope_head_dim: int | None = Field(None, ge=0)
     qk_nope_head_dim: int | None = Field(None, gt=0)
     v_head_dim: int | None = Field(None, gt=0)
     index_head_dim: int | None = Field(None, gt=0)
     index_n_heads: int | None = Field(None, gt=0)
     index_topk: int | None = Field(None, gt=0)
+    index_kpool: int = Field(1, ge=1)
+    """Tokens whose indexer keys are pooled into one (GLM 5.3 Flash)."""
+    # Attention over compressed keys
+    compress_ratios: tuple[int, ...] | None = None
+    """Tokens that become one cell, layer by layer; 0 for layers that see their window alone (DeepSeek V4)."""
+    o_lora_rank: int | None = Field(None, gt=0)
+    o_groups: int | None = Field(None, gt=0)
+    num_hash_layers: int = Field(0, ge=0)
+    """Leading layers that route by a table of the vocabulary."""
+    hc_mult: int | None = Field(None, gt=0)
+    """Residual streams that hyper-connections mix."""
     # Linear attention (gated delta net and relatives)
     linear_num_key_heads: int | None = Field(None, gt=0)
     linear_num_value_heads: int | None = Field(None, gt=0)

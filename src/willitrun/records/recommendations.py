@@ -21,6 +21,8 @@ class Option(Record):
     way: str
     """``buy``, ``rent`` or ``owned``."""
     quantization: str | None
+    batch_size: int | None = None
+    """Pictures that are taken at once, where the goal is a rate of them."""
     tier: Tier
     meets: bool
     """Whether it reaches the tier, every target and the floors of the workload, at the best estimate."""

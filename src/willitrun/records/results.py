@@ -256,6 +256,9 @@ class Verdict(Presented):
             "will-not-run": "will not run",
             "unknown": "is undecided",
         }[self.tier]
+        if self.tier == "will-not-run" and self.reasons:
+            # Its memory may be the least of what stands in the way.
+            return f"{subject}: {word}. {self.reasons[0].message}"
         parts = [f"{subject}: {word}"]
         if self.memory is not None and self.tier != "unknown":
             need = format_field("bytes", self.memory.total_bytes.best)

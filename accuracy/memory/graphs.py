@@ -312,9 +312,11 @@ def _shortened(config: TransformerConfig, dialect: Dialect) -> TransformerConfig
 def _others(config: TransformerConfig) -> Iterator[TransformerConfig]:
     """The same architecture with other widths; llama.cpp refuses what an architecture can't be."""
     heads = config.num_attention_heads
-    change: dict[str, int] = {}
+    change: dict[str, int | tuple[int, ...]] = {}
     if config.intermediate_size:
         change["intermediate_size"] = config.intermediate_size + 1216
+    if config.layer_intermediate_sizes:
+        change["layer_intermediate_sizes"] = tuple(size + 256 for size in config.layer_intermediate_sizes)
     if config.moe_intermediate_size:
         change["moe_intermediate_size"] = config.moe_intermediate_size + 352
     wide = {"hidden_size": config.hidden_size + (768 if config.hidden_size % 768 == 0 else 512)}

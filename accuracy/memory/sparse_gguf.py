@@ -95,6 +95,8 @@ def _value(config: TransformerConfig, value: Value) -> Value:
     if value.startswith("bools:"):
         kind = value.removeprefix("bools:")
         return [config.layer_type(layer) == kind for layer in range(config.num_hidden_layers)]
+    if value.startswith("each:"):
+        return list(getattr(config, value.removeprefix("each:"))[: config.num_hidden_layers])
     if not value.startswith("layers:"):
         return _field(config, value)
     kind, _, pair = value.removeprefix("layers:").partition("=")

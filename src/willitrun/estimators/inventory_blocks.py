@@ -231,7 +231,7 @@ def add_feed_forward(
         out.vector(layer, "ffn_gate_inp_bias", choices)
     if layer < config.num_hash_layers:
         used = required(config, "num_experts_per_tok")
-        out.matrix(layer, "ffn_gate_tid2eid", "embedding", config.vocab_size, used)
+        out.vector(layer, "ffn_gate_tid2eid", config.vocab_size * used, "embedding")
     elif traits.score_bias:
         out.vector(layer, "exp_probs_b", choices)
     if config.vision_moe_intermediate_size:

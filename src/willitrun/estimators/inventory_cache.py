@@ -29,6 +29,7 @@ class _Sums:
         self.conv_state = self.recurrent_state = 0
         self.index_k = 0
         self.cross = 0
+        self.empty_layers = 0
         self.layers = self.windowed_layers = 0
         self.kv_heads = 0
         self.widest_v = 0
@@ -36,7 +37,7 @@ class _Sums:
     @property
     def transposed(self) -> tuple[int, int]:
         """What values take more where every layer's are as wide as the widest layer's: full, windowed."""
-        full = self.layers - self.windowed_layers
+        full = self.layers + self.empty_layers - self.windowed_layers
         return full * self.widest_v - self.full_v, self.windowed_layers * self.widest_v - self.windowed_v
 
     @property
@@ -145,6 +146,8 @@ def _add_layer(sums: _Sums, config: TransformerConfig, traits: Traits, layer: in
     if kind == "cross_attention":
         _, kv_heads, _, value = head_widths(config, layer)
         sums.cross += kv_heads * value
+    if kind == "mlp" and not traits.one_block_layers:
+        sums.empty_layers += 1
     kept = layer < config.num_hidden_layers - config.num_kv_shared_layers
     if kept and kind not in ("mlp", "moe", "cross_attention"):
         _add_cell(sums, config, traits, layer)

@@ -344,6 +344,7 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mended-thirteenth", 0.9),
         ("mended-fourteenth", 0.9),
         ("mended-fifteenth", 0.9),
+        ("mended-sixteenth", 0.9),
         ("held-out", 0.65),
         ("held-out-eighth", 0.3),
         ("held-out-tenth", 0.3),

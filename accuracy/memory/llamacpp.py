@@ -16,7 +16,15 @@ from willitrun.kernels.compute_buffers import FORKED, BufferShape, GraphEra, dev
 from willitrun.kernels.kv_cells import CellsPolicy, cell_counts, cells_cache, cells_policy
 from willitrun.kernels.kv_layouts import KvLayout, recurrent_state
 
-__all__ = ["Scored", "accelerator_buffers", "build_of", "contradicts_itself", "of_projector", "score"]
+__all__ = [
+    "Scored",
+    "accelerator_buffers",
+    "build_of",
+    "contradicts_itself",
+    "of_projector",
+    "program",
+    "score",
+]
 
 MIB = 2**20
 _PATTERNS = {"gemma3": 6, "gemma2": 2, "gpt-oss": 2, "cohere2": 4, "gemma3n": 5}
@@ -106,7 +114,7 @@ def of_projector(row: Any) -> bool:
     return "nodes" in str(row.graph_splits)
 
 
-def _engine(row: Any) -> str:
+def program(row: Any) -> str:
     """Which program's rules the cache follows. The fork alone prints ``mla_attn``; its issues quote logs of the mainline as well.
 
     Their compute buffers stay in the fork's table: most of them keep experts on the host by hand (``-ot``), which rows don't say.
@@ -126,7 +134,7 @@ def contradicts_itself(row: Any) -> bool:
 def _policy(row: Any, flash: bool) -> CellsPolicy:
     build = re.match(r"\s*(\d+)", str(row.build))
     number = int(build.group(1)) if build else None
-    if _engine(row).startswith("ik"):
+    if program(row).startswith("ik"):
         # A fork with its own build numbers. Its MLA mode 1 without flash attention keeps a copy of the latent.
         copied = str(row.mla_attn) == "1.0" and not flash
         windowed = isinstance(row.swa_cells, str)
@@ -190,7 +198,7 @@ def _streamed(row: Any) -> int:
     return elements // 256 * (176 if small else 210)
 
 
-def _experts_on_host(row: Any) -> bool:
+def experts_on_host(row: Any) -> bool:
     """Whether the host holds more weights than the embeddings: experts that ``-ot`` or ``--n-cpu-moe`` left there."""
     if not _number(row.n_expert, 0):
         return False
@@ -201,7 +209,7 @@ def _experts_on_host(row: Any) -> bool:
 
 def _era(row: Any) -> GraphEra:
     """The graphs of a log's build, or of those of 2024 where nothing dates it."""
-    if str(row.engine).startswith("ik"):
+    if program(row).startswith("ik"):
         return FORKED
     build = build_of(row)
     return graph_era(build or 4000)
@@ -225,6 +233,7 @@ def _shape(row: Any, policy: CellsPolicy) -> BufferShape | None:
         int(heads * head),
         int(width),
         key_value=int(key_value),
+        attention_hidden=1 if str(row.arch).startswith("gemma") else 2,
         windowed=int(windowed and policy.windowed),
     )
 
@@ -280,7 +289,8 @@ def _score_row(row: Any) -> Scored | None:
     spills = offloaded < of or _on_host(_mapping(row.kv_buffers_mib))
     streamed = _streamed(row) if spills else 0
     copied = int(kv // _number(row.n_layer, 1)) if _on_host(_mapping(row.kv_buffers_mib)) else 0
-    pipeline = bool(_number(row.pipeline_parallel, 0))
+    # The fork says that it works as a pipeline where it keeps one copy of its inputs, and has experts on the host.
+    pipeline = bool(_number(row.pipeline_parallel, 0)) and not program(row).startswith("ik")
     predicted = [
         device_buffer(
             shape,
@@ -299,7 +309,7 @@ def _score_row(row: Any) -> Scored | None:
     weights = sum(accelerator_buffers(_mapping(row.model_buffers_mib)).values())
     on_device = sum(accelerator_buffers(_mapping(row.kv_buffers_mib)).values())
     # A log of several loads may count the layers of another one: caches on the host say that layers are, too.
-    whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib)) and not _experts_on_host(row)
+    whole = offloaded == of and not _on_host(_mapping(row.kv_buffers_mib)) and not experts_on_host(row)
     return Scored(
         row.row_id,
         str(row.engine).split(" ")[0],

@@ -24,7 +24,14 @@ import pandas as pd
 
 from accuracy.memory.formats import ROOT, quantizations
 from accuracy.memory.landed import card
-from accuracy.memory.llamacpp import accelerator_buffers, build_of, contradicts_itself, of_projector
+from accuracy.memory.llamacpp import (
+    accelerator_buffers,
+    build_of,
+    contradicts_itself,
+    experts_on_host,
+    of_projector,
+    program,
+)
 from willitrun import Placement, Runtime, Workload, estimate_memory
 from willitrun.catalog import load_catalog
 from willitrun.checkpoints.gguf_architectures import ARCHITECTURES
@@ -38,6 +45,8 @@ __all__ = ["Load", "loads", "table"]
 
 MIB = 2**20
 ROOM = 2**40
+ALL_EXPERTS = 0.05
+"""A log whose cards hold this much more or less than all but the experts moved those of some layers only."""
 UNDATED = 4000
 """Build that a log of which nothing tells the build is asked for: one of 2024."""
 
@@ -48,7 +57,8 @@ class Load:
 
     row: str
     architecture: str
-    whole: bool
+    where: str
+    """``all layers on GPU``, ``partly on CPU``, or ``experts on CPU``."""
     standard: bool
     """Whether the types that the log lists are those of the mix that it names."""
     printed: dict[str, float]
@@ -141,7 +151,7 @@ def loads(path: Path) -> Iterator[Load]:
     known, shapes = quantizations(), _models()
     for _, row in pd.read_csv(path, low_memory=False).iterrows():
         build = build_of(row) or UNDATED
-        if str(row.engine).startswith("ik") or contradicts_itself(row) or of_projector(row):
+        if program(row).startswith("ik") or contradicts_itself(row) or of_projector(row):
             continue
         model = shapes.get(_shape(row))
         form = _format(str(row.ftype), known)
@@ -151,16 +161,21 @@ def loads(path: Path) -> Iterator[Load]:
         vocabulary = int(_number(row.n_vocab, 0)) or model.transformer.vocab_size
         config = model.transformer.model_copy(update={"vocab_size": vocabulary})
         imatrix, standard = _choose(model.model_copy(update={"transformer": config}), form, row)
-        estimate = _ask(row, model.model_copy(update={"transformer": config}), form, imatrix, build)
+        moved = experts_on_host(row)
+        estimate = _ask(row, model.model_copy(update={"transformer": config}), form, imatrix, build, moved)
         if estimate is None:
             continue
+        held = _sum(row.model_buffers_mib)
+        if moved and abs(estimate.weights_bytes.best / max(held, 1) - 1) > ALL_EXPERTS:
+            continue  # the experts of some layers only, which rows do not say
         whole = _number(row.layers_offloaded) >= _number(row.layers_total_offloadable)
-        if whole and len(_buffers(row)) > 1 and not _number(row.pipeline_parallel, 0):
+        if whole and not moved and len(_buffers(row)) > 1 and not _number(row.pipeline_parallel, 0):
             continue  # built without copies between cards (GGML_CUDA_NO_PEER_COPY), or a backend without events
+        whole = whole and _sum(row.kv_buffers_mib) == _sum(row.kv_buffers_mib, accelerators=False)
         yield Load(
             row.row_id,
             str(row.arch),
-            whole and _sum(row.kv_buffers_mib) == _sum(row.kv_buffers_mib, accelerators=False),
+            "experts on CPU" if moved else "all layers on GPU" if whole else "partly on CPU",
             standard,
             {
                 "weights": _sum(row.model_buffers_mib),
@@ -176,7 +191,7 @@ def loads(path: Path) -> Iterator[Load]:
 
 
 def _ask(
-    row: Any, model: Model, form: Quantization, imatrix: bool | None, build: int | None
+    row: Any, model: Model, form: Quantization, imatrix: bool | None, build: int | None, moved: bool
 ) -> MemoryEstimate | None:
     devices = len(_buffers(row))
     slots = int(_number(row.n_seq_max, 1))
@@ -205,7 +220,10 @@ def _ask(
                 kv_dtype_v=kinds[1] or kinds[0],
                 imatrix=imatrix,
             ),
-            placement=Placement(gpu_layers=None if math.isnan(offloaded) else int(offloaded)),
+            placement=Placement(
+                gpu_layers=None if math.isnan(offloaded) else int(offloaded),
+                cpu_moe_layers=int(row.n_layer) if moved else None,
+            ),
         )
     except WillItRunError:
         return None
@@ -225,7 +243,7 @@ def table(data: Path) -> str:
     """Markdown: errors of weights, cache, buffers and their sum, of whole loads and of loads partly on the host."""
     groups: dict[str, list[Load]] = defaultdict(list)
     for load in loads(data / "mem_llamacpp.csv"):
-        groups["all layers on GPU" if load.whole else "partly on CPU"].append(load)
+        groups[load.where].append(load)
     text = "| llama.cpp load logs, through the public API | n | median | within 1 % | within 5 % |\n|---|---:|---:|---:|---:|\n"
     for name, some in sorted(groups.items()):
         mixes = [load for load in some if load.standard]

@@ -40,7 +40,7 @@ def cell_buffers(ground: LlmGround, available: IntArray, overhead: IntArray, req
         overhead,
         flash_attention=request.runtime.flash_attention is not False,
         era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
-        pipelines=request.runtime.backend not in WITHOUT_EVENTS,
+        pipelines=request.runtime.backend not in WITHOUT_EVENTS and request.profile.id != FORK,
         factors=(factors["low"], factors["best"], factors["high"]),
     )
 
@@ -62,7 +62,8 @@ class CellBuffers:
     flash_attention, era
         How the runtime builds its graphs.
     pipelines
-        Whether the backend has the events that a pipeline over devices needs: CUDA, ROCm and Vulkan do.
+        Whether copies of inputs are kept for a pipeline over devices: the backend needs events (CUDA, ROCm and Vulkan
+        have them), and ik_llama.cpp keeps one copy (https://github.com/ikawrakow/ik_llama.cpp/pull/751).
     factors
         Low, best and high factors around what the graphs say.
     """

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from willitrun.frozen import frozen
-from willitrun.kernels.elementwise import as_bool, minimum, where
+from willitrun.kernels.elementwise import as_bool, maximum, minimum, where
 from willitrun.kernels.weights import as_int64
 
 __all__ = ["FORKED", "BufferShape", "GraphEra", "GraphWidths", "graph_era", "graph_widths"]
@@ -85,14 +85,17 @@ class GraphEra:
         Gate times up is a tensor of its own (the GLU operators); before, it overwrote the gate.
     indexed_rows
         Keys and values are written by index and stay alive until then.
+    kept_stream
+        The residual stream is alive beside its normed copy below the logits, but where norms lie behind blocks.
     """
 
     half_mask: bool = True
     separate_product: bool = True
     indexed_rows: bool = True
+    kept_stream: bool = False
 
 
-FORKED = GraphEra(half_mask=False, separate_product=False, indexed_rows=False)
+FORKED = GraphEra(half_mask=False, separate_product=False, indexed_rows=False, kept_stream=True)
 """ik_llama.cpp, which left in 2024 and counts its builds anew: https://github.com/ikawrakow/ik_llama.cpp"""
 
 
@@ -142,11 +145,14 @@ def graph_widths(shape: BufferShape, era: GraphEra) -> GraphWidths:
     queries = 2 * attended if shape.attention_total is None else as_int64(shape.attention_total)
     joined = attended if shape.block_total is None else as_int64(shape.block_total)
     plain = as_int64(shape.attention_hidden) * hidden + queries
+    streams = as_int64(shape.streams)
+    if era.kept_stream:
+        streams = maximum(streams, minimum(as_int64(shape.attention_hidden), 2))
     return GraphWidths(
         attention=2 * (where(latent > 0, folded, plain + written) + beside),
         flash_attention=2 * (where(latent > 0, folded, plain) + beside),
         feed_forward=2 * (alive + 2 * hidden + joined + beside),
-        logits=2 * (vocabulary + as_int64(shape.streams) * hidden),
+        logits=2 * (vocabulary + streams * hidden),
         host_logits=2 * (vocabulary + as_int64(shape.host_streams) * hidden),
         heads=as_int64(shape.heads),
         attends=minimum(as_int64(shape.heads), 1),

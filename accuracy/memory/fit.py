@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from accuracy.memory import diffusion, finetuning, gguf, llamacpp, pytorch, vllm
+from accuracy.memory import diffusion, finetuning, gguf, llamacpp, loads, pytorch, vllm
 from accuracy.memory.formats import ROOT
 
 __all__ = ["fit", "main", "publisher_mixes", "size_range", "size_ranges"]
@@ -43,8 +43,13 @@ def _quantile(values: Iterable[float], level: float) -> float:
     return float(array[int(np.clip(rank, 1, count)) - 1])
 
 
+PRINTED = 1e-3
+"""Logs print hundredths of MiB: a median this near one is one."""
+
+
 def _range(values: Iterable[float]) -> dict[str, float]:
-    return _spread((number, value) for number, value in enumerate(values))
+    found = _spread((number, value) for number, value in enumerate(values))
+    return found | {"best": 1.0} if abs(found["best"] - 1) < PRINTED else found
 
 
 def _spread(pairs: Iterable[tuple[object, float]]) -> dict[str, float]:
@@ -134,18 +139,19 @@ def _buffers(data: Path) -> tuple[dict[str, dict[str, float]], list[dict[str, ob
     compute: list[float] = []
     total: list[float] = []
     partial: list[float] = []
+    for load in loads.loads(data / "mem_llamacpp.csv"):
+        # A log of several loads prints the layers of one and the buffers of another: its cache tells.
+        if abs(load.ratio("cache") - 1) > 0.01:
+            continue
+        (compute if load.where == "all layers on GPU" else partial).append(1 / load.ratio("buffers"))
     residuals: list[dict[str, object]] = []
     for log in llamacpp.score(data / "mem_llamacpp.csv"):
         if log.flagged or not log.devices or log.compute_predicted <= 0 or log.engine.startswith("ik"):
             continue
-        ratio = log.compute_printed / log.compute_predicted
         if log.whole:
-            compute.append(ratio)
             total.append(1 / log.sum_ratio)
             if abs(log.sum_ratio - 1) > 0.01:
                 residuals.append({"row": log.row, "term": "sum", "ratio": round(1 / log.sum_ratio, 4)})
-        else:
-            partial.append(ratio)
     ranges = {
         "compute-buffer.llama.cpp": _range(compute),
         "total.llama.cpp": _range(total),

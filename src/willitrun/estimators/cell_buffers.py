@@ -27,13 +27,18 @@ from willitrun.kernels.splits import by_device, ceil_div, is_alone, sum_devices
 __all__ = ["CellBuffers", "cell_buffers"]
 
 CALIBRATION, BUFFERS = "memory", "compute-buffer.llama.cpp"
+PARTLY_ON_HOST = f"{BUFFERS}.partial"
 FORK = "ik_llama.cpp"
 WITHOUT_EVENTS = ("sycl", "metal", "cpu")
 
 
 def cell_buffers(ground: LlmGround, available: IntArray, overhead: IntArray, request: Request) -> CellBuffers:
     """What decides the buffers of a block beside its loads; ``request`` stands for the runtime and the catalog."""
-    factors = request.catalog.calibrations[CALIBRATION].intervals[BUFFERS]
+    intervals = request.catalog.calibrations[CALIBRATION].intervals
+    resident, streaming = (
+        (found["low"], found["best"], found["high"])
+        for found in (intervals[BUFFERS], intervals[PARTLY_ON_HOST])
+    )
     return CellBuffers(
         ground,
         available,
@@ -41,7 +46,8 @@ def cell_buffers(ground: LlmGround, available: IntArray, overhead: IntArray, req
         flash_attention=request.runtime.flash_attention is not False,
         era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
         pipelines=request.runtime.backend not in WITHOUT_EVENTS and request.profile.id != FORK,
-        factors=(factors["low"], factors["best"], factors["high"]),
+        factors=resident,
+        streaming_factors=streaming,
     )
 
 
@@ -65,7 +71,8 @@ class CellBuffers:
         Whether copies of inputs are kept for a pipeline over devices: the backend needs events (CUDA, ROCm and Vulkan
         have them), and ik_llama.cpp keeps one copy (https://github.com/ikawrakow/ik_llama.cpp/pull/751).
     factors
-        Low, best and high factors around what the graphs say.
+        Low, best and high factors around what the graphs say, of a model that lies on devices as a whole and, as
+        ``streaming_factors``, of one that does not.
     """
 
     ground: LlmGround
@@ -75,15 +82,16 @@ class CellBuffers:
     era: GraphEra
     pipelines: bool
     factors: tuple[float, float, float]
+    streaming_factors: tuple[float, float, float]
 
     def of(self, cache: Cache) -> MemoryRange:
         """Buffers of every device of every row."""
-        resident = self._range(self._resident, cache)
+        resident = self._range(self._resident, cache, self.factors)
         spills = self._spills(cache, resident.best)
         if not exists(spills):
             return resident
         # Two buffers of the loads, and which of them on the grid, instead of a buffer for every place of it.
-        streaming = self._range(self._streaming, cache, self._copied(cache))
+        streaming = self._range(self._streaming, cache, self.streaming_factors, self._copied(cache))
         spilled = by_device(spills)
         return MemoryRange(
             where(spilled, streaming.low, resident.low),
@@ -100,14 +108,20 @@ class CellBuffers:
         )
         return total
 
-    def _range(self, buffers: GraphBuffers, cache: Cache, copied: IntArray | None = None) -> MemoryRange:
+    def _range(
+        self,
+        buffers: GraphBuffers,
+        cache: Cache,
+        factors: tuple[float, float, float],
+        copied: IntArray | None = None,
+    ) -> MemoryRange:
         best = buffers.of(
             by_device(self._attended(cache)),
             by_device(cache.window_cells),
             by_device(cache.sequences),
             _ZERO if copied is None else by_device(copied),
         )
-        return scale_range(best, *self.factors)
+        return scale_range(best, *factors)
 
     def _attended(self, cache: Cache) -> IntArray:
         """Cells that a batch attends to: encoders attend over the batch itself."""

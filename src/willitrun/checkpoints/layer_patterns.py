@@ -17,6 +17,7 @@ LAYER_KINDS = frozenset(
         "full_attention",
         "sliding_attention",
         "chunked_attention",
+        "cross_attention",
         "linear_attention",
         "mamba",
         "conv",

@@ -9,6 +9,7 @@ from typing import Any
 
 from willitrun.checkpoints.config_fields import MAX_LAYERS, ConfigFields, missing
 from willitrun.checkpoints.layer_patterns import layer_pattern
+from willitrun.checkpoints.rewritten_texts import BY_LAYER, REWRITTEN, UNUSUAL, rewritten
 from willitrun.checkpoints.text_blocks import read_attention, read_feed_forward, read_state_space
 from willitrun.checkpoints.vision_towers import read_tower
 from willitrun.errors import UnsupportedArchitectureError
@@ -102,7 +103,8 @@ def class_defaults() -> Mapping[str, Mapping[str, Any]]:
 
 def is_known(model_type: str) -> bool:
     """Whether a ``model_type`` names a language model whose config can be read."""
-    return _SAME_AS.get(model_type, model_type) in class_defaults() or model_type in _WITHOUT_DEFAULTS
+    usual = _SAME_AS.get(model_type, model_type) in class_defaults() or model_type in _WITHOUT_DEFAULTS
+    return usual or model_type in REWRITTEN
 
 
 def read_text_config(
@@ -142,6 +144,9 @@ def read_text_config(
             hint="Nothing is guessed from its neighbours.",
         )
     model_type = _SAME_AS.get(model_type, model_type)
+    unusual = model_type in REWRITTEN
+    if unusual:
+        model_type, config = rewritten(model_type, config, what, outer)
     if model_type == "bailing_moe" and config.get("use_qk_norm") is True:
         # Ling 2.0 and Ring 2.0 kept the type of their predecessors.
         model_type = "bailing_moe_v2"
@@ -172,6 +177,9 @@ def read_text_config(
         "global_head_dim": fields.positive("global_head_dim"),
         **{name: fields.positive(name) for name in _COUNTS},
     }
+    if unusual:
+        values |= {name: fields.count(name) for name in UNUSUAL if fields.raw(name) is not None}
+        values |= {name: config[name] for name in BY_LAYER if name in config}
     values |= _overrides(fields)
     values |= read_attention(model_type, fields, values)
     values |= read_feed_forward(model_type, fields, hidden)

@@ -16,7 +16,7 @@ pytest.importorskip("rich")
 
 from typer.testing import CliRunner, Result
 
-from willitrun import Verdict, assess
+from willitrun import Verdict, assess, describe_machine
 from willitrun.checkups import DoctorReport, doctor
 from willitrun.cli.app import app
 from willitrun.cli.options import machine_argument, runtime_argument, tokens
@@ -327,3 +327,38 @@ def test_ask_answers_in_a_paragraph() -> None:
     assert found.exit_code == 0
     assert "32,768 tokens" in said(found)
     assert run("ask", "tell me a joke").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["llama-3.1-8b", "--on", "rtx-3090", "-s", "mode=qlora", "-c", "2048"], "nf4"),
+        (["qwen2.5-vl-7b", "--on", "rtx-4090", "-s", "images=4"], "qwen2.5-vl-7b"),
+        (["llama-3.1-8b", "--on", "rtx-3090,rtx-3090", "-r", "vllm", "-q", "bf16", "-s", "tp=2"], "--tensor-parallel-size 2"),
+        (["resnet-50", "--on", "rtx-4090", "-b", "64", "-s", "dataset=imagenet-1k", "-s", "split=validation"], "50,000 images"),
+        (["sdxl", "--on", "rtx-4090", "-s", "offload=model", "-s", "vae_tiling=true"], "enable_model_cpu_offload"),
+        (["llama-3.1-8b", "--on", "rtx-4090", "-q", "q4_k_m", "-s", "n_ubatch=2048"], "-ub 2048"),
+        (["llama-3.1-8b", "--on", "cpu", "-s", "host.ram=64GiB", "-q", "q4_k_m"], "60.6 GiB"),
+        (["llama-3.1-8b", "--on", "rtx-3090,rtx-3060-12gb", "-q", "q4_k_m", "-s", "placement.split=[3,1]"], "--tensor-split 3,1"),
+    ],
+)  # fmt: skip
+def test_any_field_can_be_set(arguments: list[str], said: str) -> None:
+    found = run("assess", *arguments)
+    assert found.exit_code == 0, found.output
+    assert said in " ".join(found.output.split())
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("nonsense=3", "sets no field"), ("gradient_checkpoint=full", "gradient_checkpointing"), ("mode", "sets no field"), ("mode=qlorra", "Workload.mode")],
+)  # fmt: skip
+def test_what_sets_nothing_is_refused(setting: str, said: str) -> None:
+    found = run("assess", "llama-3.1-8b", "--on", "rtx-4090", "-s", setting)
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.split())
+
+
+def test_a_build_may_be_a_query() -> None:
+    query = describe_machine(["rtx-3090", "rtx-3090"]).to_query()
+    found = run("assess", "llama-3.3-70b", "--on", query, "-q", "q4_k_m")
+    assert "2 x NVIDIA GeForce RTX 3090" in " ".join(found.output.split())

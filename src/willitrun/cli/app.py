@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ from willitrun.cli.rendering import (
     render_verdict,
 )
 from willitrun.cli.serving_commands import serving_app
-from willitrun.records.recipes import Workload
+from willitrun.records.recipes import Placement, Workload
 
 __all__ = ["app"]
 
@@ -58,16 +59,24 @@ def _assess(
     runtime: str | None,
     kv: str | None,
     memory: str,
-    workload: Workload,
+    sets: list[str] | None,
+    **load: Any,
 ) -> willitrun.Verdict:
-    return willitrun.assess(
+    more = opt.settings_argument(sets)
+    workload = opt.workload_argument(**load | more.workload)
+    judge = partial(
+        willitrun.assess,
         opt.model_argument(model, image_size=workload.image_size),
-        opt.machine_argument(on),
+        opt.machine_argument(on, more.host),
         workload,
         quantization=quant,
-        runtime=opt.runtime_argument(runtime, kv),
+        placement=Placement(**more.placement) if more.placement else None,
         memory=memory,
     )
+    if runtime is None and more.runtime:
+        # Options of the runtime that suits, which only the question itself tells.
+        runtime = judge().inputs.runtime["name"]
+    return judge(runtime=opt.runtime_argument(runtime, kv, **more.runtime))
 
 
 @app.command()
@@ -89,14 +98,15 @@ def assess(
     runtime: opt.RuntimeOption = None,
     kv: opt.KvOption = None,
     memory: opt.MemoryOption = "free",
+    sets: opt.SetOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Judge one model on one machine. Exit code 0 if it runs, 1 if not."""
-    workload = opt.workload_argument(
+    verdict = _assess(
+        model, on, quant, runtime, kv, memory, sets,
         context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch,
         image_size=image_size, steps=steps, frames=frames, precision=precision, execution=execution,
     )  # fmt: skip
-    verdict = _assess(model, on, quant, runtime, kv, memory, workload)
     if as_json:
         print_json(verdict)
     else:
@@ -123,14 +133,16 @@ def explain(
     runtime: opt.RuntimeOption = None,
     kv: opt.KvOption = None,
     memory: opt.MemoryOption = "free",
+    sets: opt.SetOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Take a verdict apart, term by term, with equations and sources."""
-    workload = opt.workload_argument(
+    verdict = _assess(
+        model, on, quant, runtime, kv, memory, sets,
         context=context, prompt=prompt, output=output, concurrency=concurrency, batch=batch,
         image_size=image_size, steps=steps, frames=frames, precision=precision, execution=execution,
     )  # fmt: skip
-    explanation = willitrun.explain(_assess(model, on, quant, runtime, kv, memory, workload))
+    explanation = willitrun.explain(verdict)
     if as_json:
         print_json(explanation)
     else:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from willitrun.records.machines import Machine
 from willitrun.records.models import Model
-from willitrun.records.recipes import Runtime, Workload
+from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.units import parse_quantity
 
 __all__ = [
@@ -29,9 +33,12 @@ __all__ = [
     "PromptOption",
     "QuantOption",
     "RuntimeOption",
+    "SetOption",
+    "Settings",
     "machine_argument",
     "model_argument",
     "runtime_argument",
+    "settings_argument",
     "workload_argument",
 ]
 
@@ -68,6 +75,16 @@ RuntimeOption = Annotated[
     str | None, typer.Option("--runtime", "-r", help="llama.cpp, llama.cpp:vulkan, vllm, ...")
 ]
 KvOption = Annotated[str | None, typer.Option("--kv", help="KV cache format: f16, q8_0, q4_0, fp8.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        help="Any other field of a Workload, Runtime, Placement or host: mode=qlora, images=2, tp=4, "
+        "flash_attention=true, host.ram=128GiB. Repeat for several.",
+        show_default=False,
+    ),
+]
 MemoryOption = Annotated[str, typer.Option("--memory", help="free (now), idle, or nameplate.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HtmlOption = Annotated[
@@ -120,30 +137,82 @@ def workload_argument(
     **more: Any,
 ) -> Workload:
     """A `Workload` from options as typed."""
-    return Workload(
-        context_tokens=tokens(context),
-        prompt_tokens=tokens(prompt),
-        output_tokens=tokens(output),
-        concurrency=concurrency,
-        batch_size=batch,
-        image_size=image_size,
-        precision=precision,
-        execution=execution,
-        **more,
-    )
+    typed = {
+        "context_tokens": tokens(context),
+        "prompt_tokens": tokens(prompt),
+        "output_tokens": tokens(output),
+        "concurrency": concurrency,
+        "batch_size": batch,
+        "image_size": image_size,
+        "precision": precision,
+        "execution": execution,
+    }
+    return Workload(**typed | more)
 
 
-def runtime_argument(name: str | None, kv: str | None) -> str | Runtime | None:
-    """A runtime string, or a `Runtime` where a KV format was chosen."""
-    if kv is None:
+def runtime_argument(name: str | None, kv: str | None, **more: Any) -> str | Runtime | None:
+    """A runtime string, or a `Runtime` where a KV format or another option was chosen."""
+    options = more if kv is None else {"kv_dtype_k": kv, "kv_dtype_v": kv, **more}
+    if not options:
         return name
     base, _, backend = (name or "llama.cpp").partition(":")
-    return Runtime(name=base, backend=backend or None, kv_dtype_k=kv, kv_dtype_v=kv)
+    return Runtime(**{"name": base, "backend": backend or None, **options})
 
 
-def machine_argument(names: list[str] | None) -> Any:
-    """None (this machine), one name, or a list of cards."""
+def machine_argument(names: list[str] | None, host: Mapping[str, Any] | None = None) -> Any:
+    """None (this machine), one name, a list of cards, a build as a query, or cards in a host that was described."""
     if not names:
+        if host:
+            raise typer.BadParameter("host.* describes a machine that --on names; this one is detected")
         return None
+    if len(names) == 1 and "=" in names[0]:
+        return Machine.from_query(names[0])
     flat = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    if host:
+        cards = [] if flat == ["cpu"] else flat
+        return {"accelerators": cards, "host": dict(host)}
     return flat[0] if len(flat) == 1 else flat
+
+
+class Settings(NamedTuple):
+    """Fields that were set by name, by what they belong to."""
+
+    workload: dict[str, Any]
+    runtime: dict[str, Any]
+    placement: dict[str, Any]
+    host: dict[str, Any]
+
+
+_RECIPES: dict[str, type[Workload | Runtime | Placement]] = {
+    "workload": Workload,
+    "runtime": Runtime,
+    "placement": Placement,
+}
+
+
+def settings_argument(pairs: list[str] | None) -> Settings:
+    """Fields as typed: ``tp=4``, ``placement.split=[3,1]``, ``host.ram=128GiB``."""
+    found = Settings({}, {}, {}, {})
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        owner, dot, field = name.strip().rpartition(".")
+        if not dot:
+            owner = next((key for key, kind in _RECIPES.items() if field in kind.model_fields), "")
+        known = owner == "host" or (owner in _RECIPES and field in _RECIPES[owner].model_fields)
+        if not equals or not known:
+            every = [field for kind in _RECIPES.values() for field in kind.model_fields]
+            near = get_close_matches(field, every, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ", such as mode=qlora or host.ram=64GiB"
+            raise typer.BadParameter(
+                f"{pair!r} sets no field of a workload, runtime, placement or host{hint}"
+            )
+        getattr(found, owner)[field] = _value(text.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    """Numbers, true and false, null and lists as JSON writes them; everything else is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

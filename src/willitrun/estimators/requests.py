@@ -241,10 +241,12 @@ def _undriven(machine: Machine, profile: RuntimeProfile) -> list[Reason]:
     names = list(dict.fromkeys(device.accelerator.name for device in machine.accelerators))
     if not names:
         return []
+    unknown = any(device.accelerator.vendor == "generic" for device in machine.accelerators)
     return [
         Reason.model_construct(
             code="accelerator-not-driven",
-            message=f"{profile.name} has no back end for {', '.join(names)}: the processor computes, in the host's memory.",
+            message=f"{profile.name} has no back end for {', '.join(names)}: the processor computes, in the host's memory."
+            + (" Describe the device with its vendor, such as 'nvidia'." if unknown else ""),
             numbers={"runtime": profile.id},
         )
     ]

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from willitrun import Placement, Runtime, Workload, describe_machine, estimate_memory
+from willitrun import (
+    Placement,
+    Runtime,
+    Workload,
+    describe_machine,
+    describe_model,
+    estimate_memory,
+    load_catalog,
+)
 from willitrun.records.results import MemoryEstimate
 
 MIB = 2**20
@@ -94,3 +102,33 @@ def test_mlx_makes_logits_of_the_last_chunk() -> None:
     logits = 151936 * 2
     assert found[2048] - found[1024] >= 1024 * logits
     assert found[4096] == found[2048]
+
+
+def _architectures() -> list[str]:
+    """One model of the catalog for each architecture."""
+    found: dict[str, str] = {}
+    for model in load_catalog().models.values():
+        if model.transformer is not None and model.task == "text-generation":
+            found.setdefault(model.transformer.model_type, model.id)
+    return sorted(found.values())
+
+
+@pytest.mark.parametrize("model", _architectures())
+def test_no_byte_is_lost_between_host_and_cards(model: str) -> None:
+    machine = describe_machine({"accelerators": ["h200-sxm-141gb"] * 2, "host": {"ram": "8192 GiB"}})
+    layers = describe_model(model).transformer.num_hidden_layers  # type: ignore[union-attr]
+    sums = set()
+    for told in (layers + 1, layers, layers // 2, 1, 0):
+        found = estimate_memory(
+            model,
+            machine,
+            Workload(context_tokens=2048),
+            quantization="q4_k_m",
+            runtime="llama.cpp",
+            placement=Placement(gpu_layers=told),
+        )
+        parts = (found.weights_bytes, found.kv_cache_bytes, found.state_bytes, found.host_bytes)
+        sums.add(round(sum(part.best for part in parts)))
+        assert sum(device.total_bytes.best for device in found.per_device) == found.total_bytes.best
+        assert all(device.weights_bytes >= 0 <= device.kv_cache_bytes for device in found.per_device)
+    assert len(sums) == 1

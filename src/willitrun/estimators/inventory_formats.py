@@ -10,7 +10,13 @@ import numpy as np
 
 from willitrun.errors import UnsupportedFormatError
 from willitrun.estimators.inventory import is_tied, tensor_inventory
-from willitrun.estimators.inventory_gguf import VALUE_ROLES, mix_context, moved_tensors, stored_tensors
+from willitrun.estimators.inventory_gguf import (
+    VALUE_ROLES,
+    cut_vocabulary,
+    mix_context,
+    moved_tensors,
+    stored_tensors,
+)
 from willitrun.frozen import frozen
 from willitrun.kernels.gguf_mixes import (
     ERAS,
@@ -175,7 +181,8 @@ def quantiser_spread(
     """Least and most bytes that the quantiser gives a GGUF of this name [bytes].
 
     A name says neither whether an importance matrix was used nor when the file was made (at any time since the
-    model's release); where neither changes a tensor of this model the two are equal.
+    model's release), nor whether rows of the embedding without a token were cut; where nothing of it changes a tensor
+    of this model the two are equal.
     """
     mix, usual = quantization.id, era_of(released)
     eras: list[Era] = [usual]
@@ -187,9 +194,8 @@ def quantiser_spread(
         eras.append("2026")
     given = (False, True) if imatrix is None and mix in IMATRIX_MIXES else (imatrix,)
     sizes = [
-        weight_groups(
-            config, quantization, container="gguf", imatrix=used, era=era, native=native
-        ).total_bytes
+        weight_groups(kept, quantization, container="gguf", imatrix=used, era=era, native=native).total_bytes
+        for kept in {config, cut_vocabulary(config)}
         for era in eras
         for used in given
     ]

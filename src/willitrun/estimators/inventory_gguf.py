@@ -25,7 +25,7 @@ from willitrun.kernels.gguf_mixes import Era, MixContext
 from willitrun.kernels.weights import TensorGroup
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["VALUE_ROLES", "loaded_config", "mix_context", "moved_tensors", "stored_tensors"]
+__all__ = ["VALUE_ROLES", "cut_vocabulary", "loaded_config", "mix_context", "moved_tensors", "stored_tensors"]
 
 VALUE_ROLES = frozenset({"attn_v", "attn_qkv", "attn_kv_b"})
 _WITH_PREDICTION = frozenset(
@@ -35,6 +35,8 @@ _WITH_PREDICTION = frozenset(
 _HEADS_BY_LAYER = frozenset(
     {"lfm2", "lfm2_moe", "jamba", "granitemoehybrid", "bamba", "nemotron_h", "kimi_linear"}
 )
+_TOKENS = {"gemma3_text": 262144, "gemma3n": 262144, "gemma3n_text": 262144}
+"""What the tokenizers of these have; ``n_vocab`` of load logs."""
 _SPLIT_PROJECTIONS = frozenset({"baichuan"})
 # Their loaders set no window (``swa_type`` in src/models): every layer attends to, and caches, the whole context.
 _NO_WINDOWS = frozenset(
@@ -65,6 +67,25 @@ def loaded_config(config: TransformerConfig) -> TransformerConfig:
     )
     mixed = set(kinds) - {"full_attention"}
     return config.model_copy(update={"sliding_window": None, "layer_types": kinds if mixed else None})
+
+
+@lru_cache(maxsize=512)
+def cut_vocabulary(config: TransformerConfig) -> TransformerConfig:
+    """The model without the rows of its embedding that have no token, which the converter cuts from some files.
+
+    Gemma 3's counts as many tokens as the configuration names, or the tokenizer where it names none, as Google's own do;
+    Gemma 3n's did not count those of pictures and sound until it read them (``gemma.py``). Load logs show files of both
+    kinds, of 262,144 and of 262,208 rows.
+
+    Examples
+    --------
+    >>> config = TransformerConfig(model_type="gemma3_text", num_hidden_layers=1, hidden_size=256,
+    ...     num_attention_heads=1, vocab_size=262208)
+    >>> cut_vocabulary(config).vocab_size
+    262144
+    """
+    tokens = _TOKENS.get(config.model_type, config.vocab_size)
+    return config if config.vocab_size <= tokens else config.model_copy(update={"vocab_size": tokens})
 
 
 @lru_cache(maxsize=512)

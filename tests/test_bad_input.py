@@ -300,3 +300,28 @@ def test_suggestions_are_written_as_ids_are() -> None:
 def test_an_unknown_term_is_an_entry() -> None:
     with pytest.raises(UnknownIdError, match="no glossary entry is known as"):
         load_catalog().glossary["no-such-term"]
+
+
+@pytest.mark.parametrize(
+    ("model", "runtime", "mode"),
+    [
+        (CHAT, "ollama", "lora"),
+        (CHAT, "vllm", "qlora"),
+        (CHAT, "exllamav2", "lora"),
+        ("resnet-50", "tensorrt", "full-finetune"),
+    ],
+)
+def test_what_only_runs_models_does_not_train_them(model: str, runtime: str, mode: str) -> None:
+    """Ollama was said to fine-tune comfortably."""
+    load = Workload(mode=mode, batch_size=1)
+    verdict = assess(model, "nvidia-b200-sxm-180gb", load, runtime=runtime)
+    assert verdict.tier == "will-not-run"
+    assert verdict.reasons[0].code == "task-not-supported-by-runtime"
+    codes = {reason.code for reason in verdict.reasons}
+    assert "memory-suffices" in codes
+    assert not codes & {"fits-comfortably", "fits-tightly"}
+    if model == CHAT:
+        assert verdict.remedies[0].arguments == {"runtime": "transformers"}
+    table = plan(models=[model], machines=["nvidia-b200-sxm-180gb"], workloads=load, runtimes=[runtime])
+    assert table["tier"].tolist() == ["will-not-run"]
+    assert table["blocked_by"].tolist() == ["task-not-supported-by-runtime"]

@@ -130,3 +130,21 @@ def test_no_remedy_asks_for_what_the_catalog_lacks() -> None:
     wanted = remedy.arguments["machine"]
     for name in [wanted] if isinstance(wanted, str) else wanted:
         assert name in catalog.accelerators
+
+
+def test_a_trained_maximum_below_the_usual_question_shortens_that_too() -> None:
+    asked: dict[str, Any] = {"quantization": "q8_0", "runtime": "llama.cpp"}
+    verdict = assess("pythia-14m", "rtx-4090", Workload(context_tokens=65536), **asked)
+    remedy = of_kind(verdict, "context")
+    assert remedy.arguments["context_tokens"] == 512
+    again = assess("pythia-14m", "rtx-4090", Workload(**remedy.arguments), **asked)
+    assert again.tier == remedy.tier == "comfortable"
+    assert again.memory is not None
+    assert again.memory.total_bytes == remedy.total_bytes
+
+
+def test_adapters_over_four_bits_are_for_those_who_load_them() -> None:
+    verdict = assess(
+        "llama-3.1-8b", "m2-8gpu:16 GiB", Workload(mode="lora", context_tokens=8192), runtime="mlx"
+    )
+    assert all(remedy.arguments.get("mode") != "qlora" for remedy in verdict.remedies)

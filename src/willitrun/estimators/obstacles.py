@@ -43,12 +43,22 @@ def find_obstacles(
         lambda: _lasting(model, machine, quantization, runtime, profile),
     )
     too_long = context_reason(model, workload)
+    if workload.mode != "inference" and not profile.trains:
+        of_model = (_does_not_train(profile, workload), *of_model)
     found = (*of_model, *of_machine) if too_long is None else (*of_model, too_long, *of_machine)
     if machine is None or not placement.model_fields_set or workload.mode != "inference":
         return found
     if model.task in LLM_TASKS | ENCODER_TASKS:
         found = (*_of_options(placement, model, profile), *found)
     return (*found, *_of_placement(placement, machine, profile))
+
+
+def _does_not_train(profile: RuntimeProfile, workload: Workload) -> Reason:
+    return Reason.model_construct(
+        code="task-not-supported-by-runtime",
+        message=f"{profile.name} does not train: it runs what was trained.",
+        numbers={"runtime": profile.id, "mode": workload.mode},
+    )
 
 
 def _of_placement(placement: Placement, machine: Machine, profile: RuntimeProfile) -> Iterator[Reason]:

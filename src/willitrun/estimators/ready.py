@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from willitrun.estimators.llm_machines import MachineView
+from willitrun.estimators.obstacles import memory_suffices
 from willitrun.estimators.requests import Request
 from willitrun.frozen import frozen
 from willitrun.intervals import Interval
@@ -197,4 +198,11 @@ def judge_parts(
         reason = Reason.model_construct(
             code="does-not-fit", message=f"It needs {need} and {have} are available.", numbers=numbers
         )
-    return ("will-not-run" if request.blockers else tier), memory, reason
+    if request.blockers and tier != "will-not-run":
+        suffices = memory_suffices(best * devices, sum(view.available))
+        return (
+            "will-not-run",
+            memory,
+            suffices.model_copy(update={"numbers": suffices.numbers | {"fit": reason.code}}),
+        )
+    return tier, memory, reason

@@ -146,11 +146,16 @@ def _context_changes(request: Request) -> Iterator[Candidate]:
     for length in lengths:
         if longest is not None and length > longest:
             continue
-        workload = load.model_copy(update={"context_tokens": length})
+        fields = {"context_tokens": length}
+        if length < shortest:
+            # The trained maximum is less than what was to be read and written.
+            output = min(load.output_tokens or 1, max(length - load.cached_tokens - 1, 1))
+            fields |= {"prompt_tokens": length - load.cached_tokens - output, "output_tokens": output}
+            if fields["prompt_tokens"] < 1:
+                continue
+        workload = load.model_copy(update=fields)
         changed = with_changes(request, workload=workload, blockers=blockers)
-        yield Candidate(
-            "context", f"Shorten the context to {length:,} tokens", changed, {"context_tokens": length}
-        )
+        yield Candidate("context", f"Shorten the context to {length:,} tokens", changed, fields)
 
 
 def _count_changes(request: Request, field: Literal["concurrency", "batch_size"]) -> Iterator[Candidate]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from willitrun.estimators.remedy_machines import Candidate
-from willitrun.estimators.requests import Request
+from willitrun.estimators.requests import Request, with_quantization_checked
 from willitrun.frozen import with_changes
 from willitrun.records.recipes import Workload
 
@@ -25,7 +25,7 @@ def training_changes(request: Request) -> Iterator[Candidate]:
     words: dict[str, str] = {}
     for text, change in _steps(request):
         if not _ELSEWHERE & change.keys():
-            yield _candidate(request, text, change)
+            yield from _candidate(request, text, change)
         # What trains less of the model takes the place of what trains more; states of adapters are small anyway.
         for field in ("optimizer", "mode") if "mode" in change else ():
             words.pop(field, None)
@@ -35,7 +35,7 @@ def training_changes(request: Request) -> Iterator[Candidate]:
         if len(words) > 1:
             first, *others = words.values()
             joined = ", ".join([first, *(other[0].lower() + other[1:] for other in others)])
-            yield _candidate(request, joined, dict(together))
+            yield from _candidate(request, joined, dict(together))
 
 
 def _steps(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -60,6 +60,12 @@ def _steps(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
         )
 
 
-def _candidate(request: Request, text: str, change: dict[str, Any]) -> Candidate:
+def _candidate(request: Request, text: str, change: dict[str, Any]) -> Iterator[Candidate]:
+    """The changed request, where the runtime loads the format that frozen weights then have."""
     workload: Workload = request.workload.model_copy(update=change)
-    return Candidate("training", text, with_changes(request, workload=workload), change)
+    changed: Request | None = with_changes(request, workload=workload)
+    assert changed is not None
+    if workload.mode != request.workload.mode:
+        changed = with_quantization_checked(changed, "nf4" if workload.mode == "qlora" else "bf16")
+    if changed is not None and not changed.blockers:
+        yield Candidate("training", text, changed, change)

@@ -32,7 +32,9 @@ def store_alone(requests: Sequence[Request], places: Sequence[tuple[int, int]], 
             for suffix, bound in (("", "best"), ("_low", "low"), ("_high", "high")):
                 out[f"total_bytes{suffix}"][row] = round(getattr(memory.total_bytes, bound))
             out["available_bytes"][row] = sum(device.available_bytes or 0 for device in memory.per_device)
-        fit = next((reason.code for reason in found.reasons if reason.code in FIT_REASONS), None)
+        # Where something else stands in the way, the memory's own word is among its numbers.
+        fits = (str(reason.numbers.get("fit", reason.code)) for reason in found.reasons)
+        fit = next((code for code in fits if code in FIT_REASONS), None)
         if fit is not None:
             out["fit_reason"][row] = FIT_REASONS.index(fit)
         if speed is None or found.tier == "will-not-run":

@@ -73,6 +73,8 @@ class RuntimeProfile(CitedRecord):
     multi_gpu: tuple[Literal["layer", "tensor", "pipeline", "expert", "data"], ...] = ()
     kv_policy: Literal["cells", "pages", "dynamic", "none"] = "none"
     kv_formats: tuple[str, ...] = ("f16",)
+    trains: bool = False
+    """Whether it trains and fine-tunes, and does not only run what was trained."""
     preallocates: bool = False
     default_gpu_memory_utilization: float | None = None
     parallel_slots: int = 1

@@ -132,3 +132,16 @@ def test_no_byte_is_lost_between_host_and_cards(model: str) -> None:
         assert sum(device.total_bytes.best for device in found.per_device) == found.total_bytes.best
         assert all(device.weights_bytes >= 0 <= device.kv_cache_bytes for device in found.per_device)
     assert len(sums) == 1
+
+
+@pytest.mark.parametrize("version", ["b4783", "4783", "4783 (a800ae46)"])
+def test_builds_are_read_as_logs_print_them(version: str) -> None:
+    found = estimate_memory(
+        "deepseek-v2-lite",
+        describe_machine({"accelerators": ["h200-sxm-141gb"]}),
+        Workload(context_tokens=4096),
+        quantization="q4_k_m",
+        runtime=Runtime(name="llama.cpp", version=version),
+    )
+    # Before April 2025 every head's keys and values were cached: 16 heads of 192 and 128 in 27 layers.
+    assert found.kv_cache_bytes.best == 4096 * 27 * 16 * (192 + 128) * 2

@@ -21,6 +21,7 @@ from willitrun.kernels.elementwise import exists, maximum, minimum, where
 from willitrun.kernels.host_layers import layers_on_host, output_on_host
 from willitrun.kernels.llm_block import Cache, IntArray
 from willitrun.kernels.llm_ground import LlmGround
+from willitrun.kernels.llm_levels import build_number
 from willitrun.kernels.overheads import MemoryRange, scale_range
 from willitrun.kernels.splits import by_device, ceil_div, is_alone, sum_devices
 
@@ -44,17 +45,11 @@ def cell_buffers(ground: LlmGround, available: IntArray, overhead: IntArray, req
         available,
         overhead,
         flash_attention=request.runtime.flash_attention is not False,
-        era=FORKED if request.profile.id == FORK else graph_era(_build(request)),
+        era=FORKED if request.profile.id == FORK else graph_era(build_number(request.runtime.version or "")),
         pipelines=request.runtime.backend not in WITHOUT_EVENTS and request.profile.id != FORK,
         factors=resident,
         streaming_factors=streaming,
     )
-
-
-def _build(request: Request) -> int | None:
-    """llama.cpp's build number; None where the version is none or says something else."""
-    text = (request.runtime.version or "").lstrip("b")
-    return int(text) if text.isdigit() else None
 
 
 @frozen(eq=False)

@@ -11,7 +11,7 @@ from willitrun.estimators.requests import Request
 from willitrun.hardware.platforms import has_avx512_bf16
 from willitrun.kernels.kv_cells import cells_policy
 from willitrun.kernels.kv_layouts import KV_FORMATS
-from willitrun.kernels.llm_levels import classify_era, expands_before_products, level_code
+from willitrun.kernels.llm_levels import build_number, classify_era, expands_before_products, level_code
 from willitrun.kernels.llm_runtime import RuntimePolicy
 
 __all__ = ["container_of", "runtime_policy"]
@@ -78,8 +78,8 @@ def runtime_policy(request: Request, shares: tuple[float, ...] | None = None) ->
             )
     flash = runtime.flash_attention
     build = None
-    if engine == "llama.cpp" and runtime.version and runtime.version.lstrip("b").isdigit():
-        build = int(runtime.version.lstrip("b"))
+    if engine == "llama.cpp":
+        build = build_number(runtime.version or "")
     slots = runtime.n_seq_max or profile.parallel_slots
     return RuntimePolicy(
         cache=profile.kv_policy,

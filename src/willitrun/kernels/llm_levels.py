@@ -226,6 +226,20 @@ def classify_format(quantization: str) -> str | None:
     return None
 
 
+def build_number(text: str) -> int | None:
+    """Build of llama.cpp that a version names: as its releases are tagged, or as a log prints it.
+
+    >>> build_number("b5636"), build_number("5636 (c9c75ff8)"), build_number("version: 5636"), build_number("b999")
+    (5636, 5636, 5636, 999)
+    >>> build_number("0.3.36") is None, build_number("2025-06-01") is None, build_number("2025.1") is None
+    (True, True, True)
+    """
+    if re.search(r"\b20[12]\d\b", text):
+        return None
+    build = re.search(r"(?<![\w.])(?:b\d{1,5}|\d{4,5})(?![\w.])", text)
+    return None if build is None else int(build.group(0).removeprefix("b"))
+
+
 def classify_era(text: str) -> str | None:
     """Return the software era of a date, a version with a year, or a llama.cpp build number.
 
@@ -241,10 +255,9 @@ def classify_era(text: str) -> str | None:
     if years:
         eras = {"before-2025" if year < 2025 else "2025" if year == 2025 else "since-2026" for year in years}
         return eras.pop() if len(eras) == 1 else None
-    build = re.search(r"\bb?(\d{4,5})\b", text)
-    if build is None:
+    number = build_number(text)
+    if number is None:
         return None
-    number = int(build.group(1))
     return "before-2025" if number < 4400 else "2025" if number < 7600 else "since-2026"
 
 

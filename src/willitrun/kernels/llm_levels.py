@@ -94,6 +94,7 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
         "llamafile-avx512-bf16:rocm",
         "vllm:cuda",
         "vllm:rocm",
+        "vllm:xpu",
     ),
     "system": ("linux", "windows", "macos"),
     "kind": ("dense", "moe"),

@@ -37,6 +37,7 @@ from willitrun.catalog import load_catalog
 from willitrun.checkpoints.gguf_architectures import ARCHITECTURES
 from willitrun.errors import WillItRunError
 from willitrun.estimators.inventory_formats import weight_groups
+from willitrun.intervals import Interval
 from willitrun.records.models import Model
 from willitrun.records.recipes import Quantization
 from willitrun.records.results import MemoryEstimate
@@ -45,6 +46,8 @@ __all__ = ["Load", "loads", "table"]
 
 MIB = 2**20
 ROOM = 2**40
+PRINTED = 2**20
+"""A buffer is printed to hundredths, beside inputs of a few kilobytes that it is aligned with."""
 ALL_EXPERTS = 0.05
 """A log whose cards hold this much more or less than all but the experts moved those of some layers only."""
 UNDATED = 4000
@@ -63,6 +66,8 @@ class Load:
     """Whether the types that the log lists are those of the mix that it names."""
     printed: dict[str, float]
     predicted: dict[str, float]
+    buffers: Interval
+    """The range of the compute buffers [bytes]."""
 
     def ratio(self, *parts: str) -> float:
         """Predicted over printed; NaN where nothing is printed."""
@@ -187,6 +192,7 @@ def loads(path: Path) -> Iterator[Load]:
                 "cache": estimate.kv_cache_bytes.best + estimate.state_bytes.best,
                 "buffers": estimate.activation_bytes.best,
             },
+            estimate.activation_bytes,
         )
 
 
@@ -250,6 +256,12 @@ def table(data: Path) -> str:
         text += _line(f"{name}, weights of standard mixes", [load.ratio("weights") for load in mixes])
         text += _line(f"{name}, cache and state", [load.ratio("cache") for load in some])
         text += _line(f"{name}, compute buffers", [load.ratio("buffers") for load in some])
+        inside = [
+            load.buffers.low <= load.printed["buffers"] + PRINTED
+            and load.printed["buffers"] - PRINTED <= load.buffers.high
+            for load in some
+        ]
+        text += f"| {name}, compute buffers in their range | {len(inside)} | {100 * np.mean(inside):.1f} % | | |\n"
         text += _line(
             f"{name}, sum of standard mixes", [load.ratio("weights", "cache", "buffers") for load in mixes]
         )

@@ -273,8 +273,8 @@ def expands_before_products(version: str) -> bool:
     dates = re.findall(r"\b(20[12]\d)-?(\d\d)?", version)
     if dates:
         return all((int(year), int(month or 12)) < (2024, 6) for year, month in dates)
-    build = re.search(r"\bb?(\d{4,5})\b", version)
-    return build is not None and int(build.group(1)) < 3150
+    build = build_number(version)
+    return build is not None and build < 3150
 
 
 _NAMES: Final = tuple(field.name for field in fields(LlmCoefficients))

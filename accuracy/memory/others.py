@@ -29,8 +29,8 @@ __all__ = ["Split", "runs", "splits", "table"]
 
 MB, GB, MIB, GIB = 10**6, 10**9, 2**20, 2**30
 _UNITS = {"MB": MB, "GB": GB, "MiB": MIB, "GiB": GIB}
-_BINARY = {"llm/exllama": MIB, "edge/jetson": MIB}
-"""Programs whose "MB" are 2**20 bytes: ExLlama divides PyTorch's counter by 1024**2, and tegrastats reads /proc/meminfo."""
+_BINARY = {"llm/exllama": MIB, "edge/jetson": MIB, "asr/whisper implementations": MIB}
+"""Programs whose "MB" are 2**20 bytes: ExLlama divides PyTorch's counter by 1024**2, tegrastats and NVML count so."""
 _MODELS = {
     "Vicuna 7B": "llama-2-7b",
     "Mistral 7B": "mistral-7b-v0.1",
@@ -145,7 +145,32 @@ def _jetson(row: Any, fields: dict[str, str]) -> Run | None:
     )
 
 
-_READERS = {"llm/exllama": _exllama, "llm/AutoAWQ": _awq, "llm/mlx-lm": _mlx, "edge/jetson": _jetson}
+_WHISPER = {"openai/whisper": "pytorch", "whisper.cpp": "whisper.cpp", "faster-whisper": "faster-whisper"}
+_WHISPER |= {"transformers": "transformers"}
+
+
+def _whisper(row: Any, fields: dict[str, str]) -> Run | None:
+    name = fields["Implementation"].split(" ")[0]
+    if row.metric != "VRAM Usage" or name not in _WHISPER:
+        return None
+    batch = re.search(r"batch_size=(\d+)", fields["Implementation"])
+    return _run(
+        row,
+        "Whisper large-v2, card",
+        "whisper-large-v2",
+        workload=Workload(concurrency=int(batch[1]) if batch else 1),
+        quantization={"fp16": "f16"}.get(fields["Precision"], fields["Precision"]),
+        runtime=Runtime(name=_WHISPER[name]),
+    )
+
+
+_READERS = {
+    "asr/whisper implementations": _whisper,
+    "llm/exllama": _exllama,
+    "llm/AutoAWQ": _awq,
+    "llm/mlx-lm": _mlx,
+    "edge/jetson": _jetson,
+}
 
 
 def runs(path: Path) -> Iterator[Run]:

@@ -124,3 +124,15 @@ def test_a_sweep_of_encoders_and_recognisers_says_what_the_scalar_door_says() ->
             assert table["kv_cache_bytes"][number] == verdict.memory.kv_cache_bytes.best
             assert table[name][number] == pytest.approx(rate.best, rel=1e-9)
             assert table[f"{name}_low"][number] == pytest.approx(rate.low, rel=1e-9)
+
+
+def test_a_model_that_speaks_as_a_language_model_is_timed_as_one() -> None:
+    """Orpheus is a Llama of 3.3 billion parameters whose checkpoint stores the tied embedding twice."""
+    verdict = assess("orpheus-3b-0.1-ft", "rtx-4090")
+    assert verdict.tier == "comfortable"
+    assert verdict.practical is not None
+    assert verdict.inputs.runtime["name"] == "transformers"
+    assert verdict.speed is not None
+    assert verdict.speed.decode_tokens_per_s is not None
+    assert verdict.memory is not None
+    assert verdict.memory.weights_bytes.best == pytest.approx(2 * 3_300_867_072, rel=0.01)

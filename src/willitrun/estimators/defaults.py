@@ -41,7 +41,8 @@ def default_quantization(model: Model, runtime: Runtime | None, catalog: Catalog
     own = model.quantization
     if model.origin or own not in ("bf16", "f16", "f32"):
         return own, False
-    if model.task not in LLM_TASKS:
+    if model.task not in LLM_TASKS or model.task == "text-to-speech":
+        # No runtime of GGUF files is recorded to speak.
         return own, False
     if runtime is not None and "gguf" not in catalog.resolve("runtime", runtime.name).containers:
         return own, False

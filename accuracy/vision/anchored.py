@@ -10,7 +10,7 @@ import tomllib
 import numpy as np
 import pandas as pd
 
-from accuracy.vision.observations import TRACES
+from accuracy.vision.trace_tables import TRACES
 from willitrun.estimators.calibration_anchors import LEVELS
 from willitrun.kernels.anchors import condition
 

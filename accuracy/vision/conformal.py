@@ -47,6 +47,14 @@ def origin_weights(drawn: pd.DataFrame) -> np.ndarray:
     return np.asarray(drawn.groupby("origin")["error"].transform("size").to_numpy(float) ** -0.5)
 
 
+def covered_by_half(error: np.ndarray, seed: int = 3) -> float:
+    """Share of one half of the configurations inside the interval of the other half."""
+    order = np.random.default_rng(seed).permutation(len(error))
+    mine, other = error[order[: len(order) // 2]], error[order[len(order) // 2 :]]
+    low, high = conformal_interval(mine if len(mine) else other)
+    return float(((other >= np.log(low)) & (other <= np.log(high))).mean())
+
+
 def covered_by_others(drawn: pd.DataFrame) -> float:
     """Share of configurations inside the interval of all other sources; NaN for fewer than three sources, of which
     two would each stand for all."""

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from accuracy.vision.conformal import conformal_interval
-from accuracy.vision.observations import TRACES
 from accuracy.vision.record import CalibrationRecord, write_record
+from accuracy.vision.trace_tables import TRACES
 from willitrun import load_catalog
 
 WIDTH, HEIGHT = 469, 387

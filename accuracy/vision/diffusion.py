@@ -23,12 +23,13 @@ from scipy.optimize import least_squares
 
 from accuracy.vision.conformal import conformal_interval
 from accuracy.vision.devices import DeviceIndex, load_hardware
-from accuracy.vision.observations import TRACES, read_device, truly
+from accuracy.vision.observations import Summary, read_device, read_summaries, stack_works, truly
 from accuracy.vision.parameters import STEPS
 from accuracy.vision.record import CalibrationRecord, digest, write_record
+from accuracy.vision.trace_tables import TRACES
 from willitrun.estimators.graph_rates import PRECISION_BYTES
 from willitrun.kernels.llm_levels import classify_memory
-from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
+from willitrun.kernels.operator_work import OperatorWork
 from willitrun.kernels.operators import (
     PROFILES,
     DeviceRates,
@@ -102,17 +103,6 @@ def load_rows(data: Path) -> pd.DataFrame:
     return table
 
 
-def _traces(folder: Path) -> dict[tuple[str, int], np.ndarray]:
-    table = pd.read_csv(folder / "diffusion.csv")
-    column = {name: i for i, name in enumerate(OPERATOR_CLASSES)}
-    found = {}
-    for (arch, size), rows in table.groupby(["arch", "image_size"], sort=False):
-        block = np.zeros((len(WORK_COLUMNS), len(OPERATOR_CLASSES)))
-        block[:, [column[c] for c in rows["class"]]] = rows[list(WORK_COLUMNS)].to_numpy(float).T
-        found[(str(arch), int(size))] = block
-    return found
-
-
 class Problem:
     """Rows of measurements and the passes that they are made of."""
 
@@ -120,7 +110,7 @@ class Problem:
         record = tomllib.loads(vision.read_text(encoding="utf-8"))
         self.table: OperatorCoefficients = resolve_coefficients(record["coefficients"], record["levels"])
         self.rows = load_rows(data)
-        traces = _traces(folder)
+        traces = read_summaries(folder / "diffusion.csv")
         self.denoiser = self._work(traces, 0)
         self.decoder = self._work(traces, 1)
         old = self.rows["runtime"].fillna("").str.contains(r"torch 1\.")
@@ -151,10 +141,9 @@ class Problem:
         )  # fmt: skip
         self.usable = self.rates.bandwidth_bytes_per_s > 0
 
-    def _work(self, traces: dict[tuple[str, int], np.ndarray], part: int) -> OperatorWork:
+    def _work(self, traces: dict[tuple[str, int], Summary], part: int) -> OperatorWork:
         keys = [(MODELS[m][part], int(s)) for m, s in zip(self.rows["model"], self.rows["size"], strict=True)]
-        blocks = np.stack([traces[key] for key in keys])
-        return OperatorWork(**{name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)})
+        return stack_works(traces, keys, [True] * len(keys))
 
     def _scales(self, theta: np.ndarray) -> DeviceRates:
         """Rates of the rows at levels: what every level adds is in :meth:`_reach`."""

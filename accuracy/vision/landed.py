@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from accuracy.measurements import without_measurements
-from accuracy.vision.observations import TRACES, load_observations
-from willitrun import WillItRunError, Workload, estimate_speed, load_catalog
+from accuracy.vision.observations import load_observations, stated_version
+from accuracy.vision.trace_tables import TRACES
+from willitrun import Runtime, WillItRunError, Workload, estimate_speed, load_catalog
 from willitrun.catalog import Catalog
 
 EXECUTIONS = {"compile": "compile", "cpu-compile": "compile", "engine": "tensorrt"}
@@ -36,13 +37,15 @@ def ask(row: pd.Series, catalog: Catalog) -> tuple[float, float, float, str] | s
         mode="full-finetune" if training else "inference",
     )
     on_host = row["device_class"] == "cpu"
+    version = stated_version(str(row["source"]), row["torch_version"], profile)
+    runtime = Runtime(name="tensorrt") if profile == "engine" else Runtime(name="pytorch", version=version)
     name = str(row["model"]) if row["source"] == "timm" else str(row["arch"])
     try:
         speed = estimate_speed(
             name,
             {"host": {"cpu": row["device"]}} if on_host else row["device_id"],
             load,
-            runtime="tensorrt" if profile == "engine" else "pytorch",
+            runtime=runtime,
             catalog=catalog,
         )
     except WillItRunError as error:

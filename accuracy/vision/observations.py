@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.devices import DeviceIndex, load_hardware
+from accuracy.vision.trace_tables import TRACES
 from willitrun import describe_machine, load_catalog
 from willitrun.estimators.graph_devices import (
     device_class,
     device_levels,
+    fuses_attention,
     generation_of,
     host_levels,
     processor_generation,
@@ -32,10 +34,8 @@ from willitrun.estimators.graph_rates import (
     profile_of,
 )
 from willitrun.estimators.host_compute import host_flop_per_s
-from willitrun.kernels.operator_work import OPERATOR_CLASSES, WORK_COLUMNS, OperatorWork
+from willitrun.kernels.operator_work import WORK_COLUMNS, OperatorWork
 from willitrun.kernels.operators import PROFILES, DeviceRates, ImageLoad
-
-TRACES = Path(__file__).resolve().parents[2] / "catalogs" / "traces"
 
 PUBLISHED_MISMATCH = 0.004
 """Rows whose source states another parameter count than the trace measured another graph (not re-parameterised,
@@ -49,7 +49,10 @@ class Observations:
     """Rows of measurements with the kernel's inputs."""
 
     frame: pd.DataFrame
+    network: OperatorWork
+    """Work as software of today does it, by whose shape residuals are learnt."""
     work: OperatorWork
+    """Work as the row's software did it."""
     rates: DeviceRates
     load: ImageLoad
 
@@ -66,27 +69,48 @@ class Observations:
 
         return Observations(
             self.frame.iloc[index].reset_index(drop=True),
+            pick(self.network),
             pick(self.work),
             pick(self.rates),
             pick(self.load),  # type: ignore[arg-type]
         )
 
 
+Summary = dict[str, dict[str, float]]
+"""Operator class -> column -> value of one trace."""
+
+
+def read_summaries(path: Path) -> dict[tuple[str, int], Summary]:
+    """Read a table of traces: ``(arch, size) -> class -> column -> value``."""
+    found: dict[tuple[str, int], Summary] = {}
+    for row in pd.read_csv(path).to_dict("records"):
+        columns = {str(name): float(row[name]) for name in WORK_COLUMNS}
+        found.setdefault((str(row["arch"]), int(row["image_size"])), {})[str(row["class"])] = columns
+    return found
+
+
+def stack_works(
+    summaries: dict[tuple[str, int], Summary], keys: list[tuple[str, int]], fused: list[bool]
+) -> OperatorWork:
+    """Work of rows, each of a trace and with attention in one kernel or in several."""
+    distinct = list(dict.fromkeys(zip(keys, fused, strict=True)))
+    place = {each: number for number, each in enumerate(distinct)}
+    block = OperatorWork.stack(
+        [OperatorWork.from_summary(summaries[key], fused_attention=one) for key, one in distinct]
+    )
+    index = np.array([place[each] for each in zip(keys, fused, strict=True)])
+    return OperatorWork(*(getattr(block, name)[index] for name in WORK_COLUMNS))
+
+
 def load_traces(
     folder: Path = TRACES,
-) -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray], dict[str, str]]:
-    """Read the trace tables: model rows, ``(arch, size) -> (columns, classes)`` and aliases."""
+) -> tuple[pd.DataFrame, dict[tuple[str, int], Summary], dict[str, str]]:
+    """Read the trace tables: model rows, summaries by ``(arch, size)``, and aliases."""
     models = pd.read_csv(folder / "timm-models.csv")
-    column = {name: i for i, name in enumerate(OPERATOR_CLASSES)}
-    work: dict[tuple[str, int], np.ndarray] = {}
+    work: dict[tuple[str, int], Summary] = {}
     for path in sorted(folder.glob("timm-*.csv")):
-        if path.stem in ("timm-models", "timm-aliases"):
-            continue
-        table = pd.read_csv(path)
-        for (arch, size), rows in table.groupby(["arch", "image_size"], sort=False):
-            block = np.zeros((len(WORK_COLUMNS), len(OPERATOR_CLASSES)))
-            block[:, [column[c] for c in rows["class"]]] = rows[list(WORK_COLUMNS)].to_numpy(float).T
-            work[(str(arch), int(size))] = block
+        if path.stem not in ("timm-models", "timm-aliases"):
+            work |= read_summaries(path)
     aliases = pd.read_csv(folder / "timm-aliases.csv")
     return models, work, dict(zip(aliases["name"], aliases["arch"], strict=True))
 
@@ -208,15 +232,13 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     signature = rows.dropna(subset=["cost_sig"]).drop_duplicates("arch").set_index("arch")["cost_sig"]
     rows["signature"] = rows["arch"].map(signature).fillna(rows["arch"])
     parameters = models.set_index(["arch", "image_size"])["parameters"]
-    blocks = np.stack([work[key] for key in zip(rows["arch"], rows["size"], strict=True)])
     counted = (
         np.array([parameters.loc[key] for key in zip(rows["arch"], rows["size"], strict=True)], float) / 1e6
     )
     stated = rows[published].to_numpy(float)
     gap = np.abs(stated - counted)
     same = ~(rows["source"].eq("timm").to_numpy() & (gap > 0.0051 + PUBLISHED_MISMATCH * 0.25 * counted))
-    rows, blocks = rows[same].reset_index(drop=True), blocks[same]
-    inputs = {name: blocks[:, i] for i, name in enumerate(WORK_COLUMNS)}
+    rows = rows[same].reset_index(drop=True)
 
     profiles, devices = [], []
     for row in rows.itertuples():
@@ -244,6 +266,8 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
     rows["generation"] = [device.generation for device in devices]
     rows["seconds"] = rows["batch_size"] / rows["images_per_s"]
     rows["copies"] = rows["notes"].fillna("").str.contains("H2D|data transfer|dataloader")
+    keys = list(zip(rows["arch"], rows["size"], strict=True))
+    fused = [fuses_attention(version) for version in versions]
     size = np.array([PRECISION_BYTES[p] for p in rows["precision"]], float)
     amp = rows["precision"].str.startswith("amp").to_numpy(float)
     train = rows["phase"].eq("train").to_numpy()
@@ -262,4 +286,5 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
         input_bytes=3.0 * rows["size"].to_numpy(float) ** 2 * size[:, 1],
         decode_images_per_s=np.full(len(rows), np.inf), log_residual=np.zeros(len(rows)),
     )  # fmt: skip
-    return Observations(rows, OperatorWork(**inputs), rates, load)
+    network = stack_works(work, keys, [True] * len(keys))
+    return Observations(rows, network, stack_works(work, keys, fused), rates, load)

@@ -24,6 +24,7 @@ STREAMING = (
     "reduction",
     "elementwise",
     "copy",
+    "relayout",
     "cast",
 )
 DEVICE_CLASSES = (

@@ -5,6 +5,8 @@ Strengths are chosen by leaving models (by cost signature) and families out; the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -12,11 +14,31 @@ from willitrun.kernels.operator_residuals import RESIDUAL_OF_PROFILE, ResidualTa
 from willitrun.kernels.operator_work import OperatorWork
 
 EXECUTION = RESIDUAL_OF_PROFILE
-LENGTH = 0.8
-FAMILY_VARIANCE = 0.1
-OWN = 0.5
-"""Prior variance of what one generation of devices adds, relative to what all share."""
-NOISE = 0.2
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """How far the residual reaches; chosen with :mod:`accuracy.vision.strengths`.
+
+    Attributes
+    ----------
+    length
+        Length scale of the process, in units of the features.
+    family
+        Prior variance of a family's constant, relative to the process.
+    noise
+        Variance of a single model, likewise.
+    own
+        Prior variance of what one generation of devices adds, relative to what all share.
+    """
+
+    length: float = 1.2
+    family: float = 0.05
+    noise: float = 0.5
+    own: float = 0.5
+
+
+CHOSEN = Strengths()
 MOST_POINTS = 350
 LEAST_MODELS = 100
 """Executions with fewer models than this have no residual."""
@@ -42,11 +64,16 @@ def _pivots(kernel: np.ndarray, most: int) -> list[int]:
 
 
 def _regress(
-    near: np.ndarray, among: np.ndarray, target: np.ndarray, family: np.ndarray, group: np.ndarray
+    near: np.ndarray,
+    among: np.ndarray,
+    target: np.ndarray,
+    family: np.ndarray,
+    group: np.ndarray,
+    strengths: Strengths,
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
     """Fit smooth parts and family constants, shared and by group, to each other's rest, each with its prior.
 
-    Joint ridge regression: ``[shared | group 1 | group 2 ...]``, the groups' prior variance ``OWN`` times the
+    Joint ridge regression: ``[shared | group 1 | group 2 ...]``, the groups' prior variance a share of the
     shared one.
     """
     groups = [str(name) for name in np.unique(group)]
@@ -54,7 +81,7 @@ def _regress(
     # The last column is what no family in particular has.
     member = np.concatenate([np.eye(len(names))[place], np.ones((len(place), 1))], axis=1)
     inside = [np.ones(len(target)), *((group == name).astype(float) for name in groups)]
-    variance = [1.0, *(OWN for _ in groups)]
+    variance = [1.0, *(strengths.own for _ in groups)]
     columns = [near * one[:, None] for one in inside] + [member * one[:, None] for one in inside]
     design = np.concatenate(columns, axis=1)
     points, families = near.shape[1], len(names) + 1
@@ -64,9 +91,9 @@ def _regress(
         prior[at, at] = among / share
         start = len(variance) * points + block * families
         prior[start : start + families, start : start + families] = np.eye(families) / (
-            FAMILY_VARIANCE * share
+            strengths.family * share
         )
-    normal = design.T @ design + NOISE * prior + 1e-6 * np.eye(design.shape[1])
+    normal = design.T @ design + strengths.noise * prior + 1e-6 * np.eye(design.shape[1])
     solved = np.linalg.solve(normal, design.T @ target)
     weights, constants = {}, {}
     for block, name in enumerate(("", *groups)):
@@ -81,15 +108,19 @@ def _regress(
     return weights, constants
 
 
-def support_points(frame: pd.DataFrame, work: OperatorWork) -> np.ndarray:
+def support_points(frame: pd.DataFrame, work: OperatorWork, strengths: Strengths = CHOSEN) -> np.ndarray:
     """Choose the features on which the process is supported, over all (architecture, size) of rows."""
     first = frame.reset_index(drop=True).drop_duplicates(["arch", "size"]).index.to_numpy()
     features = work_features(_rows(work, first))
-    return np.round(features[_pivots(nearness(features, features, LENGTH), MOST_POINTS)], 3)
+    return np.round(features[_pivots(nearness(features, features, strengths.length), MOST_POINTS)], 3)
 
 
 def learn_residuals(
-    frame: pd.DataFrame, work: OperatorWork, log_ratio: np.ndarray, points: np.ndarray
+    frame: pd.DataFrame,
+    work: OperatorWork,
+    log_ratio: np.ndarray,
+    points: np.ndarray,
+    strengths: Strengths = CHOSEN,
 ) -> ResidualTable:
     """Learn residuals from rows; each (architecture, size) counts once per execution.
 
@@ -114,8 +145,8 @@ def learn_residuals(
     first = table.groupby("key")["row"].first()
     place = {key: i for i, key in enumerate(first.index)}
     features = work_features(_rows(work, first.to_numpy()))
-    support = nearness(features, points, LENGTH)
-    among_points = nearness(points, points, LENGTH)
+    support = nearness(features, points, strengths.length)
+    among_points = nearness(points, points, strengths.length)
     weights: dict[str, np.ndarray] = {}
     families: dict[str, dict[str, float]] = {}
     for execution, rows in table.groupby("execution"):
@@ -130,11 +161,12 @@ def learn_residuals(
             target.to_numpy(),
             grouped["family"].first().to_numpy(),
             target.index.get_level_values("generation").to_numpy(),
+            strengths,
         )
         for name in found:
             key = f"{execution}:{name}" if name else str(execution)
             weights[key], families[key] = found[name], constants[name]
-    return ResidualTable(points, LENGTH, weights, families)
+    return ResidualTable(points, strengths.length, weights, families)
 
 
 def residual_of(table: ResidualTable, frame: pd.DataFrame, work: OperatorWork) -> np.ndarray:

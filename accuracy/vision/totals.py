@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.conformal import conformal_interval, one_draw
-from accuracy.vision.observations import TRACES, Observations, load_traces
+from accuracy.vision.observations import Observations, load_traces
 from accuracy.vision.parameters import apply
 from accuracy.vision.record import CalibrationRecord, digest, write_record
 from accuracy.vision.residuals import EXECUTION
+from accuracy.vision.trace_tables import TRACES
 from willitrun.kernels.operator_totals import spread_totals, total_from_siblings
-from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES, WORK_COLUMNS
+from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES, OperatorWork
 from willitrun.kernels.operators import predict_images
 
 QUANTITIES = ("activations", "streamed", "operators", "peak_elements", "peak_autocast_bytes")
-_WORK = {name: i for i, name in enumerate(WORK_COLUMNS)}
 _MATMUL = np.array(
     [name.partition(".")[0] in (*MATMUL_KINDS, "conv_dw", "sdpa", "sdpa_mask") for name in OPERATOR_CLASSES]
 )
@@ -38,8 +38,8 @@ def sibling_table(folder: Path = TRACES) -> pd.DataFrame:
     models, work, _ = load_traces(folder)
     rows = []
     for row in models.itertuples():
-        block = work[(row.arch, row.image_size)]
-        flops, elements = block[_WORK["flops"]], block[_WORK["act_elements"]]
+        block = OperatorWork.from_summary(work[(row.arch, row.image_size)])
+        flops, elements = block.flops[0], block.act_elements[0]
         if flops[_CONVOLUTION].sum() < 0.9 * flops.sum():
             continue
         totals = (

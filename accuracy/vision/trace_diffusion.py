@@ -7,19 +7,18 @@ classifier-free guidance is two of them. Configuration values are those of each 
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from accuracy.vision.trace_timm import CATALOG, TRACE_COLUMNS
+from accuracy.vision.trace_tables import COUNTS, class_rows, counts, write_tables
 
-MODEL_COLUMNS = (
-    "arch", "part", "image_size", "text_tokens", "parameters", "buffers", "macs", "n_ops", "peak_elements",
-    "peak_autocast_bytes", "source", "tool",
-)  # fmt: skip
+MODEL_COLUMNS = ("arch", "part", "image_size", "text_tokens", *COUNTS, "source", "tool")
 HUB = "https://huggingface.co/"
+T5_XXL: dict[str, Any] = {
+    "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
+"""Widths of T5 v1.1 XXL, which its multilingual relatives share."""
 
 
 def _unet(
@@ -140,8 +139,11 @@ def _t5(tokens: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     import torch
     from transformers import T5Config, T5EncoderModel
 
-    config = T5Config(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu", vocab_size=32128)  # fmt: skip
-    return T5EncoderModel(config), (torch.zeros(1, tokens, dtype=torch.long),), {}
+    return (
+        T5EncoderModel(T5Config(**T5_XXL, vocab_size=32128)),
+        (torch.zeros(1, tokens, dtype=torch.long),),
+        {},
+    )
 
 
 Case = tuple[str, str, int, int, str, Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]]
@@ -216,7 +218,6 @@ def main() -> None:
     import torch
 
     from willitrun.interop.tracing import trace_module
-    from willitrun.kernels.operator_work import WORK_COLUMNS
 
     heads, table = [], []
     for arch, part, size, tokens, source, builder in cases():
@@ -224,24 +225,14 @@ def main() -> None:
             model, args, named = builder()
         result = trace_module(model, *args, **named)
         name = f"{arch}-{tokens}" if arch == "t5-xxl" else arch
+        key = {"arch": name, "image_size": size}
         heads.append({
-            "arch": name, "part": part, "image_size": size, "text_tokens": tokens, "parameters": result.parameters,
-            "buffers": result.buffers, "macs": round(result.macs), "n_ops": result.n_ops,
-            "peak_elements": result.peak_elements, "peak_autocast_bytes": result.peak_autocast_bytes,
-            "source": source, "tool": f"diffusers {diffusers.__version__}",
+            **key, "part": part, "text_tokens": tokens, **counts(result), "source": source,
+            "tool": f"diffusers {diffusers.__version__}",
         })  # fmt: skip
         print(name, size, result.parameters, f"{result.macs * 2e-12:.4f} TFLOP", result.n_ops, flush=True)
-        table += [
-            {"arch": name, "image_size": size, "class": cls, **{k: round(v) for k, v in row.items()}}
-            for cls, row in result.summary.items()
-        ]
-    folder = Path(CATALOG)
-    for file, columns, rows in (("diffusion-models.csv", MODEL_COLUMNS, heads),
-                                ("diffusion.csv", (*TRACE_COLUMNS, *WORK_COLUMNS), table)):  # fmt: skip
-        with (folder / file).open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        table += class_rows(result, key)
+    write_tables("diffusion", MODEL_COLUMNS, heads, table)
 
 
 if __name__ == "__main__":

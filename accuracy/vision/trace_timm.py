@@ -23,12 +23,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-CATALOG = Path(__file__).resolve().parents[2] / "catalogs" / "traces"
-TRACE_COLUMNS = ("arch", "image_size", "class")
-MODEL_COLUMNS = (
-    "arch", "family", "image_size", "native", "parameters", "buffers", "macs", "n_ops", "peak_elements",
-    "peak_autocast_bytes", "tool",
-)  # fmt: skip
+from accuracy.vision.trace_tables import COUNTS, KEYS, TRACES, class_rows, counts, write_table
+from willitrun.kernels.operator_work import WORK_COLUMNS
+
+MODEL_COLUMNS = ("arch", "family", "image_size", "native", *COUNTS, "tool")
+CLASS_COLUMNS = (*KEYS, "class", *WORK_COLUMNS)
 
 
 Traced = tuple[dict[str, Any], list[dict[str, Any]]]
@@ -134,24 +133,16 @@ def trace(name: str, size: int | None) -> tuple[dict[str, Any], list[dict[str, A
     model, native = build(name, size)
     size = size or native
     result = trace_module(model, torch.empty(1, 3, size, size, device="meta"))
+    key = {"arch": name, "image_size": size}
+    family = timm.models._registry._model_to_module[name]
     head = {
-        "arch": name,
-        "family": timm.models._registry._model_to_module[name],
-        "image_size": size,
+        **key,
+        "family": family,
         "native": int(size == native),
-        "parameters": result.parameters,
-        "buffers": result.buffers,
-        "macs": round(result.macs),
-        "n_ops": result.n_ops,
-        "peak_elements": result.peak_elements,
-        "peak_autocast_bytes": result.peak_autocast_bytes,
+        **counts(result),
         "tool": f"timm {timm.__version__}",
     }
-    rows = [
-        {"arch": name, "image_size": size, "class": cls, **{k: round(v) for k, v in row.items()}}
-        for cls, row in result.summary.items()
-    ]
-    return head, rows
+    return head, class_rows(result, key)
 
 
 def trace_sizes(job: tuple[str, tuple[int, ...], bool]) -> tuple[list[Traced], list[tuple[str, str, str]]]:
@@ -214,13 +205,11 @@ def main() -> None:
     parser.add_argument("--only", default=".*")
     parser.add_argument("--extra-sizes", action="store_true", help="also 0.75x and 1.5x of the native size")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=CATALOG)
+    parser.add_argument("--out", type=Path, default=TRACES)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     stand_in_for_torchvision()
     import timm
-
-    from willitrun.kernels.operator_work import WORK_COLUMNS
 
     names = {n for n in timm.list_models() if re.fullmatch(options.only, n)}
     measured = wanted_sizes(options.speed)
@@ -243,19 +232,15 @@ def main() -> None:
             if count % 50 == 0:
                 print(count, len(jobs), len(skipped), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "timm-models.csv").open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, MODEL_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for family in sorted(heads) for row in heads[family])
+    write_table(
+        options.out / "timm-models.csv",
+        MODEL_COLUMNS,
+        (head for family in sorted(heads) for head in heads[family]),
+    )
     for family, rows in sorted(tables.items()):
-        with (options.out / f"timm-{family.replace('_', '-')}.csv").open("w", newline="") as handle:
-            table = csv.DictWriter(handle, (*TRACE_COLUMNS, *WORK_COLUMNS), lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-    with (options.out / "timm-aliases.csv").open("w", newline="") as handle:
-        pairs = csv.writer(handle, lineterminator="\n")
-        pairs.writerow(("name", "arch"))
-        pairs.writerows(sorted(aliases.items()))
+        write_table(options.out / f"timm-{family.replace('_', '-')}.csv", CLASS_COLUMNS, rows)
+    pairs = [{"name": old, "arch": new} for old, new in sorted(aliases.items())]
+    write_table(options.out / "timm-aliases.csv", ("name", "arch"), pairs)
     for entry in skipped:
         print("skipped", *entry)
 

@@ -10,13 +10,13 @@ suppressing overlapping ones, reading regions) is not.
 from __future__ import annotations
 
 import argparse
-import csv
 import inspect
 import warnings
 from pathlib import Path
 from typing import Any
 
-from accuracy.vision.trace_timm import CATALOG, MODEL_COLUMNS, TRACE_COLUMNS, stand_in_for_torchvision
+from accuracy.vision.trace_tables import TRACES, class_rows, counts, write_table
+from accuracy.vision.trace_timm import CLASS_COLUMNS, MODEL_COLUMNS, stand_in_for_torchvision
 from willitrun import load_catalog
 
 PREFIX = "torchvision/"
@@ -104,29 +104,19 @@ def trace(name: str, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from willitrun.interop.tracing import trace_module
 
     result = trace_module(build(name, size), torch.empty(1, 3, size, size, device="meta"))
-    head = {
-        "arch": trace_name(name), "family": "torchvision", "image_size": size, "native": 1,
-        "parameters": result.parameters, "buffers": result.buffers, "macs": round(result.macs),
-        "n_ops": result.n_ops, "peak_elements": result.peak_elements,
-        "peak_autocast_bytes": result.peak_autocast_bytes,
-        "tool": f"torchvision {torchvision.__version__.partition('+')[0]}",
-    }  # fmt: skip
-    rows = [
-        {"arch": trace_name(name), "image_size": size, "class": kind, **{k: round(v) for k, v in row.items()}}
-        for kind, row in result.summary.items()
-    ]
-    return head, rows
+    key = {"arch": trace_name(name), "image_size": size}
+    tool = f"torchvision {torchvision.__version__.partition('+')[0]}"
+    head = {**key, "family": "torchvision", "native": 1, **counts(result), "tool": tool}
+    return head, class_rows(result, key)
 
 
 def main() -> None:
     """Trace, print what differs from the catalog's published counts, and write both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=CATALOG)
+    parser.add_argument("--out", type=Path, default=TRACES)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     stand_in_for_torchvision()
-    from willitrun.kernels.operator_work import WORK_COLUMNS
-
     heads, tables = [], []
     for name, size in sorted(listed_models().items()):
         try:
@@ -142,14 +132,8 @@ def main() -> None:
         )
         heads.append(head)
         tables += rows
-    for path, columns, rows in (
-        ("torchvision-models.csv", MODEL_COLUMNS, heads),
-        ("torchvision-networks.csv", (*TRACE_COLUMNS, *WORK_COLUMNS), tables),
-    ):
-        with (options.out / path).open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write_table(options.out / "torchvision-models.csv", MODEL_COLUMNS, heads)
+    write_table(options.out / "torchvision-networks.csv", CLASS_COLUMNS, tables)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,17 @@ half the area: how its work grows with either is read from these.
 from __future__ import annotations
 
 import contextlib
-import csv
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from accuracy.vision.trace_diffusion import MODEL_COLUMNS
-from accuracy.vision.trace_timm import CATALOG, TRACE_COLUMNS
+from accuracy.vision.trace_diffusion import T5_XXL
+from accuracy.vision.trace_tables import COUNTS, class_rows, counts, write_tables
+from willitrun import load_catalog
 
+MODEL_COLUMNS = (
+    "arch", "part", "image_size", "frames", "frames_per_latent", "text_tokens", *COUNTS, "source", "tool",
+)  # fmt: skip
 DIFFUSERS = "https://github.com/huggingface/diffusers/blob/main/"
 WAN = DIFFUSERS + "scripts/convert_wan_to_diffusers.py"
 MODELS = DIFFUSERS + "src/diffusers/models/"
@@ -123,8 +125,11 @@ def _umt5(tokens: int, *_: int) -> Built:
     import torch
     from transformers import UMT5Config, UMT5EncoderModel
 
-    config = UMT5Config(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu", vocab_size=256384)  # fmt: skip
-    return UMT5EncoderModel(config), (torch.zeros(1, tokens, dtype=torch.long),), {}
+    return (
+        UMT5EncoderModel(UMT5Config(**T5_XXL, vocab_size=256384)),
+        (torch.zeros(1, tokens, dtype=torch.long),),
+        {},
+    )
 
 
 def _llama(tokens: int, *_: int) -> Built:
@@ -134,7 +139,14 @@ def _llama(tokens: int, *_: int) -> Built:
 
     # Without a mask attention is causal; making one asks for values, which the meta device has not.
     modeling_llama.create_causal_mask = lambda **_: None  # type: ignore[assignment]
-    config = LlamaConfig(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, vocab_size=128320, attn_implementation="sdpa", use_cache=False)  # fmt: skip
+    widths = load_catalog().models["llama-3-8b"].transformer
+    assert widths is not None
+    # LLaVA adds tokens for images to the vocabulary of the model that it is made of.
+    config = LlamaConfig(
+        hidden_size=widths.hidden_size, intermediate_size=widths.intermediate_size,
+        num_hidden_layers=widths.num_hidden_layers, num_attention_heads=widths.num_attention_heads,
+        num_key_value_heads=widths.num_key_value_heads, vocab_size=128320, attn_implementation="sdpa", use_cache=False,
+    )  # fmt: skip
     return LlamaModel(config), (torch.zeros(1, tokens, dtype=torch.long),), {}
 
 
@@ -212,7 +224,6 @@ def main() -> None:
     _allow_meta()
 
     from willitrun.interop.tracing import trace_module
-    from willitrun.kernels.operator_work import WORK_COLUMNS
 
     heads, table = [], []
     for arch, part, native, source, builder in NETWORKS:
@@ -220,28 +231,20 @@ def main() -> None:
             with torch.device("meta"):
                 model, args, named = builder(frames, height, width)
             result = trace_module(model, *args, **named)
-            size = round((height * width) ** 0.5)
-            shown = frames if height else 1
+            key = {
+                "arch": arch,
+                "image_size": round((height * width) ** 0.5),
+                "frames": frames if height else 1,
+            }
             heads.append({
-                "arch": arch, "part": part, "image_size": size, "frames": shown,
+                **key, "part": part,
                 "frames_per_latent": PER_LATENT.get(arch.partition("-")[0], 4) if height else 1,
-                "text_tokens": 0 if height else frames, "parameters": result.parameters, "buffers": result.buffers,
-                "macs": round(result.macs), "n_ops": result.n_ops, "peak_elements": result.peak_elements,
-                "peak_autocast_bytes": result.peak_autocast_bytes, "source": source,
+                "text_tokens": 0 if height else frames, **counts(result), "source": source,
                 "tool": f"diffusers {diffusers.__version__}",
             })  # fmt: skip
             print(arch, frames, height, width, result.parameters, f"{result.macs * 2e-12:.3f} TFLOP", result.n_ops, f"{result.peak_elements:,}", flush=True)  # fmt: skip
-            table += [
-                {"arch": arch, "image_size": size, "frames": shown, "class": cls, **{k: round(v) for k, v in row.items()}}
-                for cls, row in result.summary.items()
-            ]  # fmt: skip
-    folder = Path(CATALOG)
-    columns = (("arch", "part", "image_size", "frames", "frames_per_latent", *MODEL_COLUMNS[3:]), ("arch", "image_size", "frames", *TRACE_COLUMNS[2:], *WORK_COLUMNS))  # fmt: skip
-    for file, names, rows in zip(("video-models.csv", "video.csv"), columns, (heads, table), strict=True):
-        with (folder / file).open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            table += class_rows(result, key)
+    write_tables("video", MODEL_COLUMNS, heads, table, keys=("arch", "image_size", "frames"))
 
 
 if __name__ == "__main__":

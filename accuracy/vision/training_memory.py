@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from accuracy.vision.observations import TRACES
 from accuracy.vision.record import CalibrationRecord, digest, write_record
+from accuracy.vision.trace_tables import TRACES
 from willitrun import load_catalog
 from willitrun.kernels.activations import KEPT_GROUPS, kept_elements
 from willitrun.kernels.training import training_states

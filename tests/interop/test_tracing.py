@@ -10,7 +10,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from willitrun.interop.tracing import trace_module  # noqa: E402
-from willitrun.kernels.operator_work import OPERATOR_CLASSES  # noqa: E402
+from willitrun.kernels.operator_work import OPERATOR_CLASSES, SCORES, OperatorWork  # noqa: E402
 
 
 class Attention(nn.Module):
@@ -43,6 +43,55 @@ def test_attention_stays_one_operator() -> None:
     name = next(n for n in trace.summary if n.startswith("sdpa."))
     assert trace.summary[name]["flops"] == 4 * 12 * 197 * 197 * 64
     assert trace.n_ops == 1
+
+
+def test_heads_are_joined_without_a_copy_and_scores_are_noted() -> None:
+    class Joined(Attention):
+        def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            return super().forward(query, key, value).transpose(1, 2).reshape(1, 197, 12 * 64)
+
+    head = torch.empty(1, 12, 197, 64)
+    trace = trace_module(Joined(), head, head, head)
+    assert "copy" not in trace.summary
+    assert trace.summary[SCORES]["act_elements"] == 12 * 197 * 197
+    fused, apart = (
+        OperatorWork.from_summary(trace.summary, fused_attention=one).act_elements.sum()
+        for one in (True, False)
+    )
+    # Written by one product and read by the other, scaled, cast, softmax, cast: each reads and writes every score.
+    assert apart - fused == (2 + 2 + 2 + 2 + 2) * 12 * 197 * 197
+
+
+def test_normalising_the_channels_of_planes_copies_them() -> None:
+    class Channels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.LayerNorm(32)
+
+        def forward(self, planes: torch.Tensor) -> torch.Tensor:
+            return self.norm(planes.permute(0, 2, 3, 1))
+
+    planes = torch.empty(1, 32, 8, 8)
+    trace = trace_module(Channels(), planes)
+    assert trace.summary["relayout"]["act_elements"] == 2 * 32 * 64
+    assert trace.summary["relayout"]["kernels"] == 1
+    beside = trace_module(Channels(), planes.contiguous(memory_format=torch.channels_last))
+    assert "relayout" not in beside.summary
+
+
+def test_operands_that_lie_otherwise_are_read_once_more() -> None:
+    class Sum(nn.Module):
+        def forward(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+            return rows + columns.transpose(1, 2)
+
+    trace = trace_module(Sum(), torch.empty(1, 16, 64), torch.empty(1, 64, 16))
+    assert trace.summary["relayout"]["act_elements"] == 16 * 64
+    assert trace.summary["relayout"]["kernels"] == 0
+
+
+def test_root_mean_square_norm_is_one_operator() -> None:
+    trace = trace_module(nn.RMSNorm(64), torch.empty(1, 10, 64))
+    assert trace.n_ops == trace.summary["ln"]["kernels"] == 1
 
 
 def test_attention_of_five_dimensions_is_decomposed() -> None:

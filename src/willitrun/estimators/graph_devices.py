@@ -14,6 +14,7 @@ __all__ = [
     "device_class",
     "device_generation",
     "device_levels",
+    "fuses_attention",
     "generation_of",
     "host_class",
     "host_levels",
@@ -85,6 +86,22 @@ def _steps(accelerator: Accelerator) -> tuple[str, ...]:
     return tuple(f"since-{name}" for name in GENERATIONS[1 : GENERATIONS.index(generation) + 1])
 
 
+def _major(version: str | None) -> int | None:
+    found = (version or "").partition(".")[0]
+    return int(found) if found.isdigit() else None
+
+
+def fuses_attention(version: str | None) -> bool:
+    """Whether a version of PyTorch computes attention in one kernel, as it does since 2.0; so does one that nobody states
+    (https://pytorch.org/blog/pytorch-2.0-release/).
+
+    >>> fuses_attention("1.13.1"), fuses_attention("2.4"), fuses_attention(None)
+    (False, True, True)
+    """
+    major = _major(version)
+    return major is None or major >= 2
+
+
 def software_era(version: str | None, accelerator: Accelerator) -> tuple[str, ...]:
     """Level of the era of PyTorch, whose first needed more of the host's time per operation; empty where nobody
     states it: then the middle of both eras is meant.
@@ -95,10 +112,10 @@ def software_era(version: str | None, accelerator: Accelerator) -> tuple[str, ..
     (('torch-1',), ('torch-2',), ())
     """
     generation = generation_of(accelerator)
-    major = (version or "").partition(".")[0]
-    if generation not in GENERATIONS or GENERATIONS.index(generation) < ERA_TOLD or not major.isdigit():
+    major = _major(version)
+    if generation not in GENERATIONS or GENERATIONS.index(generation) < ERA_TOLD or major is None:
         return ()
-    return ("torch-1",) if int(major) < 2 else ("torch-2",)
+    return ("torch-1",) if major < 2 else ("torch-2",)
 
 
 def host_levels(machine: Machine, version: str | None = None) -> tuple[str, ...]:

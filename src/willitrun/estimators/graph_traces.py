@@ -10,7 +10,7 @@ import numpy as np
 from willitrun.catalog import Catalog
 from willitrun.catalog.trace_sizes import resize_trace
 from willitrun.errors import MissingDataError
-from willitrun.estimators.graph_devices import device_generation
+from willitrun.estimators.graph_devices import device_generation, fuses_attention
 from willitrun.estimators.graph_rates import VISION
 from willitrun.estimators.graph_totals import TOTALS, totals_trace
 from willitrun.estimators.llm_machines import MachineView
@@ -56,18 +56,23 @@ def find_trace(request: Request) -> OperatorTrace:
 
 
 @lru_cache(maxsize=4096)
-def trace_work(catalog: Catalog, architecture: str, image_size: int) -> OperatorWork | None:
+def trace_work(
+    catalog: Catalog, architecture: str, image_size: int, *, fused_attention: bool = True
+) -> OperatorWork | None:
     """Work of a network that the catalog has traced, None where it has not."""
     trace = catalog.traces.find(architecture, image_size)
-    return None if trace is None else OperatorWork.from_summary(trace.classes)
+    if trace is None:
+        return None
+    return OperatorWork.from_summary(trace.classes, fused_attention=fused_attention)
 
 
 def work_of(request: Request, trace: OperatorTrace) -> OperatorWork:
-    """Work of the request's trace; that of the catalog's traces is kept between calls."""
-    vision = request.model.vision
+    """Work of the request's trace under its software; that of the catalog's traces is kept between calls."""
+    vision, runtime = request.model.vision, request.runtime
+    fused = runtime.name != "pytorch" or fuses_attention(runtime.version)
     if vision is None or vision.trace is not None or trace.tool == TOTALS:
-        return OperatorWork.from_summary(trace.classes)
-    work = trace_work(request.catalog, trace.architecture, trace.image_size)
+        return OperatorWork.from_summary(trace.classes, fused_attention=fused)
+    work = trace_work(request.catalog, trace.architecture, trace.image_size, fused_attention=fused)
     assert work is not None
     return work
 

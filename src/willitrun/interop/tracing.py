@@ -94,6 +94,43 @@ def _convolution(args: Sequence[Any], output: torch.Tensor) -> tuple[str, float,
     return "conv_grp" if groups > 1 else "conv_1x1" if taps == 1 else "conv_kxk", flops, padded
 
 
+_CONTIGUOUS = frozenset(
+    {"native_layer_norm", "_fused_rms_norm", "native_group_norm", "_softmax", "_log_softmax", "_safe_softmax"}
+)
+"""Operators whose kernels first copy an input that is not contiguous."""
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    import torch
+
+    planar = tensor.is_contiguous()
+    return tensor.ndim == 4 and not planar and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _layout(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Strides of the axes that have any."""
+    return tuple(s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1)
+
+
+def _add_relayouts(ledger: Ledger, name: str, inputs: Sequence[torch.Tensor], output: torch.Tensor) -> None:
+    """Add the copies of an operator's inputs that its kernel makes, and operands that it reads against their layout."""
+    if not inputs:
+        return
+    first = inputs[0]
+    copied = name in _CONTIGUOUS and not first.is_contiguous()
+    copied |= name == "convolution" and not first.is_contiguous() and not _is_channels_last(first)
+    if copied:
+        ledger.relayout(first, 2, kernels=1)
+    elif name in ("bmm", "baddbmm"):
+        for tensor in inputs[-2:]:
+            if 1 not in tensor.stride()[-2:]:
+                ledger.relayout(tensor, 2, kernels=1)
+    elif name not in KINDS and name.rstrip("_") not in KINDS and name != "convolution":
+        for tensor in inputs:
+            if tensor.shape == output.shape and _layout(tensor) != _layout(output):
+                ledger.relayout(tensor, 1, kernels=0)
+
+
 def _modes(ledger: Ledger) -> tuple[Any, Any]:
     import torch
     from torch.overrides import TorchFunctionMode
@@ -108,6 +145,12 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
             self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
+            if func in (torch.rms_norm, torch.nn.functional.rms_norm):  # one kernel on accelerators, several on this device
+                given, weight = args[0], kwargs.get("weight", args[2] if len(args) > 2 else None)
+                output = given.new_empty(given.shape)
+                _add_relayouts(ledger, "_fused_rms_norm", [given], output)
+                ledger.add("ln", [given] if weight is None else [given, weight], [output])
+                return output
             fused = func is torch.nn.functional.scaled_dot_product_attention
             if not fused or (args[0] if args else kwargs["query"]).ndim != 4:
                 return func(*args, **kwargs)  # other ranks have no fused kernel: torch decomposes them
@@ -121,7 +164,9 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
             masked = bound.get("attn_mask") is not None
             if masked:
                 inputs.append(bound["attn_mask"])
-            output = query.new_empty((*query.shape[:-1], value.shape[-1]))
+            # Fused kernels write the heads of a token side by side, so that joining them is a view.
+            sequences, heads, tokens, _ = query.shape
+            output = query.new_empty((sequences, tokens, heads, value.shape[-1])).transpose(1, 2)
             pairs = math.prod(query.shape[:-1]) * key.shape[-2]
             ledger.add(
                 "sdpa_mask" if masked else "sdpa",
@@ -131,6 +176,7 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
                 padded_flops=2.0 * pairs * (_padded(query.shape[-1], 32) + _padded(value.shape[-1], 32)),
                 single=False,
             )
+            ledger.scores(pairs)
             return output
 
     class Recorder(TorchDispatchMode):  # type: ignore[misc, no-untyped-call, unused-ignore]
@@ -148,6 +194,11 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
                 for tensor in outputs:
                     ledger.value(tensor).constant = True
                 return output
+            if name == "convolution" and _is_channels_last(args[0]):
+                # cuDNN answers in the layout that it is asked in; the meta device forgets it.
+                output = output.contiguous(memory_format=torch.channels_last)
+                outputs = [output]
+            _add_relayouts(ledger, name, inputs, outputs[0])
             if name == "convolution":
                 kind, flops, padded = _convolution(args, outputs[0])
                 if args[2] is not None and not kind.startswith("conv_dw"):

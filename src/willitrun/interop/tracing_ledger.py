@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from willitrun.kernels.operator_work import WORK_COLUMNS, class_name
+from willitrun.kernels.operator_work import SCORES, WORK_COLUMNS, class_name
 
 if TYPE_CHECKING:
     import torch
@@ -198,6 +198,25 @@ class Ledger:
         self.n_ops += 1
         for tensor in outputs:
             self._write(tensor, kind, name, constant=constant, single=single and tensor.is_floating_point())
+
+    def relayout(self, tensor: torch.Tensor, passes: int, *, kernels: int) -> None:
+        """Add passes over a tensor that a kernel makes, or hides in itself, because it lies otherwise in memory."""
+        value = self.value(tensor)
+        row = self.summary["relayout"]
+        row["kernels"] += kernels
+        self.n_ops += kernels
+        moved = passes * tensor.numel()
+        if value.constant:
+            row["weight_elements"] += moved
+        else:
+            row["act_elements"] += moved
+            row["act32_elements"] += moved if value.single else 0
+
+    def scores(self, elements: int) -> None:
+        """Note the scores of one fused attention."""
+        row = self.summary[SCORES]
+        row["kernels"] += 1
+        row["act_elements"] += elements
 
     def _write(self, tensor: torch.Tensor, kind: str, name: str, *, constant: bool, single: bool) -> None:
         value = self.value(tensor)

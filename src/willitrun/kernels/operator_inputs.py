@@ -118,7 +118,8 @@ class OperatorCoefficients:
     leak
         Share of the traffic that ideal fusion would save but the execution still moves; (profiles, classes).
     folded
-        1.0 where a class disappears (batch norm folded into a convolution), else 0.0; (profiles, classes).
+        1.0 where a class disappears (batch norm folded into a convolution, copies for a layout where channels are last
+        or a compiler chooses it), else 0.0; (profiles, classes).
     fused_launches
         1.0 where launches are counted after fusion; (profiles,).
     conv_saturation, gemm_saturation
@@ -192,12 +193,14 @@ def resolve_coefficients(
     )
     engine = np.array([p in ("engine", "cpu-engine") for p in PROFILES])
     foldable = np.array([name in ("bn", "conv_bias") for name in OPERATOR_CLASSES])
+    planar = np.array([p in ("eager", "train", "cpu") for p in PROFILES])
+    relayout = np.array([name == "relayout" for name in OPERATOR_CLASSES])
     leak = np.where(fused[:, None], np.exp(by_class("leak")), 1.0)
     return OperatorCoefficients(
         compute=np.exp(by_class("compute")),
         memory=np.exp(by_class("memory")),
         leak=leak,
-        folded=(engine[:, None] & foldable[None, :]).astype(float),
+        folded=(engine[:, None] & foldable | ~planar[:, None] & relayout).astype(float),
         fused_launches=fused.astype(float),
         conv_saturation=np.exp(by_profile("saturation.conv")),
         gemm_saturation=np.exp(by_profile("saturation.gemm")),

@@ -16,6 +16,7 @@ from willitrun.frozen import frozen
 __all__ = [
     "MATMUL_KINDS",
     "OPERATOR_CLASSES",
+    "SCORES",
     "WORK_COLUMNS",
     "OperatorWork",
     "class_name",
@@ -35,7 +36,8 @@ mostly on one side of the ridge."""
 _DEPTHWISE = ("conv_dw.3", "conv_dw.5", "conv_dw.7", "conv_dw.9")  # by width of the kernel, 9 and more
 
 _STREAMING_KINDS = (
-    "conv_bias", "bn", "ln", "gn", "softmax", "pool", "unfold", "reduction", "elementwise", "copy", "cast",
+    "conv_bias", "bn", "ln", "gn", "softmax", "pool", "unfold", "reduction", "elementwise", "copy", "relayout",
+    "cast",
 )  # fmt: skip
 
 OPERATOR_CLASSES = (
@@ -43,7 +45,13 @@ OPERATOR_CLASSES = (
     *_DEPTHWISE,
     *_STREAMING_KINDS,
 )
-"""Operator classes, in the order of the columns of every work array."""
+"""Operator classes, in the order of the columns of every work array.
+
+``relayout`` is what eager kernels move because images lie plane by plane: copies that a normalisation makes of
+permuted inputs, and operands that lie otherwise than the result."""
+
+SCORES = "scores"
+"""Class of a trace that costs nothing where attention is one kernel: kernels and score elements of each attention."""
 
 WORK_COLUMNS = (
     "kernels",
@@ -84,6 +92,21 @@ def class_name(kind: str, flops: float, act_elements: float) -> str:
     return f"{kind}.{'lo' if intensity < low else 'mid' if intensity < high else 'hi'}"
 
 
+def _spread_scores(kernels: float, scores: float) -> dict[str, dict[str, float]]:
+    """What attention in separate kernels does beyond one kernel: two products instead of one, a scaling, a softmax in
+    32 bits and, under autocast, the casts before and after it."""
+    twice = 2.0 * scores
+    return {
+        "bmm.lo": {"kernels": kernels, "fused_kernels": kernels, "act_elements": twice, "fused_act_elements": twice},
+        "elementwise": {"kernels": kernels, "act_elements": twice},
+        "softmax": {
+            "kernels": kernels, "fused_kernels": kernels, "act_elements": twice, "fused_act_elements": twice,
+            "act32_elements": twice,
+        },
+        "cast": {"kernels": 2.0 * kernels, "act_elements": 2.0 * twice, "act32_elements": twice},
+    }  # fmt: skip
+
+
 @frozen(eq=False)
 class OperatorWork:
     """Work of one forward pass, per image, rows x classes.
@@ -119,8 +142,17 @@ class OperatorWork:
     fused_act_elements: Array
 
     @classmethod
-    def from_summary(cls, summary: Mapping[str, Mapping[str, float]]) -> OperatorWork:
+    def from_summary(
+        cls, summary: Mapping[str, Mapping[str, float]], *, fused_attention: bool = True
+    ) -> OperatorWork:
         """Build one row of work from ``{class: {column: value}}``.
+
+        Parameters
+        ----------
+        summary
+            A trace's classes.
+        fused_attention
+            False for software older than PyTorch 2, which writes the scores of attention to memory.
 
         Examples
         --------
@@ -128,13 +160,18 @@ class OperatorWork:
         >>> float(work.kernels.sum()), work.kernels.shape[0]
         (2.0, 1)
         """
-        unknown = set(summary) - set(OPERATOR_CLASSES)
+        unknown = set(summary) - {*OPERATOR_CLASSES, SCORES}
         if unknown:
             raise ValueError(f"unknown operator classes: {', '.join(sorted(unknown))}")
         columns = {
             column: np.array([[float(summary.get(name, {}).get(column, 0.0)) for name in OPERATOR_CLASSES]])
             for column in WORK_COLUMNS
         }
+        scores = summary.get(SCORES)
+        if scores is not None and not fused_attention:
+            for name, row in _spread_scores(scores["kernels"], scores["act_elements"]).items():
+                for column, value in row.items():
+                    columns[column][0, OPERATOR_CLASSES.index(name)] += value
         return cls(**columns)
 
     def of_one_row(self) -> OperatorWork:

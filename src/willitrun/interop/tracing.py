@@ -145,7 +145,8 @@ def _modes(ledger: Ledger) -> tuple[Any, Any]:
             self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
-            if func in (torch.rms_norm, torch.nn.functional.rms_norm):  # one kernel on accelerators, several on this device
+            # One kernel on accelerators, several on this device.
+            if func in (torch.rms_norm, torch.nn.functional.rms_norm):
                 given, weight = args[0], kwargs.get("weight", args[2] if len(args) > 2 else None)
                 output = given.new_empty(given.shape)
                 _add_relayouts(ledger, "_fused_rms_norm", [given], output)

@@ -239,6 +239,28 @@ def test_an_amount_of_memory_has_a_best_format_and_a_longest_context() -> None:
     assert "No context is comfortable" in ask("what context can llama 3.3 70b do on a 24gb card").text
 
 
+def test_an_amount_of_memory_has_a_largest_batch_and_most_sequences() -> None:
+    users = ask("how many users can llama 3.1 8b serve on a 24 GB card?").value
+    batch = ask("what batch fits resnet-50 in 8 GB?").value
+    assert isinstance(users, int)
+    assert isinstance(batch, int)
+    for model, quantization, room, loads in (
+        ("llama-3.1-8b", "q4_k_m", 24, [Workload(concurrency=count) for count in (users, users + 1)]),
+        ("resnet-50", None, 8, [Workload(batch_size=count) for count in (batch, batch + 1)]),
+    ):
+        fits, above = (
+            estimate_memory(model, None, load, quantization=quantization).total_bytes.high for load in loads
+        )
+        assert fits <= room * 2**30 * 0.95 < above
+    assert "Not even one" in ask("how many users can llama 3.3 70b serve on a 24gb card").text
+
+
+def test_an_amount_of_memory_tells_no_runtime() -> None:
+    answer = ask("which runtime for llama 3.1 8b on 24 GB?")
+    assert answer.value is None
+    assert "depends on the card" in answer.text
+
+
 def test_a_pipeline_in_little_memory_is_moved_in_parts() -> None:
     answer = ask("can i run stable diffusion xl on 6gb")
     assert answer.value == "offload"

@@ -197,7 +197,7 @@ def loads(path: Path) -> Iterator[Load]:
 
 
 def _ask(
-    row: Any, model: Model, form: Quantization, imatrix: bool | None, build: int | None, moved: bool
+    row: Any, model: Model, form: Quantization, imatrix: bool | None, build: int, moved: bool
 ) -> MemoryEstimate | None:
     devices = len(_buffers(row))
     slots = int(_number(row.n_seq_max, 1))
@@ -217,7 +217,7 @@ def _ask(
             quantization=form.id,
             runtime=Runtime(
                 name="llama.cpp",
-                version=None if build is None else f"b{build}",
+                version=f"b{build}",
                 flash_attention=flash,
                 n_ubatch=int(_number(row.n_ubatch, 512)),
                 n_seq_max=slots,

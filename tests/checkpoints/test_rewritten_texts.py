@@ -184,3 +184,122 @@ def test_ratios_that_are_no_numbers_are_refused(ratios: object) -> None:
     }
     with pytest.raises(CorruptCheckpointError):
         describe_model(config)
+
+
+STEP: dict[str, Any] = {
+    "model_type": "step3p5",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_attention_groups": 2,
+    "vocab_size": 100,
+    "moe_num_experts": 8,
+    "moe_top_k": 2,
+    "moe_intermediate_size": 32,
+    "share_expert_dim": 32,
+}
+GLM: dict[str, Any] = {
+    "model_type": "glm5_next_text",
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "moe_intermediate_size": 2048,
+    "num_hidden_layers": 45,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 64,
+    "vocab_size": 154880,
+    "n_routed_experts": 288,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "kv_lora_rank": 512,
+    "q_lora_rank": 1536,
+    "qk_rope_head_dim": 0,
+    "qk_nope_head_dim": 256,
+    "v_head_dim": 256,
+    "index_head_dim": 128,
+    "index_n_heads": 32,
+    "index_topk": 2048,
+    "index_kpool": 16,
+    "hc_mult": 4,
+    "num_nextn_predict_layers": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "dense"),
+    [
+        ({}, 3),
+        ({"moe_layers_enum": "2,3,4,5,6,7,8"}, 2),
+        ({"moe_layers_enum": " 2, 3, 4, 5, 6, 7 "}, 2),
+        ({"moe_layers_enum": [1, 2, 3, 4, 5, 6, 7]}, 1),
+        ({"mlp_layer_types": [*["dense"] * 4, *["sparse"] * 4, "dense"]}, 4),
+        ({"mlp_layer_types": ["sparse"] * 8}, 0),
+        ({"first_k_dense_replace": 5}, 5),
+    ],
+)
+def test_which_layers_of_step_route(said: dict[str, Any], dense: int) -> None:
+    assert _described({**STEP, **said}).first_k_dense_replace == dense
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"moe_layers_enum": "3-44"}, CorruptCheckpointError),
+        ({"moe_layers_enum": "9" * 5000}, CorruptCheckpointError),
+        ({"moe_layers_enum": [3, "4"]}, CorruptCheckpointError),
+        ({"moe_layers_enum": "1,3,5,7"}, UnsupportedArchitectureError),
+        ({"mlp_layer_types": ["dense", "sparse"] * 4}, UnsupportedArchitectureError),
+    ],
+)
+def test_layers_that_cannot_be_told_apart_are_refused(said: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        describe_model({**STEP, **said})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"mlp_layer_types": [*["dense"] * 3, *["sparse"] * 42], "linear_num_heads": 64},
+        {
+            "layer_types": [
+                "linear_attention" if (at + 1) % 4 else "deepseek_sparse_attention" for at in range(45)
+            ],
+            "linear_attn_config": {"num_heads": 64, "head_dim": 128, "short_conv_kernel_size": 4},
+        },
+    ],
+)
+def test_glm_of_pooled_keys(said: dict[str, Any]) -> None:
+    expected = _config("glm-5.3-flash")
+    found = _described({**GLM, **said})
+    _same(found.model_copy(update={"vision": expected.vision}), "glm-5.3-flash")
+
+
+def test_ling_of_lightning_attention_is_not_taken_for_its_successor() -> None:
+    config = {
+        "model_type": "bailing_hybrid",
+        "hidden_size": 2560,
+        "intermediate_size": 6144,
+        "moe_intermediate_size": 768,
+        "num_hidden_layers": 42,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 157184,
+        "num_experts": 512,
+        "num_experts_per_tok": 8,
+        "num_shared_experts": 1,
+        "first_k_dense_replace": 2,
+        "kv_lora_rank": 512,
+        "q_lora_rank": None,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "v_head_dim": 128,
+        "head_dim": 128,
+        "group_norm_size": 1,
+        "linear_silu": True,
+        "layer_group_size": 6,
+        "num_nextn_predict_layers": 1,
+    }
+    _same(_described({**config, "short_conv_kernel_size": 4}), "ling-3.0-flash")
+    with pytest.raises(UnsupportedArchitectureError, match="lightning"):
+        describe_model(config)

@@ -16,9 +16,18 @@ from willitrun.records.recipes import Runtime, Workload
 from willitrun.records.results import MemoryEstimate
 from willitrun.units import format_bytes
 
-__all__ = ["best_format_of_capacity", "context_of_capacity", "fit_of_capacity", "need_of"]
+__all__ = [
+    "best_format_of_capacity",
+    "context_of_capacity",
+    "count_of_capacity",
+    "fit_of_capacity",
+    "need_of",
+    "runtime_of_capacity",
+]
 
 _STEP_TOKENS = 1024
+_MOST_AT_ONCE = 65536
+_ONLY_MEMORY = "speed depends on the card, and only its memory was named"
 
 
 def need_of(case: Case, **changed: object) -> MemoryEstimate:
@@ -45,10 +54,10 @@ def fit_of_capacity(case: Case) -> str:
     chosen = case.quantization or default_format(case)
     need = need_of(case, quantization=chosen)
     case.value = _tier(case, need)
-    case.assumptions.append("speed depends on the card, and only its memory was named")
+    case.assumptions.append(_ONLY_MEMORY)
     told = (
         f"{case.model.name} needs {interval_text('total_bytes', need.total_bytes)}, "
-        f"and the card has {format_bytes(_room(case))} less what the system keeps."
+        f"and the card has {format_bytes(_room(case))}, of which the system keeps some."
     )
     if case.value == "will-not-run":
         for mode, moved in _offloaded(case, chosen):
@@ -70,7 +79,7 @@ def _offloaded(case: Case, quantization: str | None) -> Iterator[tuple[str, Memo
 
 def best_format_of_capacity(case: Case) -> str:
     """The best GGUF format that an amount of memory holds comfortably."""
-    case.assumptions.append("speed depends on the card, and only its memory was named")
+    case.assumptions.append(_ONLY_MEMORY)
     for name in GGUF_LADDER:
         need = need_of(case, quantization=name)
         if _tier(case, need) == "comfortable":
@@ -85,26 +94,46 @@ def best_format_of_capacity(case: Case) -> str:
 
 def context_of_capacity(case: Case) -> str:
     """The longest context that an amount of memory holds comfortably, in steps of 1,024 tokens."""
-    chosen = case.quantization or default_format(case)
-    case.assumptions.append("speed depends on the card, and only its memory was named")
-
-    def fits(steps: int) -> bool:
-        load = case.workload.model_copy(update={"context_tokens": steps * _STEP_TOKENS})
-        return _tier(case, need_of(case, workload=load, quantization=chosen)) == "comfortable"
-
     most = (trained_context(case.model) or 2**20) // _STEP_TOKENS
+    found = _most(case, "context_tokens", _STEP_TOKENS, most)
+    if not found:
+        return f"No context is comfortable. {fit_of_capacity(case)}"
+    why = "all that the model was trained for" if found == most else "the most that is comfortable"
+    return f"{case.value:,} tokens, {why}: {_then_needs(case)}"
+
+
+def count_of_capacity(case: Case, field: str, noun: str) -> str:
+    """The largest batch, or the most sequences, that an amount of memory holds comfortably."""
+    if not _most(case, field, 1, _MOST_AT_ONCE):
+        return f"Not even one is comfortable. {fit_of_capacity(case)}"
+    return f"{case.value:,} {noun}: {_then_needs(case)}"
+
+
+def runtime_of_capacity(case: Case) -> str:
+    """That an amount of memory does not tell the runtime: makers and generations do."""
+    case.value = None
+    return f"Which runtime suits {case.model.name} depends on the card, and only its memory was named."
+
+
+def _most(case: Case, field: str, step: int, most: int) -> int:
+    """The most steps of a field of the workload that are comfortable, at most so many; the case is left with them."""
+    chosen = case.quantization or default_format(case)
+    case.assumptions.append(_ONLY_MEMORY)
+
+    def load(steps: int) -> Workload:
+        return case.workload.model_copy(update={field: steps * step})
+
     low, high = 0, most + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        need = need_of(case, workload=load(middle), quantization=chosen)
+        low, high = (middle, high) if _tier(case, need) == "comfortable" else (low, middle)
     case.quantization = chosen
-    if not low:
-        return f"No context is comfortable. {fit_of_capacity(case)}"
-    case.value = low * _STEP_TOKENS
-    why = "all that the model was trained for" if low == most else "the most that is comfortable"
-    load = case.workload.model_copy(update={"context_tokens": case.value})
-    need = need_of(case, workload=load, quantization=chosen)
-    return (
-        f"{case.value:,} tokens, {why}: {case.model.name} then needs {interval_text('total_bytes', need.total_bytes)} "
-        f"of {format_bytes(_room(case))}."
-    )
+    if low:
+        case.workload, case.value = load(low), low * step
+    return low
+
+
+def _then_needs(case: Case) -> str:
+    need = need_of(case)
+    return f"{case.model.name} then needs {interval_text('total_bytes', need.total_bytes)} of {format_bytes(_room(case))}."

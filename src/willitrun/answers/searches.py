@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from willitrun.answers.capacities import best_format_of_capacity, context_of_capacity
+from willitrun.answers.capacities import (
+    best_format_of_capacity,
+    context_of_capacity,
+    count_of_capacity,
+    runtime_of_capacity,
+)
 from willitrun.answers.cases import Case, default_format, format_name, judged
 from willitrun.answers.fits import fit_answer
 from willitrun.answers.wording import machine_name, memory_text, speed_text, subject
@@ -104,6 +109,8 @@ def _context(case: Case) -> str:
 
 def _counted(find: Callable[..., int | None], noun: str, name: str) -> Callable[[Case], str]:
     def answered(case: Case) -> str:
+        if case.machine is None:
+            return count_of_capacity(case, name, noun)
         chosen = (
             case.quantization if case.model.task in GRAPH_TASKS else case.quantization or default_format(case)
         )
@@ -157,6 +164,8 @@ def _best(head: tuple[str, Any]) -> tuple[str, float]:
 
 
 def _runtime(case: Case) -> str:
+    if case.machine is None:
+        return runtime_of_capacity(case)
     found = best_runtime(
         case.model, case.machine, case.workload, quantization=case.quantization, catalog=case.catalog
     )

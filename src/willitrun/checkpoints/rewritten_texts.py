@@ -69,6 +69,23 @@ def _leading(fields: ConfigFields, routed: Sequence[int], layers: int) -> int:
     return first
 
 
+def _layer_numbers(fields: ConfigFields, name: str) -> Sequence[int] | None:
+    """Numbers of layers, as a list or as a text with commas."""
+    named = fields.raw(name)
+    if not isinstance(named, str):
+        return _numbers(fields, name)
+    parts = [part.strip() for part in named.split(",") if part.strip()]
+    if not all(part.isdecimal() and len(part) < 6 for part in parts):
+        raise CorruptCheckpointError(f"{fields.what}: {name} names no layers by number.")
+    return [int(part) for part in parts]
+
+
+def _usually_dense(fields: ConfigFields) -> Words:
+    """The first three layers are dense where a config of Step or GLM does not say."""
+    said = fields.states("first_k_dense_replace") or fields.states("mlp_layer_types")
+    return {} if said else {"first_k_dense_replace": 3}
+
+
 def _searched(fields: ConfigFields, outer: ConfigFields) -> tuple[str, Words]:
     """Nemotron's searched models: ``block_configs`` name the heads of a group and a multiple of the width."""
     blocks = fields.items("block_configs")
@@ -103,19 +120,18 @@ def _searched(fields: ConfigFields, outer: ConfigFields) -> tuple[str, Words]:
 
 def _step(fields: ConfigFields, outer: ConfigFields) -> tuple[str, Words]:
     layers = _layers(fields)
-    words: Words = {}
+    words: Words = _usually_dense(fields)
     other = fields.block("attention_other_setting")
     if other is not None:
         words["num_sliding_attention_heads"] = ConfigFields(other, what=fields.what).positive(
             "num_attention_heads"
         )
-    kinds, named = fields.items("layer_types"), fields.raw("moe_layers_enum")
+    kinds, routed = fields.items("layer_types"), _layer_numbers(fields, "moe_layers_enum")
     if kinds is not None:
         # Layers that predict further tokens are named behind the others.
         words["layer_types"] = list(kinds)[:layers]
-    if isinstance(named, str) and named.replace(",", "").isdigit():
-        routed = [int(part) for part in named.split(",") if int(part) < layers]
-        words["first_k_dense_replace"] = _leading(fields, routed, layers)
+    if routed is not None:
+        words["first_k_dense_replace"] = _leading(fields, [at for at in routed if at < layers], layers)
     return "step3p5", {
         **words,
         "num_key_value_heads": fields.positive("num_attention_groups")
@@ -223,8 +239,13 @@ def _delta(fields: ConfigFields, heads: int, width: int, kernel: int, period: in
 
 
 def _bailing(fields: ConfigFields, outer: ConfigFields) -> tuple[str, Words]:
+    if not fields.states("short_conv_kernel_size"):
+        # Ling 2.6 has the same type, and lightning attention without convolutions, as transformers before 5.24.
+        raise UnsupportedArchitectureError(
+            f"{fields.what}: bailing_hybrid with lightning attention is not known."
+        )
     heads, width = fields.required("num_attention_heads"), fields.positive("head_dim") or 128
-    kernel, period = fields.positive("short_conv_kernel_size") or 4, fields.positive("layer_group_size") or 6
+    kernel, period = fields.required("short_conv_kernel_size"), fields.positive("layer_group_size") or 6
     return "bailing_hybrid", _delta(fields, heads, width, kernel, period)
 
 
@@ -233,7 +254,7 @@ def _glm(fields: ConfigFields, outer: ConfigFields) -> tuple[str, Words]:
     heads = linear.positive("num_heads") or fields.positive("linear_num_heads") or 64
     width = linear.positive("head_dim") or fields.positive("linear_head_dim") or 128
     kernel = linear.positive("short_conv_kernel_size") or fields.positive("linear_conv_kernel_dim") or 4
-    return "glm5_next_text", _delta(fields, heads, width, kernel, 4)
+    return "glm5_next_text", _usually_dense(fields) | _delta(fields, heads, width, kernel, 4)
 
 
 def _muse(fields: ConfigFields, outer: ConfigFields) -> tuple[str, Words]:

@@ -99,6 +99,15 @@ def _dense_layers(fields: ConfigFields) -> int:
                 f"{fields.what}: mlp_only_layers are scattered; only leading dense layers are known."
             )
         first = max(first, len(only))
+    kinds = fields.items("mlp_layer_types")
+    if kinds and (fields.positive("moe_layer_interval", most=MAX_LAYERS) or 1) == 1:
+        # Layers that predict further tokens are named behind the others.
+        dense = [at for at, kind in enumerate(kinds[: fields.count("num_hidden_layers")]) if kind == "dense"]
+        if dense != list(range(len(dense))):
+            raise UnsupportedArchitectureError(
+                f"{fields.what}: dense mlp_layer_types are scattered; only leading dense layers are known."
+            )
+        first = max(first, len(dense))
     return first
 
 

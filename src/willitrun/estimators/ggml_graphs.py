@@ -178,7 +178,8 @@ def graph_plan(config: TransformerConfig, *, card: bool, flash: bool, rotated: s
     last = config.num_hidden_layers - 1
     ends = {f"{name}'": width for name, width in graph_widths(config, last).items()}
     outer = {**graph_widths(config, 0), **ends}
-    blocks: dict[tuple[str, int, tuple[int, ...]], Block] = {}
+    numbers: dict[tuple[str, int, tuple[int, ...]], int] = {}
+    blocks: list[Block] = []
     order: list[int] = []
     carried = 0
     try:
@@ -187,15 +188,16 @@ def graph_plan(config: TransformerConfig, *, card: bool, flash: bool, rotated: s
         for layer, words in enumerate(layers):
             widths = graph_widths(config, layer)
             key = (words, carried, tuple(widths.values()))
-            if key not in blocks:
-                blocks[key] = read_block(words, partial(_size, widths=widths), carried)
-            order.append(list(blocks).index(key))
-            carried = len(blocks[key].kept)
+            if key not in numbers:
+                numbers[key] = len(blocks)
+                blocks.append(read_block(words, partial(_size, widths=widths), carried))
+            order.append(numbers[key])
+            carried = len(blocks[order[-1]].kept)
     except KeyError:
         # Layers in an order that was not recorded, or a width that the config leaves out.
         return None
     alignment = CARD_ALIGNMENT if card else HOST_ALIGNMENT
-    return GraphPlan(start, tuple(blocks.values()), tuple(order), alignment, config.index_topk or 0)
+    return GraphPlan(start, tuple(blocks), tuple(order), alignment, config.index_topk or 0)
 
 
 ROTATED = ("", "k", "v", "kv")

@@ -113,8 +113,10 @@ def _add_recurrence(out: Collector, config: TransformerConfig, traits: Traits, l
 def _add_cross_attention(out: Collector, config: TransformerConfig, traits: Traits, layer: int) -> None:
     from willitrun.estimators.inventory_encoders import add_biased_projections, add_projections
 
-    add = add_projections if traits.relative_bias else add_biased_projections
-    add(out, config, layer, "cross_attn", "attention")
+    if traits.relative_bias:
+        add_projections(out, config, layer, "cross_attn", "attention")
+    else:
+        add_biased_projections(out, config, layer, "cross_attn", "attention", keys=traits.biased_encoder)
 
 
 def is_tied(config: TransformerConfig) -> bool:

@@ -23,13 +23,13 @@ LATENTS, LATENT_HEADS = 512, 8
 
 
 def add_biased_projections(
-    out: Collector, config: TransformerConfig, layer: int, role: str, part: str
+    out: Collector, config: TransformerConfig, layer: int, role: str, part: str, *, keys: bool
 ) -> None:
-    """BART's and Whisper's attention: square projections with biases, of which Whisper's keys have none."""
+    """BART's and Whisper's attention: square projections with biases, of which Whisper's ``keys`` have none."""
     hidden = config.hidden_size
     for name in ("q", "k", "v", "out"):
         out.matrix(layer, f"{role}_{name}", part, hidden, hidden)
-    out.vector(layer, f"{role}_bias", (3 if config.model_type == "whisper" else 4) * hidden)
+    out.vector(layer, f"{role}_bias", (4 if keys else 3) * hidden)
 
 
 def add_projections(out: Collector, config: TransformerConfig, layer: int, role: str, part: str) -> None:
@@ -48,7 +48,7 @@ def add_audio_encoder(out: Collector, config: TransformerConfig) -> None:
         raise MissingDataError("whisper needs encoder_layers, max_source_positions and encoder_ffn_dim.")
     with out.redirect("encoder"):
         for layer in range(depth):
-            add_biased_projections(out, config, layer, "enc_attn", "encoder")
+            add_biased_projections(out, config, layer, "enc_attn", "encoder", keys=False)
             out.matrix(layer, "enc_ffn_up", "encoder", config.intermediate_size, hidden)
             out.matrix(layer, "enc_ffn_down", "encoder", hidden, config.intermediate_size)
             out.vector(layer, "enc_ffn_bias", config.intermediate_size + hidden)
@@ -67,7 +67,7 @@ def add_biased_encoder(out: Collector, config: TransformerConfig, traits: Traits
     hidden, inner = config.hidden_size, required(config, "intermediate_size")
     with out.redirect("encoder"):
         for layer in range(required(config, "encoder_layers")):
-            add_biased_projections(out, config, layer, "enc_attn", "encoder")
+            add_biased_projections(out, config, layer, "enc_attn", "encoder", keys=True)
             out.matrix(layer, "enc_ffn_up", "encoder", inner, hidden)
             out.matrix(layer, "enc_ffn_down", "encoder", hidden, inner)
             out.vector(layer, "enc_ffn_bias", inner + hidden)

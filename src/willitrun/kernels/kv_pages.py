@@ -18,6 +18,12 @@ def _elements(layout: KvLayout) -> tuple[ArrayLike, ...]:
     return layout.full_k, layout.full_v, layout.windowed_k, layout.windowed_v, layout.hybrid_padding
 
 
+def _indexer_bytes(layout: KvLayout) -> Int64Array:
+    """Of one token: one byte per element of the indexer's keys, and a float32 scale per 128 of them."""
+    elements = as_int64(layout.index_k)
+    return elements + 4 * -(-elements // 128)
+
+
 def paged_bytes_per_token(
     layout: KvLayout, *, tensor: ArrayLike = 1, pipeline: ArrayLike = 1, element_bytes: ArrayLike = 2
 ) -> Int64Array:
@@ -37,11 +43,8 @@ def paged_bytes_per_token(
         (as_int64(part) for part in _elements(layout)),
         start=np.int64(0),
     )
-    indexer = as_int64(layout.index_k)
-    # The indexer keeps one byte per element and a float32 scale per 128 of them.
-    index_bytes = indexer + 4 * -(-indexer // 128)
     per_rank = -(-elements * as_int64(element_bytes) // (shards * as_int64(pipeline)))
-    return as_int64(per_rank + -(-index_bytes // as_int64(pipeline)))
+    return as_int64(per_rank + -(-_indexer_bytes(layout) // as_int64(pipeline)))
 
 
 def paged_cache(
@@ -79,11 +82,8 @@ def paged_cache(
     whole = whole_steps(context, block)
     bounded = minimum(whole, whole_steps(window - 1 + as_int64(chunk_tokens), block) + block)
     kept = where(as_bool(hybrid) & (window > 0), bounded, whole)
-    indexer = as_int64(layout.index_k)
-    index_bytes = indexer + 4 * -(-indexer // 128)
-    per_sequence = -(-(whole * full + kept * narrow) // shards) + whole * -(
-        -index_bytes // as_int64(pipeline)
-    )
+    per_sequence = -(-(whole * full + kept * narrow) // shards)
+    per_sequence = per_sequence + whole * -(-_indexer_bytes(layout) // as_int64(pipeline))
     cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v)) * size
     return as_int64(as_int64(sequences) * (per_sequence + -(-cross // shards)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -165,10 +164,9 @@ def additions_to(
         if goal.budget_usd is not None and usd > goal.budget_usd:
             continue
         best = best_of_subsets(requests(joined), key=lambda one: merit(one, goal))
-        # It is named and powered as the whole, even where a part does the work.
-        whole = replace(best.request, machine=joined)
         option = option_of(best, "buy", goal, bought, usd)
-        if option.meets and whole.machine is not None:
+        if option.meets:
+            # It is named as the whole, even where a part does the work.
             found.append(option.model_copy(update={"machine": joined.name}))
     return tuple(sorted(found, key=by_price)[:5])
 

@@ -148,3 +148,16 @@ def test_adapters_over_four_bits_are_for_those_who_load_them() -> None:
         "llama-3.1-8b", "m2-8gpu:16 GiB", Workload(mode="lora", context_tokens=8192), runtime="mlx"
     )
     assert all(remedy.arguments.get("mode") != "qlora" for remedy in verdict.remedies)
+
+
+def test_a_large_model_is_offered_as_the_files_that_people_run() -> None:
+    """DeepSeek R1 in four bits on a Mac Studio: its own format is FP8, and no runtime of that reads GGUF."""
+    machine = "m3-ultra-80gpu:512 GiB"
+    verdict = assess("deepseek-r1", machine)
+    assert verdict.tier == "will-not-run"
+    remedy = of_kind(verdict, "quantization")
+    assert remedy.arguments == {"quantization": "q4_k_m", "runtime": "llama.cpp"}
+    again = assess("deepseek-r1", machine, **remedy.arguments)
+    assert again.tier == remedy.tier == "comfortable"
+    assert again.memory is not None
+    assert again.memory.total_bytes == remedy.total_bytes

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from willitrun.catalog import Catalog
+from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.remedy_machines import Candidate, hardware_changes, more_memory
 from willitrun.estimators.remedy_training import training_changes
 from willitrun.estimators.requests import (
@@ -19,6 +20,7 @@ from willitrun.estimators.requests import (
 from willitrun.estimators.workloads import DIFFUSION_TASKS, GRAPH_TASKS, LLM_TASKS
 from willitrun.frozen import with_changes
 from willitrun.records.presentation import counted
+from willitrun.records.recipes import Quantization
 from willitrun.records.results import RemedyKind
 
 __all__ = ["lasting_llm_changes", "llm_load_changes", "other_changes"]
@@ -103,6 +105,22 @@ def _format_changes(request: Request) -> Iterator[Candidate]:
             yield Candidate(
                 "quantization", f"Use {changed.quantization.name}", changed, {"quantization": name}
             )
+    yield from _gguf_elsewhere(request, current)
+
+
+def _gguf_elsewhere(request: Request, current: Quantization) -> Iterator[Candidate]:
+    """Smaller files in the runtime that reads them, where this one reads none: most people's way to large models."""
+    chat = request.model.task in LLM_TASKS - {"text-to-speech"} and request.workload.mode == "inference"
+    if not chat or "gguf" in request.profile.containers:
+        return
+    table = request.catalog.quantizations
+    for name in GGUF_LADDER:
+        if table[name].quality_rank >= current.quality_rank:
+            continue
+        changed = with_runtime_checked(request.with_quantization(table[name]), "llama.cpp")
+        if changed is not None and not changed.blockers:
+            text = f"Use {table[name].name} in {changed.profile.name}"
+            yield Candidate("quantization", text, changed, {"quantization": name, "runtime": "llama.cpp"})
 
 
 @lru_cache(maxsize=512)

@@ -45,3 +45,11 @@ def test_nothing_suits() -> None:
     assert found.runtime is None
     assert found.why
     assert all(candidate.tier == "will-not-run" for candidate in found.candidates)
+
+
+def test_a_runtime_that_some_term_knows_is_calibrated() -> None:
+    """llama.cpp's layers cost what the average costs: no offset of its own for them, and yet most rows are its."""
+    found = best_runtime("llama-3.1-8b", "m3-max-40gpu:64 GiB", quantization="q4_k_m")
+    calibrated = {candidate.runtime: candidate.calibrated for candidate in found.candidates}
+    assert calibrated["llama.cpp"]
+    assert not calibrated["pytorch"]

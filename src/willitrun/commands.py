@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from willitrun.catalog import Catalog
 from willitrun.errors import CatalogInvalidError
 from willitrun.estimators.evaluation import Evaluated
 from willitrun.estimators.requests import Request
@@ -111,10 +112,18 @@ def _published(request: Request) -> str:
     own = _own_repository(model)
     if quantization is None or quantization.kind == "float" or quantization.id == model.quantization:
         return own
-    for raw in map(request.catalog.checkpoints.raw, request.catalog.checkpoints):
-        if raw["model"] == model.id and raw.get("quantization") == quantization.id and raw.get("repository"):
-            return str(raw["repository"])
-    return f"{model.id}-{quantization.id}"
+    # Thousands of checkpoints are gone through once for a catalog, not for every verdict.
+    known = request.catalog.remember("repositories", lambda: _repositories(request.catalog))
+    return known.get((model.id, quantization.id), f"{model.id}-{quantization.id}")
+
+
+def _repositories(catalog: Catalog) -> dict[tuple[str, str], str]:
+    """First repository that publishes a model in a format, by the ids of both."""
+    found: dict[tuple[str, str], str] = {}
+    for raw in map(catalog.checkpoints.raw, catalog.checkpoints):
+        if raw.get("repository") and raw.get("quantization"):
+            found.setdefault((raw["model"], raw["quantization"]), str(raw["repository"]))
+    return found
 
 
 def _filled(request: Request, template: str, values: Mapping[str, Any]) -> str:

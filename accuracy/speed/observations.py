@@ -27,7 +27,8 @@ from willitrun import (
     describe_model,
     load_catalog,
 )
-from willitrun.estimators.llm_evaluation import Prepared, prepare, run_block
+from willitrun.estimators.llm_evaluation import run_block
+from willitrun.estimators.llm_lowering import Prepared, prepare
 from willitrun.estimators.requests import complete_request
 from willitrun.estimators.support import device_classes, model_family
 from willitrun.kernels.llm_block import LlmBlock

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from willitrun import Placement, Workload
-from willitrun.estimators.llm_evaluation import evaluate_llm, prepare, run_alone, run_block
+from willitrun.estimators.llm_evaluation import evaluate_llm, run_alone, run_block
+from willitrun.estimators.llm_lowering import prepare
 from willitrun.estimators.requests import complete_request
 from willitrun.kernels import elementwise
 from willitrun.kernels.columns import at, devices_at

@@ -19,7 +19,7 @@ from willitrun.records.recipes import Runtime, Workload
 from willitrun.units import format_bytes
 
 if TYPE_CHECKING:
-    from willitrun.estimators.llm_evaluation import Prepared
+    from willitrun.estimators.llm_lowering import Prepared
     from willitrun.records.measurements import Measurement
 
 __all__ = ["METRICS", "OWN", "AnchorKeys", "Comparison", "compare", "configuration_of", "phase_of"]
@@ -154,7 +154,7 @@ def _machine(row: Measurement, catalog: Catalog) -> object:
 
 
 def _compare_language(members: list[tuple[int, Measurement, Request]]) -> list[tuple[int, Comparison]]:
-    from willitrun.estimators.llm_evaluation import BlockKey, prepare
+    from willitrun.estimators.llm_lowering import BlockKey, prepare
 
     results: list[tuple[int, Comparison]] = []
     groups: dict[BlockKey, list[tuple[int, Measurement, Prepared]]] = {}

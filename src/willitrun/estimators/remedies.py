@@ -10,14 +10,8 @@ import numpy as np
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
 from willitrun.estimators.evaluation import Evaluated, evaluate
-from willitrun.estimators.llm_evaluation import (
-    BlockKey,
-    EvaluatedLlm,
-    Lowered,
-    Prepared,
-    prepare,
-    run_rows,
-)
+from willitrun.estimators.llm_evaluation import EvaluatedLlm, run_rows
+from willitrun.estimators.llm_lowering import BlockKey, Lowered, Prepared, prepare
 from willitrun.estimators.llm_machines import WorkloadRow, workload_row
 from willitrun.estimators.remedy_candidates import (
     lasting_llm_changes,

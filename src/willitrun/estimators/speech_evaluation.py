@@ -8,7 +8,8 @@ import numpy as np
 
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
 from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
-from willitrun.estimators.llm_evaluation import Prepared, prepare, run_block
+from willitrun.estimators.llm_evaluation import run_block
+from willitrun.estimators.llm_lowering import Prepared, prepare
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
 from willitrun.estimators.ready import Part, Ready, judge_parts

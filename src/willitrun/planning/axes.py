@@ -16,7 +16,7 @@ from willitrun.errors import (
 )
 from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.evaluation import from_error
-from willitrun.estimators.llm_evaluation import Prepared, prepare
+from willitrun.estimators.llm_lowering import Prepared, prepare
 from willitrun.estimators.llm_machines import workload_row
 from willitrun.estimators.replicas import replicas_asked
 from willitrun.estimators.requests import Request, complete_request

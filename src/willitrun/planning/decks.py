@@ -16,7 +16,7 @@ from willitrun.errors import (
     UnsupportedFormatError,
 )
 from willitrun.estimators.defaults import GGUF_LADDER
-from willitrun.estimators.llm_evaluation import BlockKey, Prepared, prepare
+from willitrun.estimators.llm_lowering import BlockKey, Prepared, prepare
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.requests import Request, complete_request
 from willitrun.estimators.support import model_family

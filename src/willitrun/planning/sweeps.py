@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.estimators.llm_evaluation import BlockKey, Prepared, parallelism_of, speed_tables
+from willitrun.estimators.llm_evaluation import parallelism_of, speed_tables
+from willitrun.estimators.llm_lowering import BlockKey, Prepared
 from willitrun.estimators.overheads import block_buffers, device_overhead
 from willitrun.estimators.support import LEVELS, classed_factors
 from willitrun.estimators.workloads import LLM_TASKS

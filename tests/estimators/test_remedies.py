@@ -161,3 +161,25 @@ def test_a_large_model_is_offered_as_the_files_that_people_run() -> None:
     assert again.tier == remedy.tier == "comfortable"
     assert again.memory is not None
     assert again.memory.total_bytes == remedy.total_bytes
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "runtime", "fields", "instead"),
+    [
+        ("resnet-50", "rx-7900-xtx", "tensorrt", {}, "pytorch"),
+        ("resnet-50", "rtx-4090", "onnxruntime", {"mode": "full-finetune", "batch_size": 8}, "pytorch"),
+        ("sdxl", "rtx-4090", "vllm", {}, "diffusers"),
+        ("llama-3.1-8b", "rtx-4090", "diffusers", {}, "llama.cpp"),
+    ],
+)
+def test_a_runtime_that_cannot_leads_to_one_that_can(
+    model: str, machine: str, runtime: str, fields: dict[str, Any], instead: str
+) -> None:
+    load = Workload(**fields)
+    verdict = assess(model, machine, load, runtime=runtime)
+    assert verdict.tier == "will-not-run"
+    remedy = of_kind(verdict, "runtime")
+    assert remedy.arguments == {"runtime": instead}
+    quantization = verdict.inputs.quantization
+    again = assess(model, machine, load, quantization=quantization, runtime=instead)
+    assert again.tier == remedy.tier

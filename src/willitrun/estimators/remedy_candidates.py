@@ -47,9 +47,11 @@ def other_changes(request: Request, *, stuck: bool) -> Iterator[Candidate]:
     """Changes of any other request, and of training a language model."""
     task = request.model.task
     if task in GRAPH_TASKS:
+        yield from _runtime_changes(request, stuck=False)
         yield from _count_changes(request, "batch_size")
         yield from _graph_changes(request)
     elif task in DIFFUSION_TASKS:
+        yield from _runtime_changes(request, stuck=False)
         yield from _count_changes(request, "batch_size")
         yield from _pipeline_changes(request)
     else:
@@ -76,12 +78,19 @@ def _runtime_changes(request: Request, stuck: bool) -> Iterator[Candidate]:
     blocked = any(reason.code in _RUNTIME_CODES for reason in request.blockers)
     if not blocked and not (stuck and request.profile.cpu_offload == "none"):
         return
-    for name in ("llama.cpp", "transformers", "vllm", "mlx"):
+    for name in _runtimes_of(request.model.task):
         if name == request.profile.id:
             continue
         changed = with_runtime_checked(request, name)
         if changed is not None and not changed.blockers:
             yield Candidate("runtime", f"Use {changed.profile.name}", changed, {"runtime": name})
+
+
+def _runtimes_of(task: str) -> tuple[str, ...]:
+    """Runtimes to change to for a task, those first that run on most machines."""
+    if task in GRAPH_TASKS:
+        return ("pytorch",)
+    return ("diffusers",) if task in DIFFUSION_TASKS else ("llama.cpp", "transformers", "vllm", "mlx")
 
 
 _RUNTIME_CODES = {

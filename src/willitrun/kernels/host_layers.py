@@ -50,22 +50,37 @@ def enough_layers(
     can: BoolArray,
     n_layers: IntArray,
     each: IntArray,
-    held: Callable[[IntArray], IntArray],
-) -> IntArray:
+    held: Callable[[IntArray], tuple[IntArray, ...]],
+) -> tuple[IntArray, tuple[IntArray, ...]]:
     """The fewest first layers that hold ``left`` bytes: as many as equal ones of ``each``, and a step at a time from there.
+
+    ``held`` says what some first layers hold, in parts; those of the layers that are found are returned beside them.
 
     Examples
     --------
     >>> sizes = np.array([0, 1, 2, 3, 13])
-    >>> int(enough_layers(np.int64(4), np.bool_(True), np.int64(4), np.int64(4), lambda count: sizes[count]))
-    4
+    >>> layers, parts = enough_layers(np.int64(4), np.bool_(True), np.int64(4), np.int64(4), lambda count: (sizes[count],))
+    >>> int(layers), int(parts[0])
+    (4, 13)
     """
     can = can & (left > 0)
     layers = where(can, minimum(ceil_div(left, each), n_layers), 0)
+    parts = held(layers)
     if not exists(can):
-        return layers
-    while exists(short := can & (layers < n_layers) & (held(layers) < left)):
+        return layers, parts
+    while exists(short := can & (_sum(parts) < left) & (layers < n_layers)):
         layers = layers + short
-    while exists(long := can & (held(maximum(layers - 1, 0)) >= left)):
-        layers = layers - long
-    return layers
+        parts = held(layers)
+    fewer = layers
+    while exists(long := can & (_sum(held(maximum(fewer - 1, 0))) >= left)):
+        fewer = fewer - long
+    return (layers, parts) if fewer is layers else (fewer, held(fewer))
+
+
+def _sum(parts: tuple[IntArray, ...]) -> IntArray:
+    total = parts[0]
+    for part in parts[1:]:
+        # What no row has is the number 0, which is not added to whole columns.
+        if type(part) is np.ndarray or part:
+            total = total + part
+    return total

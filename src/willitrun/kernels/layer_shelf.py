@@ -44,6 +44,8 @@ class LayerShelf:
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[Layer, ...], int] = {}
+        self._tables: dict[tuple[Part, int], IntArray] = {}
+        self._ends: dict[int, int] = {}
         self._sums = {part: np.zeros(1, dtype=np.int64) for part in PARTS}
         self._filled = 1
         self._lock = Lock()
@@ -63,15 +65,24 @@ class LayerShelf:
                     sums[start:end] = sums[start - 1] + np.cumsum(column)
                     sums[end:] = sums[end - 1]
                     self._sums[part] = sums
-                self._numbers[layers], self._filled = start, end
+                self._numbers[layers], self._ends[start], self._filled = start, end, end
             return self._numbers[layers]
 
     def first(self, part: Part, numbers: IntArray, count: IntArray) -> IntArray:
         """What the first ``count`` layers hold."""
+        if type(count) is np.ndarray and np.size(numbers) == 1:
+            return self._table(part, int(np.asarray(numbers).flat[0])).take(count, mode="clip")
         sums = self._sums[part]
         # Places lie on the shelf by construction: without a check they are found in half the time.
         found: IntArray = sums.take(numbers + count, mode="clip") - sums.take(numbers, mode="clip")
         return found
+
+    def _table(self, part: Part, number: int) -> IntArray:
+        """Running sums of one model: a sweep goes through the loads of one model at a time."""
+        if (part, number) not in self._tables:
+            sums = self._sums[part][number : self._ends.get(number, number + 1)]
+            self._tables[part, number] = sums - sums[0]
+        return self._tables[part, number]
 
     def least(self, part: Part, numbers: IntArray, amount: IntArray) -> IntArray:
         """The fewest first layers that hold an amount; more than the model has where they don't."""

@@ -200,18 +200,19 @@ def place(demand: Demand, room: Room) -> Layout:
     kv_split = split.spread(kv - host.kv, lambda count: parts.cache(kv, windowed, count))
     state_split = split.spread(demand.state - host.state, lambda count: parts.state(demand.state, count))
     cached = kv_split + state_split
-    total = weights + cached + fixed
-    low = on_devices(demand.activation_low + demand.overhead_low) + cached
-    high = on_devices(demand.activation_high + demand.overhead_high) + cached
+    stored = weights + cached
+    total = stored + fixed
+    low = on_devices(demand.activation_low + demand.overhead_low)
+    high = on_devices(demand.activation_high + demand.overhead_high)
     # Formats with an exact rule have no range.
-    low = low + (
-        floored(weights * by_device(demand.weights_low)) if exists(demand.weights_low != 1.0) else weights
-    )
-    ranged = exists(demand.weights_high != 1.0)
-    high = high + (ceiled(weights * by_device(demand.weights_high)) if ranged else weights)
+    ranged_low, ranged = exists(demand.weights_low != 1.0), exists(demand.weights_high != 1.0)
+    low = low + (floored(weights * by_device(demand.weights_low)) + cached if ranged_low else stored)
+    high = high + (ceiled(weights * by_device(demand.weights_high)) + cached if ranged else stored)
 
-    host_bytes = host.weights + host.kv + host.state + (demand.embedding - embedding_on_device)
-    host_bytes = host_bytes + demand.host_buffer
+    # Sums of what no row or one side of a grid has come first: the fewest of them grow to the whole of it.
+    host_bytes = (
+        host.weights + host.kv + (host.state + (demand.embedding - embedding_on_device) + demand.host_buffer)
+    )
     host_high = host_bytes
     if ranged:
         host_high = host_bytes + ceiled(host.weights * maximum(demand.weights_high - 1.0, 0.0))
@@ -297,7 +298,8 @@ def _to_host(
         stays = _zeros(over)
         none = as_float(stays)
         return _HostPart(stays, stays, over, over, _NONE, _NONE, _NONE, none, none)
-    excess = where(over, excess + slack, 0)
+    if slack is not _NONE:
+        excess = where(over, excess + slack, 0)
     n_layers, experts = demand.n_layers, demand.experts
     # Dense models have no experts to move: their columns need not grow to the whole of a grid.
     routed = exists(experts) or exists(demand.n_moe_layers)
@@ -324,18 +326,20 @@ def _to_host(
     left = maximum(excess - expert_host, 0) if routed else excess
     each = ceil_div(demand.repeating - expert_host + kv + demand.state, n_layers)
     can_layers = room.offload >= OFFLOAD_LAYERS
-    layers = enough_layers(left, can_layers, n_layers, each, lambda count: sum(held(count), start=_NONE))
+    layers, (weights, kv_host, state_host) = enough_layers(left, can_layers, n_layers, each, held)
     on_host = layers >= n_layers
     if exists(given_layers):
         told, last = room.gpu_layers, room.output_last
         layers = where(given_layers, layers_on_host(n_layers, told, output_last=last), layers)
         on_host = where(given_layers, output_on_host(n_layers, told, output_last=last), on_host)
+        weights, kv_host, state_host = held(layers)
     output_host = where(on_host, demand.output, 0)
-    moved = (layers > 0) | (output_host > 0)
-    weights, kv, state = held(layers)
+    moved = (layers > 0) | (on_host & (demand.output > 0))
+    bytes_host = weights + output_host
     expert_fraction = as_float(expert_host)
     if routed:
         moved = moved | (expert_host > 0)
+        bytes_host = expert_host + bytes_host
         both = expert_host + weights - parts.weights(layers, most)
         expert_fraction = where(experts > 0, as_float(both) / as_float(maximum(experts, 1)), 0.0)
     return _HostPart(
@@ -343,9 +347,9 @@ def _to_host(
         moe_layers=host_moe,
         moved=moved,
         output=on_host,
-        weights=expert_host + weights + output_host,
-        kv=kv,
-        state=state,
+        weights=bytes_host,
+        kv=kv_host,
+        state=state_host,
         dense_fraction=as_float(layers) / as_float(maximum(n_layers, 1)),
         expert_fraction=expert_fraction,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.elementwise import divided, maximum
+from willitrun.kernels.elementwise import divided, exists, maximum
 
 __all__ = [
     "LAYER_SPLIT",
@@ -101,8 +101,9 @@ def share(total: IntArray, count: IntArray, of: IntArray) -> IntArray:
     safe = maximum(of, 1)
     whole = divided(total, safe)
     rest = total - whole * safe
-    result: IntArray = whole * count + divided(rest * count, safe)
-    return result
+    result: IntArray = whole * count
+    # Caches are so many bytes of each layer: of them nothing is left, for any count.
+    return result + divided(rest * count, safe) if exists(rest) else result
 
 
 def _in_parts(shares: tuple[float, ...]) -> IntArray:

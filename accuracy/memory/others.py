@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,7 +21,9 @@ import pandas as pd
 from accuracy.memory.formats import ROOT
 from accuracy.memory.landed import Asked, Run, ask, card
 from willitrun import Runtime, Workload, assess, describe_model
+from willitrun.catalog import load_catalog
 from willitrun.errors import WillItRunError
+from willitrun.estimators.llm_models import model_row
 from willitrun.records.models import Model
 
 __all__ = ["Split", "runs", "splits", "table"]
@@ -206,6 +207,31 @@ def _bytes(text: str) -> float:
     return float(value) * _UNITS[unit]
 
 
+_MIXES = (
+    "q8_0",
+    "q6_k",
+    "q5_k_m",
+    "q5_k_s",
+    "q4_k_m",
+    "q4_k_s",
+    "q4_0",
+    "q3_k_l",
+    "q3_k_m",
+    "q3_k_s",
+    "q2_k",
+)
+
+
+def _format(model: Model, printed: float) -> str | None:
+    """The standard mix whose layers are as large as printed, to 1.5 %; None where none is."""
+    catalog = load_catalog()
+    sizes = {
+        name: model_row(model, catalog.quantizations[name], "gguf", catalog).repeating for name in _MIXES
+    }
+    nearest = min(sizes, key=lambda name: abs(sizes[name] - printed))
+    return nearest if abs(sizes[nearest] / printed - 1) < 0.015 else None
+
+
 def splits(path: Path) -> Iterator[Split]:
     """Loads that Ollama split by itself: the context is what its cache holds at two bytes an element."""
     for _, row in pd.read_csv(path).iterrows():
@@ -217,14 +243,15 @@ def splits(path: Path) -> Iterator[Split]:
         assert config is not None
         head = config.head_dim or config.hidden_size // (config.num_attention_heads or 1)
         each = 4 * config.num_hidden_layers * (config.num_key_value_heads or 1) * head
+        form = _format(model, _bytes(row.weights_repeating))
+        if form is None:
+            continue
         free = [_bytes(part) for part in re.findall(r"[\d.]+ GiB", row.memory_available)]
-        # Weights as printed tell the format: four bits and a half, or a little less.
-        rate = _bytes(row.weights_repeating) * 8 / (model.parameters or math.inf)
         verdict = assess(
             model,
             card(min(free), count=len(free)),
             Workload(context_tokens=round(_bytes(row.kv) / each), prompt_tokens=1, output_tokens=1),
-            quantization="q4_0" if rate < 4.45 and "70b" in name else "q4_k_m",
+            quantization=form,
             runtime=Runtime(name="ollama", flash_attention=False),
         )
         placed = verdict.placement.gpu_layers if verdict.placement else 0

@@ -325,3 +325,5 @@ def test_what_only_runs_models_does_not_train_them(model: str, runtime: str, mod
     table = plan(models=[model], machines=["nvidia-b200-sxm-180gb"], workloads=load, runtimes=[runtime])
     assert table["tier"].tolist() == ["will-not-run"]
     assert table["blocked_by"].tolist() == ["task-not-supported-by-runtime"]
+    # The table keeps what memory alone would say.
+    assert table["fit_reason"].tolist() == ["fits-comfortably"]

@@ -85,10 +85,14 @@ def test_pages_are_embedded_as_pictures() -> None:
     assert page.samples_per_s.best < text.samples_per_s.best
 
 
-def test_a_plan_has_the_same_texts_per_second() -> None:
+def test_a_plan_has_the_same_texts_per_second_and_bound() -> None:
     loads = [Workload(prompt_tokens=128), Workload(prompt_tokens=512)]
     table = plan(models=["qwen3-embedding-0.6b"], machines=[CARD], workloads=loads, runtimes=["vllm"])
-    for planned, load in zip(table.columns["samples_per_s"].tolist(), loads, strict=True):
+    rates, bounds = table.columns["samples_per_s"].tolist(), []
+    for planned, bound, load in zip(rates, table["bound"].tolist(), loads, strict=True):
         alone = _speed(assess("qwen3-embedding-0.6b", CARD, load, runtime="vllm"))
         assert alone.samples_per_s is not None
         assert planned == pytest.approx(alone.samples_per_s.best, rel=1e-9)
+        assert bound == alone.bound
+        bounds.append(alone.bound)
+    assert bounds[-1] == "compute"

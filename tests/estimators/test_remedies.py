@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from willitrun import Verdict, Workload, assess, load_catalog
+from willitrun import Verdict, Workload, assess, describe_model, estimate_memory, load_catalog
+from willitrun.estimators.inventory import tensor_inventory
+from willitrun.estimators.remedy_machines import hardware_changes
+from willitrun.estimators.requests import complete_request
 from willitrun.records.results import Remedy
 
 H100 = "nvidia-h100-sxm5-80gb"
@@ -80,6 +83,17 @@ def test_full_fine_tuning_keeps_states_of_the_embedding_too() -> None:
     assert states == 16 * 8_030_261_248
 
 
+def test_layers_that_predict_further_tokens_are_not_trained_on_text() -> None:
+    load = Workload(mode="full-finetune", context_tokens=512)
+    found = estimate_memory("mimo-7b-base", "h200-sxm-141gb", load, runtime="transformers")
+    model = describe_model("mimo-7b-base").transformer
+    assert model is not None
+    groups = tensor_inventory(model)
+    beside = sum(group.elements for group in groups if group.part == "prediction")
+    assert beside > 0
+    assert found.gradient_bytes.best == 2 * (sum(group.elements for group in groups) - beside)
+
+
 def test_a_system_is_sold_with_more_memory() -> None:
     verdict = assess("gpt-oss-120b", "m4-max-40gpu:48 GiB")
     remedy = of_kind(verdict, "hardware")
@@ -112,6 +126,10 @@ def test_several_cards_are_proposed(
 def test_cards_that_no_board_takes_are_not_doubled() -> None:
     verdict = assess("llama-3.3-70b", "nvidia-geforce-rtx-4090-laptop-gpu", quantization="q4_k_m")
     assert "4090" not in of_kind(verdict, "hardware").message
+    for machine, several in (("nvidia-geforce-rtx-4090-laptop-gpu", False), ("rtx-4090", True)):
+        request = complete_request("llama-3.3-70b", machine, quantization="q4_k_m")
+        texts = [candidate.text for candidate in hardware_changes(request)]
+        assert any(text.startswith("Use 2 x") for text in texts) is several
 
 
 def test_an_encoder_is_told_more_than_to_buy_a_card() -> None:

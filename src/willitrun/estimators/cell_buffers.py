@@ -81,13 +81,19 @@ class CellBuffers:
 
     def of(self, cache: Cache) -> MemoryRange:
         """Buffers of every device of every row."""
-        resident = self._range(self._resident, cache, self.factors)
+        load = (
+            by_device(self._attended(cache)),
+            by_device(cache.window_cells),
+            by_device(cache.sequences),
+        )
+        walked = self._resident.walk(*load)
+        resident = scale_range(self._resident.of(*load, _ZERO, walked=walked), *self.factors)
         spills = self._spills(cache, resident.best)
         if not exists(spills):
             return resident
         # Two buffers of the loads, and which of them on the grid, instead of a buffer for every place of it.
-        streaming = self._range(self._streaming, cache, self.streaming_factors, self._copied(cache))
-        spilled = by_device(spills)
+        copied, spilled = by_device(self._copied(cache)), by_device(spills)
+        streaming = scale_range(self._streaming.of(*load, copied, walked=walked), *self.streaming_factors)
         return MemoryRange(
             where(spilled, streaming.low, resident.low),
             where(spilled, streaming.best, resident.best),
@@ -102,21 +108,6 @@ class CellBuffers:
             self._flat, sequences=cache.sequences
         )
         return total
-
-    def _range(
-        self,
-        buffers: GraphBuffers,
-        cache: Cache,
-        factors: tuple[float, float, float],
-        copied: IntArray | None = None,
-    ) -> MemoryRange:
-        best = buffers.of(
-            by_device(self._attended(cache)),
-            by_device(cache.window_cells),
-            by_device(cache.sequences),
-            _ZERO if copied is None else by_device(copied),
-        )
-        return scale_range(best, *factors)
 
     def _attended(self, cache: Cache) -> IntArray:
         """Cells that a batch attends to: encoders attend over the batch itself."""

@@ -154,13 +154,14 @@ class GraphBuffers:
         window_cells: Int64Array,
         sequences: Int64Array,
         copied_cache_bytes: Int64Array,
+        *,
+        walked: Int64Array | None = None,
     ) -> Int64Array:
-        """Buffer of each row for its load [bytes]: see `device_buffer`."""
-        if self._walkable is None:
+        """Buffer of each row for its load [bytes]: see `device_buffer`; ``walked`` is what `walk` found, where known."""
+        if walked is None:
+            walked = self.walk(cells, window_cells, sequences)
+        if walked is None:
             return self._sums(cells, window_cells, copied_cache_bytes)
-        walked = self._walkable.buffers(
-            batch=self._batch, cells=cells, window_cells=window_cells, sequences=sequences
-        )
         known = (walked > 0) & self._whole
         copies = self._copies | (copied_cache_bytes > 0)
         if not exists(copies):
@@ -172,6 +173,14 @@ class GraphBuffers:
         # What is copied over comes on top of the graph, which was recorded without.
         stage = self._sums(cells, window_cells, copied_cache_bytes)
         return where(known, maximum(walked, where(copies, stage, 0)), stage)
+
+    def walk(self, cells: Int64Array, window_cells: Int64Array, sequences: Int64Array) -> Int64Array | None:
+        """What the recorded graphs of the rows need by themselves [bytes]; None where none can be walked."""
+        if self._walkable is None:
+            return None
+        return self._walkable.buffers(
+            batch=self._batch, cells=cells, window_cells=window_cells, sequences=sequences
+        )
 
     @derived
     def _batch(self) -> Int64Array:

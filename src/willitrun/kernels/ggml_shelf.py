@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from math import prod
 
 import numpy as np
@@ -18,7 +18,9 @@ Digits = tuple[tuple[int, int, int], ...]
 """Of every column its least value, its common power of two, and how many different values it may have."""
 
 NO_GRAPH = 0
-KEPT_SETS = 64
+KEPT_SETS = 128
+SMALL_BYTES = 2**17
+"""Columns up to which loads are recognised as they are, without numbering them: a side of a grid."""
 FEW_ROWS = 64
 """Rows up to which each different load is looked at by itself."""
 DENSE = 8
@@ -43,7 +45,7 @@ class GraphShelf:
         self._numbers: dict[object, int] = {}
         self._makers: list[Callable[[bool, bool], GraphPlan | None]] = []
         self._plans: dict[tuple[int, bool, bool], GraphPlan | None] = {}
-        self._recent: dict[tuple[Digits, bytes], Int64Array] = {}
+        self._recent: dict[Hashable, Int64Array] = {}
         self._compiled: dict[tuple[int, bool, bool], CompiledGraph | None] = {}
 
     def add(self, key: object, make: Callable[[bool, bool], GraphPlan | None]) -> int:
@@ -81,15 +83,24 @@ class GraphShelf:
         shape = np.broadcast_shapes(*(value.shape for value in given))
         if not given[0].any():
             return np.zeros(shape, dtype=np.int64)
-        codes, digits, places = _number_rows(given)
+        if sum(value.nbytes for value in given) > SMALL_BYTES:
+            return self._of_numbered(given).reshape(shape)
         # The tiles of a sweep ask for the same loads one after the other.
-        key = (digits, codes.tobytes())
+        key = tuple((value.shape, value.tobytes()) for value in given)
+        return self._kept(key, lambda: self._of_numbered(given).reshape(shape))
+
+    def _of_numbered(self, given: list[Int64Array]) -> Int64Array:
+        codes, digits, places = _number_rows(given)
+        found = self._kept((digits, codes.tobytes()), lambda: self._of_rows(_rows_of(codes, digits)))
+        return found[places]
+
+    def _kept(self, key: Hashable, make: Callable[[], Int64Array]) -> Int64Array:
         found = self._recent.get(key)
         if found is None:
             if len(self._recent) >= KEPT_SETS:
                 self._recent = {}
-            found = self._recent[key] = self._of_rows(_rows_of(codes, digits))
-        return found[places].reshape(shape)
+            found = self._recent[key] = make()
+        return found
 
     def _of_rows(self, rows: Int64Array) -> Int64Array:
         """Buffers of rows of the columns of `buffers`: one call per graph."""

@@ -381,6 +381,16 @@ def test_every_pattern_is_cited(catalog: Catalog) -> None:
             assert any(pattern.search(text) for text in texts), f"{entry.id}: nothing shows {expression!r}"
 
 
+_NOBODY = {"user", "me", "someone", "name", "ubuntu", "runner", "jenkins", "appuser", "administrator"}
+_AT_HOME = re.compile(r"(?:/home/|[/\\\\]+Users[/\\\\]+)(\w+)")
+
+
+def test_quoted_messages_name_nobody() -> None:
+    for row in (*MESSAGES, *FIRST_CONTACT, *PRINTED):
+        names = {found.lower() for found in _AT_HOME.findall(row["text"])}
+        assert names <= _NOBODY, f"{row.get('url', row)}: {names - _NOBODY}"
+
+
 @pytest.mark.parametrize("form", ["text", "bytes", "lines"])
 def test_quotes_that_a_forum_bent_do_not_hide_a_message(form: str, catalog: Catalog) -> None:
     text = "ok\nNVIDIA-SMI has failed because it couldn\u2019t communicate with the NVIDIA driver.\n"

@@ -33,8 +33,8 @@ class Strengths:
     """
 
     length: float = 1.2
-    family: float = 0.05
-    noise: float = 0.5
+    family: float = 0.02
+    noise: float = 1.0
     own: float = 0.5
 
 

@@ -1,8 +1,8 @@
 """Choose the strengths of the learnt residual by leaving families out.
 
 Usage: ``python -m accuracy.vision.strengths --data ../shared/data`` prints, for each length scale, variance of a family
-and noise of a model, the mean absolute log error on families that neither the law nor the residual has seen: the
-strengths in :mod:`accuracy.vision.residuals` are the least. The law is refitted once per fold, the residual once
+and noise of a model, the mean and the median absolute log error on families that neither the law nor the residual has
+seen: the strengths in :mod:`accuracy.vision.residuals` are those of the least median. The law is refitted once per fold, the residual once
 per fold and strength.
 """
 
@@ -65,7 +65,7 @@ def main() -> None:
         found = np.concatenate(errors)
         table.append((found.mean(), np.median(found), strengths))
     print("| mean | median | strengths |\n|---|---|---|")
-    for mean, median, strengths in sorted(table, key=lambda row: row[0]):
+    for mean, median, strengths in sorted(table, key=lambda row: row[1]):
         print(f"| {mean:.4f} | {median:.4f} | {strengths} |")
 
 

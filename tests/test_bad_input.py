@@ -21,10 +21,12 @@ from willitrun import (
     UnsupportedArchitectureError,
     WillItRunError,
     Workload,
+    ask,
     assess,
     describe_model,
     load_catalog,
     plan,
+    smallest_machine,
 )
 
 CARD = "rtx-4090"
@@ -327,3 +329,42 @@ def test_what_only_runs_models_does_not_train_them(model: str, runtime: str, mod
     assert table["blocked_by"].tolist() == ["task-not-supported-by-runtime"]
     # The table keeps what memory alone would say.
     assert table["fit_reason"].tolist() == ["fits-comfortably"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"workload": {"context_tokens": 8192}}, "Workload"),
+        ({"runtime": ["llama.cpp"]}, "Runtime"),
+        ({"placement": {"tp": 2}}, "Placement"),
+        ({"quantization": 4}, "a name"),
+    ],
+)
+def test_a_mapping_is_no_recipe(options: dict[str, Any], said: str) -> None:
+    """It was "'dict' object has no attribute 'mode'"."""
+    with pytest.raises(InvalidWorkloadError, match=said):
+        assess(CHAT, CARD, **options)
+
+
+def test_a_question_is_text() -> None:
+    with pytest.raises(InvalidWorkloadError, match="a question is text"):
+        ask(["can a 4090 run it"])  # type: ignore[arg-type]
+
+
+def test_the_smallest_of_several_kinds_of_machine() -> None:
+    """Unified memory counts as what is installed, several cards by their own name, and none is an error."""
+    asked: dict[str, Any] = {"quantization": "q4_k_m"}
+    machines: list[Any] = ["m3-max-40gpu:128 GiB", ["rtx-3090", "rtx-3090"], "rtx-4090"]
+    assert smallest_machine("llama-3.1-8b", machines, **asked) == "nvidia-geforce-rtx-4090"
+    assert smallest_machine("llama-3.3-70b", machines, tier="tight", **asked) == "2 x NVIDIA GeForce RTX 3090"
+    # Each by its own back end, whichever comes first.
+    assert smallest_machine("gpt-oss-120b", machines) == "apple-m3-max-40gpu"
+    assert (
+        smallest_machine("llama-3.1-8b", ["rx-7900-xtx", "rtx-4090:24 GiB"][:1], **asked)
+        == "amd-radeon-rx-7900-xtx"
+    )
+    assert (
+        smallest_machine("llama-3.1-8b", ["rtx-3050-6gb", "rx-7900-xtx"], **asked) == "amd-radeon-rx-7900-xtx"
+    )
+    with pytest.raises(InvalidWorkloadError, match="no machine"):
+        smallest_machine("llama-3.1-8b", [], **asked)

@@ -58,6 +58,8 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
     >>> answer.model, answer.machines, answer.workload["context_tokens"], answer.verdict.feasible
     ('llama-3.1-8b', ('nvidia-geforce-rtx-3060-12gb',), 32768, True)
     """
+    if not isinstance(question, str):
+        raise InvalidWorkloadError(f"a question is text, got {type(question).__name__}.")
     if not question.strip() or len(question) > LONGEST:
         raise InvalidWorkloadError(f"a question has 1 to {LONGEST} characters, got {len(question)}.")
     catalog = catalog or load_catalog()

@@ -17,6 +17,7 @@ from willitrun.estimators.requests import (
     with_quantization_checked,
 )
 from willitrun.hardware.descriptions import describe_machine
+from willitrun.records.machines import Machine
 from willitrun.records.recipes import Placement, Runtime, Workload
 
 __all__ = ["best_quantization", "largest_batch", "largest_concurrency", "largest_context", "smallest_machine"]
@@ -202,7 +203,7 @@ def smallest_machine(
     tier: str = "comfortable",
     catalog: Catalog | None = None,
 ) -> str | None:
-    """Name of the accelerator with the least memory on which a model reaches a tier.
+    """Id of the accelerator with the least memory on which a model reaches a tier; of several cards the machine's name.
 
     Parameters
     ----------
@@ -219,15 +220,25 @@ def smallest_machine(
     catalog = catalog or load_catalog()
     names = machines if machines is not None else _cards(catalog)
     described = [describe_machine(name, catalog=catalog) for name in names]
-    described.sort(key=lambda machine: sum(d.accelerator.memory or 0 for d in machine.accelerators))
+    if not described:
+        raise InvalidWorkloadError("there is no machine to choose from.")
+    described.sort(key=_memory_of)
     request = complete_request(
         model, described[0], workload, quantization=quantization, runtime=runtime, catalog=catalog
     )
     found = evaluate([with_machine(request, machine) for machine in described])
     for machine, result in zip(described, found, strict=True):
         if TIER_ORDER[result.tier] >= TIER_ORDER[tier]:
-            return machine.accelerators[0].accelerator.id if machine.accelerators else machine.name
+            alone = len(machine.accelerators) == 1
+            return machine.accelerators[0].accelerator.id if alone else machine.name
     return None
+
+
+def _memory_of(machine: Machine) -> int:
+    """Memory of a machine's accelerators, of the host where it has none [bytes]."""
+    if not machine.accelerators:
+        return machine.host.ram_total_bytes or 0
+    return sum(d.memory_total_bytes or d.accelerator.memory or 0 for d in machine.accelerators)
 
 
 def _cards(catalog: Catalog) -> list[str]:

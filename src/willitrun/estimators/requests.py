@@ -109,6 +109,7 @@ def complete_request(
     catalog = catalog or load_catalog()
     if memory not in ("free", "idle", "nameplate"):
         raise InvalidWorkloadError(f"memory is 'free', 'idle' or 'nameplate', got {memory!r}.")
+    _refuse_other_types(workload, quantization, runtime, placement)
     described = describe_model(model, catalog=catalog)
     place = _machine(machine, catalog, without_machine)
     # All but the workload follows from names and records: it is settled once for them.
@@ -149,6 +150,28 @@ def complete_request(
         ),
         quantization_open=setting.quantization_open,
     )
+
+
+def _refuse_other_types(workload: object, quantization: object, runtime: object, placement: object) -> None:
+    """A mapping is no recipe: what it would mean is said by the recipe's own fields."""
+    for what, value, kinds in (
+        ("workload", workload, (Workload,)),
+        ("quantization", quantization, (str,)),
+        ("runtime", runtime, (str, Runtime)),
+        ("placement", placement, (str, Placement)),
+    ):
+        if value is not None and not isinstance(value, kinds):
+            wanted = " or ".join("a name" if kind is str else f"a {kind.__name__}" for kind in kinds)
+            kind = kinds[-1].__name__
+            hint = f"Write {kind}(...) with the fields, such as {_SUCH_AS[kind]}." if kind in _SUCH_AS else ""
+            raise InvalidWorkloadError(f"{what} is {wanted}, got {type(value).__name__}.", hint=hint)
+
+
+_SUCH_AS = {
+    "Workload": "Workload(context_tokens=8192)",
+    "Runtime": "Runtime(name='llama.cpp', n_ubatch=1024)",
+    "Placement": "Placement(tp=2)",
+}
 
 
 @frozen
@@ -264,10 +287,12 @@ def _host_note(machine: Machine) -> list[Reason]:
 
 
 def with_machine(request: Request, machine: Machine) -> Request:
-    """The same request on another machine."""
+    """The same request on another machine, by the back end that drives it where nobody chose another than that."""
     runtime = request.runtime
-    if runtime.backend == "cpu" and machine.accelerators:
-        runtime = with_runtime_fields(request, backend=default_backend(request.profile, machine)).runtime
+    if runtime.backend == default_backend(request.profile, request.machine):
+        backend = default_backend(request.profile, machine)
+        if backend != runtime.backend:
+            runtime = with_runtime_fields(request, backend=backend).runtime
     return with_changes(request, machine=machine, runtime=runtime).rechecked()
 
 

@@ -133,6 +133,7 @@ def as_code(flags: Any) -> NDArray[np.int8]:
     return flags.view(np.int8) if type(flags) is _ndarray else np.int8(flags)  # type: ignore[return-value]
 
 
+FEW = 128
 _EXACT = 2**53
 """Below this, whole numbers are float64 numbers, and no quotient of two is rounded to a whole number it is not."""
 
@@ -147,6 +148,9 @@ def divided(numerator: Any, denominator: Any, *, up: bool = False) -> NDArray[np
     ([3, 384307168202282325], [4, 4])
     """
     columns = type(denominator) is _ndarray and denominator.size > 1
+    if columns and max(np.size(numerator), denominator.size) <= FEW:
+        # Whatever a few rows cost, further calls cost more.
+        columns = False
     if columns and np.max(numerator) < _EXACT and np.max(denominator) < _EXACT:
         quotient = as_float(numerator) / denominator.astype(np.float64)
         (np.ceil if up else np.floor)(quotient, out=quotient)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.frozen import frozen
+from willitrun.frozen import derived, frozen
 from willitrun.kernels.elementwise import exists, maximum, minimum
 from willitrun.kernels.splits import ceil_div, share
 
@@ -145,11 +145,22 @@ class LayerParts:
         return self._share("state", whole, count)
 
     def _share(self, part: Part | None, whole: IntArray, count: IntArray) -> IntArray:
-        whole, every = _like(whole, count, self.n_layers), _like(self.n_layers, count, self.n_layers)
+        whole = _like(whole, count, self.n_layers)
         if part is None or self.numbers is None:
-            return share(whole, count, every)
+            return share(whole, count, _like(self.n_layers, count, self.n_layers))
         numbers = _like(self.numbers, count, self.n_layers)
-        return share(whole, LAYERS.first(part, numbers, count), LAYERS.first(part, numbers, every))
+        of_all = _like(self._of_all(part, self.numbers), count, self.n_layers)
+        return share(whole, LAYERS.first(part, numbers, count), of_all)
+
+    def _of_all(self, part: Part, numbers: IntArray) -> IntArray:
+        """What all layers hold, asked once."""
+        if part not in self._known:
+            self._known[part] = LAYERS.first(part, numbers, self.n_layers)
+        return self._known[part]
+
+    @derived
+    def _known(self) -> dict[Part, IntArray]:
+        return {}
 
 
 def _like(values: IntArray, count: IntArray, rows: IntArray) -> IntArray:

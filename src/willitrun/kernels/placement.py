@@ -169,16 +169,16 @@ def place(demand: Demand, room: Room) -> Layout:
     else:
         count = maximum(present.sum(axis=-1), 1)
         tensor = room.strategy == TENSOR_SPLIT
-        # KV heads cannot be cut: ranks beyond them hold copies.
-        copies = where(tensor, ceil_div(count, maximum(minimum(demand.kv_heads, count), 1)), 1)
-        kv = demand.kv_cache * copies
-        windowed = None if windowed is None else windowed * copies
+        kv = demand.kv_cache
+        capacity = left_over.sum(axis=-1) if room.shares is None else capacity_of(left_over, room.shares)
+        if exists(tensor):
+            # KV heads cannot be cut: ranks beyond them hold copies.
+            copies = where(tensor, ceil_div(count, maximum(minimum(demand.kv_heads, count), 1)), 1)
+            kv = kv * copies
+            windowed = None if windowed is None else windowed * copies
+            least = where(present, left_over, np.iinfo(np.int64).max // 2**16).min(axis=-1)
+            capacity = where(tensor, least * count, capacity)
         whole = demand.repeating + demand.output + kv + demand.state + embedding_on_device
-        capacity = where(
-            tensor,
-            where(present, left_over, np.iinfo(np.int64).max // 2**16).min(axis=-1) * count,
-            left_over.sum(axis=-1) if room.shares is None else capacity_of(left_over, room.shares),
-        )
         layer_bytes = ceil_div(demand.repeating + kv + demand.state, demand.n_layers)
         # Whole layers don't divide evenly: the slack of a split is up to one layer per further device.
         slack = where(room.strategy == LAYER_SPLIT, (count - 1) * layer_bytes, 0)

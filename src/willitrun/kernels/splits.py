@@ -155,8 +155,8 @@ class Split:
         shape = np.broadcast_shapes(np.shape(layers), available.shape[:-1])
         bounds = _bounds(np.broadcast_to(weights, (*shape, devices)), np.broadcast_to(layers, shape), further)
         start = np.asarray(begin)[..., None]
-        self._ends = start + bounds
-        self._starts = np.concatenate([start + 0 * bounds[..., :1], self._ends[..., :-1]], axis=-1)
+        self._edges = np.concatenate([start + 0 * bounds[..., :1], start + bounds], axis=-1)
+        self._some_tensor, self._all_tensor = exists(self._tensor), not exists(~self._tensor)
 
     def spread(self, amount: IntArray, first: Callable[[IntArray], IntArray]) -> IntArray:
         """Divide an amount by strategy; the parts sum to it exactly.
@@ -165,15 +165,21 @@ class Split:
         """
         if self.alone:
             return by_device(amount)
-        if not self._tensor.any():
-            return self._with_rest(amount, first(self._ends) - first(self._starts))
+        if not exists(amount):
+            shape = np.broadcast_shapes(self._is_last.shape, (*self._edges.shape[:-1], 1), (*amount.shape, 1))
+            return np.zeros(shape, dtype=np.int64)
+        if not self._some_tensor:
+            return self._in_layers(amount, first)
         equal = self._with_rest(amount, np.where(self._present, (amount // self._count)[..., None], 0))
-        if self._tensor.all():
+        if self._all_tensor:
             return equal
-        result: IntArray = np.where(
-            self._tensor, equal, self._with_rest(amount, first(self._ends) - first(self._starts))
-        )
+        result: IntArray = np.where(self._tensor, equal, self._in_layers(amount, first))
         return result
+
+    def _in_layers(self, amount: IntArray, first: Callable[[IntArray], IntArray]) -> IntArray:
+        """Every device's run of layers, from one edge to the next."""
+        before = first(self._edges)
+        return self._with_rest(amount, before[..., 1:] - before[..., :-1])
 
     def _with_rest(self, amount: IntArray, parts: IntArray) -> IntArray:
         """Parts with what is left of an amount on the last device."""

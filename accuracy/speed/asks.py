@@ -78,6 +78,18 @@ _DEPTH_SWEEP = re.compile(r"objective=kv_dtype_sweep;.*context_len=(\d+)")
 _SERVER_CONTEXT = re.compile(r"context_len=(\d+)")
 
 
+#: What InferenceX ran with speculative decoding (its perf-changelog.yaml: `dsr1-*-b200-trt-mtp` from pull request 392 on,
+#: `dsr1-fp8-b200-sglang-mtp` 626, `qwen3.5-fp8-b200-sglang-mtp` 898; their search spaces in its nvidia-master.yaml), by
+#: engine, model, format and attention ranks, and the days of those runs where the recipes without share the rest. The
+#: table of its measurements does not say which is which.
+_DRAFTED: dict[tuple[str, str, str], tuple[frozenset[int], frozenset[str]]] = {
+    ("trtllm", "deepseek-ai/DeepSeek-R1", "fp4"): (frozenset(), frozenset({"2026-01-14", "2026-02-06"})),
+    ("trtllm", "deepseek-ai/DeepSeek-R1", "fp8"): (frozenset(), frozenset({"2026-01-14", "2026-02-05"})),
+    ("sglang", "deepseek-ai/DeepSeek-R1", "fp8"): (frozenset({8}), frozenset({"2026-03-25"})),
+    ("sglang", "Qwen/Qwen3.5-397B-A17B", "fp8"): (frozenset({4}), frozenset({"2026-03-20", ""})),
+}
+
+
 class RowSkipped(Exception):
     """A row that the library cannot be asked about; the message is the reason that is counted."""
 
@@ -349,8 +361,14 @@ def ask_serving(record: Mapping[str, str]) -> Iterator[Ask]:
             raise RowSkipped("mislabelled parallelism")
         # The dump multiplies what its source states: experts over as many accelerators as attention (the same
         # measurements stand there once more with that label).
-        shards = moe_tensor
         tensor, data = (moe_tensor, 1) if data == 1 else (1, moe_tensor)
+    if shards > tensor * data and moe_tensor == moe_expert:
+        shards = moe_tensor
+    ranks, days = _DRAFTED.get(
+        (record["backend"], record["model_path"], record["precision"]), (frozenset(), frozenset())
+    )
+    if record["measured"] in days and (not ranks or (tensor in ranks and moe_expert == 1)):
+        raise RowSkipped("speculative decoding whose cost per draft is not stated")
     concurrency = _whole(record["concurrency"], 0) or _whole(record["batch_size"], 1) * data
     placement = {"tp": tensor, "dp": data, "ep": max(shards, tensor)}
     kv = "fp8" if record["precision"] in {"fp8", "fp4"} else None

@@ -31,15 +31,19 @@ PRIORS: dict[str, tuple[float, float]] = {
     "prefill_power": (1e-12, 0.5),
     "prefill_attention": (3.0, 0.8),
     "prefill_layer": (8e-5, 0.8),
+    "prefill_experts": (1.0, 0.3),
     "expert_tile": (16.0, 0.8),
     "link": (1.5, 0.5),
-    "hop": (1.0, 0.7),
+    # In a program, ranks also wait for the slowest of them.
+    "hop": (1.3, 0.1),
     "host": (1 / 0.7, 0.15),
     # Two hand-overs over PCIe and the threads' barriers; few devices show it.
     "host_layer": (1.5e-4, 0.35),
     "pcie": (1 / 0.8, 0.15),
     "request": (2e-2, 0.8),
-    "queue": (0.3, 1.0),
+    "notice": (1.0, 0.5),
+    # InferenceX starts as many requests at once as are in flight, and goes on until ten times as many have come.
+    "queue": (0.1, 0.3),
     "overlap": (0.5, 0.7),
 }
 
@@ -55,10 +59,7 @@ LEVEL_AXES: dict[str, tuple[str, ...]] = {
     "step": ("stack", "runtime", "system"),
     "layer": ("stack", "runtime", "backend", "era", "vendor", "engine", "system"),
     "moe_layer": ("stack", "runtime", "backend", "engine"),
-    "sequence": (
-        "stack",
-        "runtime",
-    ),
+    "sequence": ("stack", "runtime"),
     "prefill_linear": ("stack", "runtime", "backend", "format", "era", "vendor", "engine", "product"),
     "prefill_issue": (
         "stack",
@@ -74,9 +75,10 @@ LEVEL_AXES: dict[str, tuple[str, ...]] = {
     "prefill_power": ("stack", "runtime", "generation", "product"),
     "prefill_attention": ("stack", "runtime", "backend", "attention", "era", "vendor", "engine"),
     "prefill_layer": ("stack", "runtime", "backend", "kind", "engine", "system"),
+    "prefill_experts": ("stack", "runtime", "format"),
     "expert_tile": ("stack", "runtime", "backend", "format", "engine"),
     "request": ("stack", "runtime", "kind"),
-    "queue": ("stack", "runtime", "kind"),
+    "notice": ("runtime",),
     "hop": (
         "stack",
         "runtime",
@@ -106,6 +108,16 @@ OFFSET_WIDTH: dict[tuple[str, str], float] = {
     ("layer", "vendor"): 0.4,
     # What a product costs in joules follows the manufacturing process.
     ("prefill_power", "generation"): 0.4,
+    # An option of the server, and no trait of its program.
+    ("notice", "runtime"): 0.5,
+    # Measured alone, product by product, so that models of experts do not decide what dense ones take, and back.
+    ("prefill_issue", "stack"): 0.15,
+    ("prefill_linear", "stack"): 0.15,
+    ("prefill_experts", "stack"): 0.1,
+    ("hop", "stack"): 0.1,
+    ("layer", "stack"): 1.0,
+    ("moe_layer", "stack"): 1.0,
+    ("hop", "runtime"): 0.1,
 }
 
 #: Prior width of single levels on every coefficient: serving engines have most of what tells them apart from others in
@@ -116,6 +128,29 @@ LEVEL_WIDTH: dict[tuple[str, str], float] = {
 #: Intel's GPUs are measured under OpenVINO and one vLLM: what they show is those programs' doing as soon as the chips'.
 LEVEL_WIDTH |= {("vendor", "intel"): 0.1}
 
+#: What coefficients are for one class of programs, whatever they are for others: (coefficient, levels, value, width of the
+#: logarithm). Nearly all models that servers are measured with have experts in every layer, so that those rows do not tell
+#: what a layer takes from what its experts add. Alone, on A100, H100 and B200 (NVIDIA aiconfigurator's tables), the four
+#: products of a dense layer take 3 to 8 us each where they are tiny, attention 5 to 15, and element-wise kernels 2 to 3;
+#: the fused kernel of few tokens' experts 25 to 50 more than its reading, and the router's and shared experts' some 15,
+#: for which the dense layer's own 10 to 15 fall away.
+Combination = tuple[str, tuple[tuple[str, str], ...], float, float]
+_ENGINES = {"vllm": (("engine", "vllm:cuda"),), "sglang": (), "tensorrt-llm": ()}
+COMBINATIONS: tuple[Combination, ...] = tuple(
+    (
+        name,
+        (
+            ("stack", "server"), ("runtime", runtime), ("backend", "cuda"), ("vendor", "nvidia"), ("system", "linux"),
+            ("era", era), *engine,
+        ),
+        value,
+        width,
+    )
+    for runtime, engine in _ENGINES.items()
+    for era in ("2025", "since-2026")
+    for name, value, width in (("layer", 4e-5, 0.15), ("moe_layer", 4e-5, 0.6))
+)  # fmt: skip
+
 #: Factor on the precision of all priors, chosen by leave-one-device-out.
 STRENGTH = 0.5
 
@@ -125,10 +160,12 @@ LEVEL_PRIORS: dict[tuple[str, str, str], float] = {
     ("unpack", "stack", "server"): -2.5,
     ("fetch", "stack", "server"): -1.0,
 }
-#: Libraries that multiply with the vendor's own matrix kernels come near the matrix peak; ggml's are bound by issue.
+#: Libraries that multiply with the vendor's own matrix kernels come near the matrix peak; ggml's are bound by issue. With
+#: this, large dense products of serving engines reach what NVIDIA aiconfigurator measured of them alone: 0.65 to 0.8 of
+#: the peak in BF16, 0.45 to 0.6 in FP8, 0.35 to 0.45 in NVFP4 (A100, H100, B200).
 #: Their formats also cost a fraction of the energy of what ggml expands first.
 LEVEL_PRIORS |= {
-    ("prefill_issue", "stack", "server"): -2.5,
+    ("prefill_issue", "stack", "server"): -3.0,
     ("prefill_issue", "product", "library"): -2.0,
     ("prefill_issue", "runtime", "openvino"): -3.0,
     ("prefill_issue", "runtime", "transformers"): -1.5,
@@ -139,6 +176,15 @@ LEVEL_PRIORS |= {
     ("prefill_power", "runtime", "transformers"): -1.5,
     ("prefill_power", "runtime", "mlx"): -1.5,
 }
+#: Grouped products of a serving engine's experts take some five times the time per FLOP of its dense ones (the same
+#: measurements: 2.1 to 6 times, above all in FP8, with tokens spread over the experts as routers spread them).
+LEVEL_PRIORS |= {("prefill_experts", "stack", "server"): 1.7}
+#: What nearly all measurements of loaded servers were started with (InferenceX, benchmarks/single_node): SGLang looks for
+#: requests every 10 or 30 steps and sends tokens 30 at a time (``--scheduler-recv-interval``, ``--stream-interval``),
+#: TensorRT-LLM 10 at a time (``stream_interval``), vLLM each as it comes.
+LEVEL_PRIORS |= {("notice", "runtime", "sglang"): 3.0, ("notice", "runtime", "tensorrt-llm"): 1.6}
+#: Prompts of models of experts run kernel by kernel, those of dense ones from recorded graphs.
+LEVEL_PRIORS |= {("request", "kind", "dense"): -0.4, ("request", "kind", "moe"): 0.4}
 #: Vector operations per stored weight: a byte or a half is ready to multiply; four bits under one scale take a mask and a
 #: shift, those of K-quants scales of scales too, and with fewer than four bits each weight lies in two arrays.
 LEVEL_PRIORS |= {
@@ -253,10 +299,32 @@ class Regression:
         }
         self.prior = np.array(prior)
         self.width = np.array(width) / np.sqrt(strength)
+        self._combined, self._target = self._combine(COMBINATIONS, strength)
         self.weight = weigh_rows(observations, balance)
         self.log_actual = np.log(observations.actual)
         self._parts: dict[str, tuple[Observations, np.ndarray]] = {}
         self._columns = {field.name: i for i, field in enumerate(fields(LlmCoefficients))}
+
+    def _combine(
+        self, combinations: tuple[Combination, ...], strength: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows over the parameters that sum to a coefficient's logarithm, and what they should be, over their widths."""
+        place = {key: i for i, key in enumerate(self.names)}
+        rows, target = [], []
+        for name, levels, value, width in combinations:
+            row = np.zeros(len(self.names))
+            wanted = np.log(value)
+            row[place[name, None, None]] = 1.0
+            for axis, level in levels:
+                if (name, axis, level) in place:
+                    row[place[name, axis, level]] = 1.0
+                else:
+                    # Axes that the coefficient does not have add nothing.
+                    wanted -= self.assumed.get((name, axis, level), 0.0)
+            scale = np.sqrt(strength) / width
+            rows.append(row * scale)
+            target.append(wanted * scale)
+        return np.array(rows), np.array(target)
 
     def unpack(self, theta: np.ndarray) -> Fit:
         coefficients: dict[str, float] = {}
@@ -324,7 +392,9 @@ class Regression:
                 / self.huber**2
             )
             normal = jacobian.T @ (jacobian * robust[:, None]) + np.diag(1.0 / self.width**2)
+            normal += self._combined.T @ self._combined
             gradient = jacobian.T @ (robust * residual) - (theta - self.prior) / self.width**2
+            gradient -= self._combined.T @ (self._combined @ theta - self._target)
             improved = False
             for _ in range(8):
                 move = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), gradient)
@@ -348,7 +418,10 @@ class Regression:
         size = np.abs(residual) / self.huber
         huber = np.where(size < 1.0, 0.5 * size * size, size - 0.5)
         ridge = (theta - self.prior) / self.width
-        return float(np.sum(self.weight * huber) + 0.5 * np.sum(ridge * ridge))
+        combined = self._combined @ theta - self._target
+        return float(
+            np.sum(self.weight * huber) + 0.5 * np.sum(ridge * ridge) + 0.5 * np.sum(combined * combined)
+        )
 
 
 #: Coefficients whose classes really differ by factors, not by percents: their level prior is twice as wide.
@@ -361,7 +434,7 @@ _WIDE = frozenset(
         "layer",
         "unpack",
         "expert_tile",
-        "queue",
+        "prefill_experts",
         "request",
     }
 )

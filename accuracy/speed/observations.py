@@ -99,7 +99,22 @@ def read_asks(folder: Path) -> tuple[list[Ask], Counter[str]]:
                     asks.extend(ask(record))
                 except RowSkipped as reason:
                     skipped[f"{name}: {reason}"] += 1
-    return asks, skipped
+    return _without_copies(asks, skipped), skipped
+
+
+def _without_copies(asks: list[Ask], skipped: Counter[str]) -> list[Ask]:
+    """One ask per measurement: dumps of servers state some of theirs under several names, with all digits the same."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for ask in asks:
+        if ask.phase in ("tpot", "ttft"):
+            figure = (ask.phase, ask.actual, ask.device, ask.runtime[0], ask.quant, ask.workload)
+            if figure in seen:
+                skipped["measurement stated twice"] += 1
+                continue
+            seen.add(figure)
+        kept.append(ask)
+    return kept
 
 
 @lru_cache(maxsize=4096)

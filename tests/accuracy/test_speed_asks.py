@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from accuracy.measurements import without_measurements
 from accuracy.speed.asks import RowSkipped, ask_serving, ask_single
 from accuracy.speed.formats import quantization_of
 from accuracy.speed.landed import ask_library, read_rate
-from accuracy.speed.observations import pack_asks, prepare_ask, thin_rows
+from accuracy.speed.observations import pack_asks, prepare_ask, read_asks, thin_rows
 from accuracy.speed.prediction import predict_rates
 
 from willitrun import load_catalog
@@ -79,7 +81,7 @@ def test_a_power_limit_is_asked_for() -> None:
     assert capped.memory_bytes_per_s == free.memory_bytes_per_s
 
 
-SERVED = {"id": "s1", "label_suspect": "0", "backend": "trtllm", "model_path": "deepseek-ai/DeepSeek-R1", "system": "b200_sxm", "precision": "fp4", "isl": "1024", "osl": "512", "batch_size": "32", "concurrency": "32", "tp_size": "8", "attention_dp_size": "1", "moe_tp_size": "1", "moe_ep_size": "8", "silicon_ttft_ms": "200", "silicon_tpot_ms": "10", "measured": "2026-02-06"}  # fmt: skip
+SERVED = {"id": "s1", "label_suspect": "0", "backend": "trtllm", "model_path": "deepseek-ai/DeepSeek-R1", "system": "b200_sxm", "precision": "fp4", "isl": "1024", "osl": "512", "batch_size": "32", "concurrency": "32", "tp_size": "8", "attention_dp_size": "1", "moe_tp_size": "1", "moe_ep_size": "8", "silicon_ttft_ms": "200", "silicon_tpot_ms": "10", "measured": "2026-02-03"}  # fmt: skip
 
 
 def test_a_served_row_asks_for_both_latencies() -> None:
@@ -102,6 +104,40 @@ def test_labels_that_multiply_what_their_source_states_are_undone(
     assert ask.count == 8
     with pytest.raises(RowSkipped):
         list(ask_serving(SERVED | labels | {"moe_tp_size": "2"}))
+
+
+def test_runs_with_speculation_that_their_table_does_not_tell_apart_are_left_out() -> None:
+    for change in ({"measured": "2026-02-06"}, {"measured": "2026-01-14"}):
+        with pytest.raises(RowSkipped, match="speculative"):
+            list(ask_serving(SERVED | change))
+    eager = {
+        "backend": "sglang",
+        "precision": "fp8",
+        "measured": "2026-03-25",
+        "moe_tp_size": "8",
+        "moe_ep_size": "1",
+    }
+    with pytest.raises(RowSkipped, match="speculative"):
+        list(ask_serving(SERVED | eager))
+    # The recipe over four accelerators has no speculation.
+    assert len(list(ask_serving(SERVED | eager | {"tp_size": "4", "moe_tp_size": "4"}))) == 2
+
+
+def test_experts_are_over_no_more_accelerators_than_there_are() -> None:
+    ask, _ = ask_serving(SERVED | {"tp_size": "4", "moe_tp_size": "4", "moe_ep_size": "4"})
+    assert dict(ask.placement) == {"tp": 4, "dp": 1, "ep": 4}
+
+
+def test_a_measurement_under_two_names_counts_once(tmp_path: Path) -> None:
+    names = ("deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-V3")
+    rows = [SERVED | {"id": name, "model_path": name} for name in names]
+    with (tmp_path / "serving_speed.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, SERVED)
+        table.writeheader()
+        table.writerows(rows)
+    asks, skipped = read_asks(tmp_path)
+    assert [ask.phase for ask in asks] == ["tpot", "ttft"]
+    assert skipped["measurement stated twice"] == 2
 
 
 def test_a_batch_beyond_the_pool_is_written_in_waves() -> None:

@@ -24,7 +24,7 @@ from willitrun.kernels.llm_levels import (
     resolve,
 )
 from willitrun.kernels.llm_peaks import product_codes, select_compute_peak
-from willitrun.kernels.llm_speed import BOUNDS, LlmSpeed, predict
+from willitrun.kernels.llm_speed import BOUNDS, LlmSpeed, predict, wait_turn
 
 CALIBRATION = Path(__file__).parents[2] / "catalogs" / "calibrations" / "llm-speed.toml"
 ROUNDING = 1 + 1e-9
@@ -98,7 +98,8 @@ RTX_4090 = {
     "issue_per_s": 128 * 2.52e9,
     "compute_w": 450.0,
     "link_bytes_per_s": 31.5e9,
-    "link_latency_s": 20e-6,
+    "link_latency_s": 6e-6,
+    "link_peer_s": 3.5e-6,
     "host_bytes_per_s": 89.6e9,
     "host_flop_per_s": np.inf,
     "pcie_bytes_per_s": 31.5e9,
@@ -141,6 +142,7 @@ PLAIN = {
     "prefill_power": 1e-12,
     "prefill_attention": 4.0,
     "prefill_layer": 2e-4,
+    "prefill_experts": 2.0,
     "expert_tile": 40.0,
     "link": 1.5,
     "hop": 1.0,
@@ -148,6 +150,7 @@ PLAIN = {
     "host_layer": 1e-4,
     "pcie": 1.25,
     "request": 0.05,
+    "notice": 2.0,
     "queue": 0.08,
     "overlap": 0.7,
 }
@@ -212,6 +215,7 @@ _PREFILL_BOUNDS = {
     "dense-weights": "memory-bandwidth",
     "expert-weights": "memory-bandwidth",
     "linear-compute": "compute",
+    "expert-compute": "compute",
     "attention-compute": "compute",
     "lm-head": "compute",
     "streamed-weights": "host-memory",
@@ -325,7 +329,7 @@ def test_a_block_equals_its_rows(rows: list[tuple[dict[str, float], dict[str, fl
 def test_stages_save_what_overlaps(stages: float) -> None:
     """All micro-batches over all stages, the first of them alone; hand-overs leave a share of what that saves."""
 
-    linked = {"link_latency_s": 0.0, "link_bytes_per_s": 1e18}
+    linked = {"link_latency_s": 0.0, "link_peer_s": 0.0, "link_bytes_per_s": 1e18}
 
     def time(overlap: float, load: dict[str, float]) -> float:
         coefficients = columns(LlmCoefficients, PLAIN | {"overlap": overlap})
@@ -339,6 +343,32 @@ def test_stages_save_what_overlaps(stages: float) -> None:
     # One micro-batch overlaps with nothing.
     single = prompt | {"prompt_tokens": 512.0}
     assert time(1.0, single) == time(0.0, single)
+
+
+@given(st.floats(1e-3, 10.0), st.integers(0, 500), st.floats(1e-3, 1e3))
+def test_a_prompt_waits_for_no_more_than_all_others(taken: float, others: int, own: float) -> None:
+    """``own`` is what a sequence is away for beside what the prompts of the others add to it."""
+
+    def wait(count: float) -> float:
+        away = own + count * taken
+        return float(wait_turn(np.array([taken]), np.array([count]), np.array([away]))[0])
+
+    rounding = 1e-9 * (own + (others + 1.0) * taken)
+    assert wait(0.0) <= rounding
+    assert 0.0 <= wait(float(others)) <= others * taken + rounding
+    assert wait(float(others)) <= wait(others + 1.0) + rounding
+
+
+def test_all_reduces_of_more_ranks_take_what_they_share_the_link_with() -> None:
+    linked = {"link_bytes_per_s": 1e18, "link_latency_s": 5e-6, "link_peer_s": 1e-6}
+
+    def link_s(ranks: float) -> float:
+        return float(dict(run(rates=linked, load={"tensor": ranks}).terms)["collectives"][0])
+
+    alone, two, eight = map(link_s, (1.0, 2.0, 8.0))
+    assert alone == 0.0
+    assert two == pytest.approx(2 * 32 * 5e-6, rel=1e-3)
+    assert eight == pytest.approx(two * 11 / 5, rel=1e-3)
 
 
 def test_offload_runs_at_the_speed_of_host_memory() -> None:

@@ -21,7 +21,7 @@ from willitrun import (
 from willitrun.cli.app import app
 from willitrun.estimators.inverse import TIER_ORDER
 from willitrun.estimators.requests import complete_request
-from willitrun.estimators.topology import group_link, host_numbers
+from willitrun.estimators.topology import PCIE_HOP_S, group_link, host_numbers
 from willitrun.planning.builds import best_of_subsets, subsets
 
 CARDS = ["rtx-3060-12gb", "rtx-3090", "rtx-4090", "nvidia-geforce-gtx-1080-ti", "rx-7900-xtx"]
@@ -75,7 +75,7 @@ def test_an_ethernet_link_names_the_first_card_of_each_host() -> None:
 def test_pairs_of_nvlink_do_not_make_a_ring() -> None:
     pairs = [{"kind": "nvlink", "devices": [0, 1], "bandwidth": "56 GB/s"}, {"kind": "nvlink", "devices": [2, 3], "bandwidth": "56 GB/s"}]  # fmt: skip
     machine = describe_machine({"accelerators": ["rtx-3090"] * 4, "links": pairs})
-    own = [(16e9, 20e-6)] * 4
+    own = [(16e9, 6e-6, 3.5e-6)] * 4
     assert group_link(machine, (0, 1), own[:2], tensor=True).bytes_per_s == 56e9
     assert group_link(machine, (0, 1, 2, 3), own, tensor=True).bytes_per_s == 16e9
     between = group_link(machine, (0, 1, 2, 3), own, tensor=False).bytes_per_s
@@ -84,10 +84,10 @@ def test_pairs_of_nvlink_do_not_make_a_ring() -> None:
 
 def test_a_crossing_by_rpc_costs_what_the_calibration_says() -> None:
     machine = describe_machine({"accelerators": ["rtx-3090"] * 2, "links": "10gbe"})
-    own = [(16e9, 20e-6)] * 2
+    own = [(16e9, 6e-6, 3.5e-6)] * 2
     hop_s = load_catalog().calibrations["network"].coefficients["rpc_hop_s"]
     assert group_link(machine, (0, 1), own, tensor=False, rpc_hop_s=hop_s).hop_s == hop_s
-    assert group_link(machine, (0, 1), own, tensor=False).hop_s == 20e-6
+    assert group_link(machine, (0, 1), own, tensor=False).hop_s == PCIE_HOP_S
     verdict = assess("llama-3.1-8b", machine, quantization="q4_k_m")
     told = {reason.code: reason.message for reason in verdict.reasons}
     assert f"{1e3 * hop_s:.2g} ms" in told["over-network"]

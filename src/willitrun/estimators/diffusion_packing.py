@@ -213,7 +213,7 @@ def speed_reasons(speed: SpeedEstimate, pipeline: Pipeline, stages: Stages) -> l
     if stages.scaled_from is not None:
         found.append(
             Reason.model_construct(
-                code="speed-not-modelled",
+                code="work-scaled",
                 message=f"No trace at this size and these frames: the denoiser's work was scaled from {stages.scaled_from} pixels "
                 "by how it grows between the shapes that were traced.",
                 numbers={"traced_image_size": stages.scaled_from},

@@ -213,7 +213,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     if found.from_totals:
         reasons.append(
             Reason.model_construct(
-                code="speed-not-modelled",
+                code="work-scaled",
                 message=f"Nobody has traced {found.request.model.name}: its work is spread from published MACs and parameters "
                 "by the law of traced convolutional networks, and the intervals are as wide as that is with whole families "
                 "held out.",
@@ -221,11 +221,11 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
             )
         )
     if (after := _AFTER_THE_NETWORK.get(found.request.model.task)) is not None:
-        reasons.append(Reason.model_construct(code="speed-not-modelled", message=after, numbers={}))
+        reasons.append(Reason.model_construct(code="post-processing-not-counted", message=after, numbers={}))
     if row.trace.scaled_from is not None:
         reasons.append(
             Reason.model_construct(
-                code="speed-not-modelled",
+                code="work-scaled",
                 message=f"No trace at {row.trace.image_size} pixels: work was scaled by area from {row.trace.scaled_from}.",
                 numbers={"image_size": row.trace.image_size, "traced_image_size": row.trace.scaled_from},
             )

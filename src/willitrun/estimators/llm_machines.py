@@ -46,6 +46,7 @@ class MachineRow:
     compute_w: float
     link_bytes_per_s: float
     hop_s: float
+    peer_s: float
     pcie_bytes_per_s: float
     host_bytes_per_s: float
     host_flop_per_s: float
@@ -260,7 +261,11 @@ def _machine_row(request: Request, chosen: tuple[int, ...]) -> MachineView:
         machine,
         chosen,
         [
-            (mesh_link(rate.link_bytes_per_s, device.accelerator.link_count, len(chosen)), rate.hop_s)
+            (
+                mesh_link(rate.link_bytes_per_s, device.accelerator.link_count, len(chosen)),
+                rate.hop_s,
+                rate.peer_s,
+            )
             for rate, device in zip(rates, used.accelerators, strict=True)
         ],
         tensor=parallel(request, len(rates))[0] > 1,
@@ -359,6 +364,7 @@ def _host_row(
         compute_w=math.inf,
         link_bytes_per_s=bandwidth,
         hop_s=0.0,
+        peer_s=0.0,
         pcie_bytes_per_s=bandwidth,
         host_bytes_per_s=bandwidth,
         host_flop_per_s=math.inf,
@@ -410,6 +416,7 @@ def _device_row(
         compute_w=group("compute_w"),
         link_bytes_per_s=link.bytes_per_s,
         hop_s=link.hop_s,
+        peer_s=link.peer_s,
         pcie_bytes_per_s=min(rate.pcie_bytes_per_s for rate in rates),
         host_bytes_per_s=host_bandwidth if math.isfinite(host_bandwidth) else pcie_bytes_per_s(None, None),
         host_flop_per_s=host_flops,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 
 from willitrun.errors import MissingDataError
-from willitrun.estimators.topology import DIRECT_HOP_S, PCIE_HOP_S, cable_bytes_per_s
+from willitrun.estimators.topology import (
+    DIRECT_HOP_S,
+    DIRECT_PEER_S,
+    PCIE_HOP_S,
+    PCIE_PEER_S,
+    cable_bytes_per_s,
+)
 from willitrun.frozen import frozen
 from willitrun.kernels.llm_levels import classify_generation, classify_memory
 from willitrun.records.accelerators import Accelerator
@@ -47,6 +53,7 @@ class DeviceRates:
     fp4: float
     link_bytes_per_s: float
     hop_s: float
+    peer_s: float
     pcie_bytes_per_s: float
     compute_units: float
     boost_hz: float
@@ -114,7 +121,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
     stated, beside = cable_bytes_per_s(device, machine)
     if stated is not None:
         pcie = max(pcie, stated) if beside else stated
-    link, hop = _neighbours(device, machine, pcie)
+    link, hop, peer = _neighbours(device, machine, pcie)
 
     def rate(value: float | None) -> float:
         return NAN if value is None else value * scale
@@ -134,6 +141,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
             fp4=rate(peaks.fp4_tensor),
             link_bytes_per_s=link,
             hop_s=hop,
+            peer_s=peer,
             pcie_bytes_per_s=pcie,
             compute_units=float(accelerator.compute_units or NAN),
             boost_hz=float(accelerator.boost_clock or NAN),
@@ -182,15 +190,16 @@ def _power_scale(device: InstalledAccelerator, reasons: list[Reason]) -> float:
     return scale
 
 
-def _neighbours(device: InstalledAccelerator, machine: Machine, pcie: float) -> tuple[float, float]:
-    """Bandwidth [bytes/s] and latency of a hop [s] to the devices beside it, where no link says otherwise."""
+def _neighbours(device: InstalledAccelerator, machine: Machine, pcie: float) -> tuple[float, float, float]:
+    """Bandwidth [bytes/s], latency [s] and what each further one adds [s] to the devices beside it, where no link says
+    otherwise."""
     direct = device.accelerator.link_bandwidth
     bridged = device.accelerator.form in ("desktop", "workstation", "server-pcie")
     if direct is None or (bridged and machine.source != "described"):
         # Cards in slots have the link only where a bridge was seen; on boards it is always there.
-        return pcie, PCIE_HOP_S
+        return pcie, PCIE_HOP_S, PCIE_PEER_S
     # Sheets state both directions of a direct link together.
-    return direct / 2, DIRECT_HOP_S
+    return direct / 2, DIRECT_HOP_S, DIRECT_PEER_S
 
 
 def host_bytes_per_s(machine: Machine) -> float:

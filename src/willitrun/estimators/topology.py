@@ -17,19 +17,23 @@ DIRECT = ("nvlink", "infinity-fabric", "c2c")
 CABLES = ("thunderbolt", "usb4", "oculink")
 """What leads from a host to a device outside of its case."""
 
-# Latency of one collective hop [s]: over links between accelerators, and through the host. Round figures and no facts:
-# the calibration's `hop` term, which was fitted with them, scales both, so only their ratio is assumed. All-reduce of
-# small messages over 2, 4 and 8 devices takes 4.3, 4.6 and 5.1 us on boards and 5.5, 13.6 and 25.6 us on PCIe cards
-# (medians of the floors in NVIDIA aiconfigurator's tables): per doubling of the group, 1.7 to 4.3 and 5.5 to 8.5 us.
-DIRECT_HOP_S, PCIE_HOP_S = 4e-6, 20e-6
+# Latency of an all-reduce of small messages [s] between two devices, and what each further one adds: over links between
+# accelerators, and through the host. Medians of what NVIDIA aiconfigurator measured with the kernels of vLLM, SGLang and
+# TensorRT-LLM inside CUDA graphs, up to 64 KiB: 4.3, 4.7 and 5.2 us over 2, 4 and 8 devices on A100, H100, H200, B200 and
+# B300 boards, 5.9, 14.1 and 26.7 us on L40S and RTX PRO 6000 in PCIe slots (its systems/data, custom_allreduce_perf.txt,
+# https://github.com/ai-dynamo/aiconfigurator). The calibration's `hop` scales both.
+DIRECT_HOP_S, PCIE_HOP_S = 4.3e-6, 5.9e-6
+DIRECT_PEER_S, PCIE_PEER_S = 0.15e-6, 3.5e-6
 
 
 @frozen
 class GroupLink:
-    """What devices that work together have between them: one direction [bytes/s], latency of a hop [s]."""
+    """What devices that work together have between them: one direction [bytes/s], latency between two [s], and what each
+    further one adds to that of an all-reduce [s]."""
 
     bytes_per_s: float
     hop_s: float
+    peer_s: float
     reasons: tuple[Reason, ...] = ()
 
 
@@ -62,7 +66,7 @@ def cable_bytes_per_s(device: InstalledAccelerator, machine: Machine) -> tuple[f
 def group_link(
     machine: Machine,
     chosen: Sequence[int],
-    own: Sequence[tuple[float, float]],
+    own: Sequence[tuple[float, float, float]],
     *,
     tensor: bool,
     rpc_hop_s: float | None = None,
@@ -76,7 +80,8 @@ def group_link(
     chosen
         Indices of the devices of the group, in the order of their stages.
     own
-        Of each of them, bandwidth and latency to its neighbours where no link says otherwise [bytes/s, s].
+        Of each of them, bandwidth and latency to its neighbours and what more of them add where no link says otherwise
+        [bytes/s, s, s].
     tensor
         All talk at once in a ring, so that the slowest pair decides; else one stage follows the other and the
         hops add up, of which this is the mean.
@@ -89,24 +94,26 @@ def group_link(
     hosts = host_numbers(machine)
     follow = list(range(1, len(chosen)))
     pairs = [(place - 1, place) for place in follow] + ([(len(chosen) - 1, 0)] if tensor else [])
-    rates, hops = [], []
+    rates, hops, peers = [], [], []
     for a, b in pairs:
         i, j = chosen[a], chosen[b]
         link = _between(machine.links, i, j, network=hosts[i] != hosts[j])
         if link is None:
             rates.append(min(own[a][0], own[b][0]))
             hops.append(max(own[a][1], own[b][1]))
+            peers.append(max(own[a][2], own[b][2]))
         else:
             rates.append(link.bandwidth_bytes_per_s)
             far = PCIE_HOP_S if rpc_hop_s is None else rpc_hop_s
             hops.append(
                 DIRECT_HOP_S if link.kind in DIRECT else far if link.kind == "ethernet" else PCIE_HOP_S
             )
+            peers.append(DIRECT_PEER_S if link.kind in DIRECT else PCIE_PEER_S)
     reasons = _over_network([hosts[i] for i in chosen], min(rates), rpc_hop_s)
     if tensor:
-        return GroupLink(min(rates), max(hops), reasons)
+        return GroupLink(min(rates), max(hops), max(peers), reasons)
     return GroupLink(
-        len(rates) / math.fsum(1.0 / rate for rate in rates), math.fsum(hops) / len(hops), reasons
+        len(rates) / math.fsum(1.0 / rate for rate in rates), math.fsum(hops) / len(hops), max(peers), reasons
     )
 
 

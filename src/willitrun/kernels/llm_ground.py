@@ -153,6 +153,7 @@ def lay_ground(
         compute_w=machines["compute_w"],
         link_bytes_per_s=machines["link_bytes_per_s"],
         link_latency_s=machines["hop_s"],
+        link_peer_s=machines["peer_s"],
         host_bytes_per_s=machines["host_bytes_per_s"],
         host_flop_per_s=machines["host_flop_per_s"],
         pcie_bytes_per_s=machines["pcie_bytes_per_s"],

@@ -91,7 +91,9 @@ class LlmRates:
     link_bytes_per_s
         Bandwidth between accelerators, one direction [bytes/s].
     link_latency_s
-        Latency of one hop [s].
+        Latency between two accelerators [s].
+    link_peer_s
+        What each further accelerator of a group adds to the latency of an all-reduce [s].
     host_bytes_per_s
         Host memory bandwidth [bytes/s].
     host_flop_per_s
@@ -107,6 +109,7 @@ class LlmRates:
     compute_w: FloatArray
     link_bytes_per_s: FloatArray
     link_latency_s: FloatArray
+    link_peer_s: FloatArray
     host_bytes_per_s: FloatArray
     host_flop_per_s: FloatArray
     pcie_bytes_per_s: FloatArray
@@ -174,10 +177,13 @@ class LlmCoefficients:
     ``attention``, ``prefill_linear``, ``prefill_attention``: 1 / efficiency on the legal peak.
     ``prefill_issue``: unit cycles per FLOP. ``prefill_power``: joules of board energy per FLOP. ``step``, ``layer``,
     ``moe_layer``, ``sequence``: seconds per step, per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and micro-batch.
-    ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
+    ``prefill_experts``: what a FLOP of the grouped products of experts costs on top of one of a dense product in a
+    prefill. ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
     1 / efficiency. ``host_layer``: seconds per MoE layer whose experts run on the host. ``hop``: multiplier of the
-    link latency. ``request``: seconds per request. ``queue``: share of the others' prefills that a request waits
-    for. ``overlap``: share of what stages that work on different micro-batches at once could save, 1 at most.
+    link latency. ``request``: seconds per request. ``notice``: decode steps of the others that pass until a busy
+    server takes a request up and has sent its first token. ``queue``: share of the requests that arrive all at once,
+    the others when one of theirs is finished. ``overlap``: share of what stages that work on different micro-batches
+    at once could save, 1 at most.
     """
 
     weights: FloatArray
@@ -196,6 +202,7 @@ class LlmCoefficients:
     prefill_power: FloatArray
     prefill_attention: FloatArray
     prefill_layer: FloatArray
+    prefill_experts: FloatArray
     expert_tile: FloatArray
     link: FloatArray
     hop: FloatArray
@@ -203,5 +210,6 @@ class LlmCoefficients:
     host_layer: FloatArray
     pcie: FloatArray
     request: FloatArray
+    notice: FloatArray
     queue: FloatArray
     overlap: FloatArray

@@ -55,9 +55,8 @@ def time_prefill(
         + k.prefill_issue / rates.issue_per_s
         + k.prefill_power / rates.compute_w
     ) / ranks
-    linear_s = (
-        2.0 * tokens * per_token * work.dense_params + 2.0 * work.expert_params * expert_work
-    ) * per_flop
+    linear_s = (2.0 * tokens * per_token * work.dense_params) * per_flop
+    expert_linear_s = (2.0 * work.expert_params * expert_work) * (per_flop * k.prefill_experts)
     attention_s = (
         4.0
         * load.prefill_sequences
@@ -68,7 +67,7 @@ def time_prefill(
     )
     # The output matrix runs once per prompt, on its last token, in the last stage.
     head_s = load.prefill_sequences * 2.0 * work.lm_head_params * per_flop
-    compute_s = linear_s + attention_s + head_s
+    compute_s = linear_s + expert_linear_s + attention_s + head_s
     busy_s = smooth_maximum(memory_s, compute_s)
 
     # Weights in host memory stream over the bus once per micro-batch.
@@ -88,6 +87,7 @@ def time_prefill(
             ("dense-weights", dense_s * memory_share),
             ("expert-weights", expert_s * memory_share),
             ("linear-compute", linear_s * compute_share),
+            ("expert-compute", expert_linear_s * compute_share),
             ("attention-compute", attention_s * compute_share),
             ("lm-head", head_s * compute_share),
             ("streamed-weights", stream_s),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.elementwise import is_zero, maximum, where
+from willitrun.kernels.elementwise import is_zero, maximum, minimum, where
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 
 FloatArray = NDArray[np.float64]
@@ -39,9 +39,9 @@ def time_collectives(
     message = tokens * work.hidden_size * 2.0
     per_byte = k.link / rates.link_bytes_per_s
     hop_s = k.hop * rates.link_latency_s
-    reduce_s = (
-        2.0 * work.n_layers * (hop_s * np.log2(ranks) + message * (2.0 * (ranks - 1.0) / ranks) * per_byte)
-    )
+    # One kernel in which all ranks read from all others: what more of them add is what they share the link with.
+    latency_s = hop_s * minimum(ranks - 1.0, 1.0) + k.hop * rates.link_peer_s * maximum(ranks - 2.0, 0.0)
+    reduce_s = 2.0 * work.n_layers * (latency_s + message * (2.0 * (ranks - 1.0) / ranks) * per_byte)
     stages = load.pipeline - 1.0
     spread = load.expert_shards / ranks - 1.0
     dispatch_s = where(

@@ -717,3 +717,14 @@ def test_a_prompt_with_an_image_is_judged_alone(runtime: str) -> None:
     assert without is not None
     held, plain = with_image.activation_bytes.best, without.activation_bytes.best
     assert held > plain if runtime == "llama.cpp" else held >= plain
+
+
+def test_a_sentence_says_what_is_too_slow() -> None:
+    verdict = assess(
+        "llama-3.3-70b", {"host": {"ram": "128 GiB"}}, quantization="q4_k_m", runtime="llama.cpp"
+    )
+    assert verdict.feasible
+    assert verdict.practical is False
+    assert verdict.sentence().endswith("below what is practical.")
+    fast = assess("llama-3.2-1b", "rtx-4090", quantization="q4_k_m", runtime="llama.cpp")
+    assert "practical" not in fast.sentence()

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from willitrun import SpeedEstimate, Verdict, Workload, assess, describe_model, load_catalog, plan
+from willitrun import (
+    InvalidWorkloadError,
+    SpeedEstimate,
+    Verdict,
+    Workload,
+    assess,
+    describe_model,
+    load_catalog,
+    plan,
+)
 from willitrun.estimators.workloads import ENCODER_TASKS
 
 MIB = 2**20
@@ -83,6 +94,14 @@ def test_pages_are_embedded_as_pictures() -> None:
     assert text.samples_per_s is not None
     assert page.samples_per_s is not None
     assert page.samples_per_s.best < text.samples_per_s.best
+
+
+@pytest.mark.parametrize("load", [{"images": 1, "image_size": 448}, {"prompt_tokens": 65}])
+def test_what_is_longer_than_its_context_is_refused(load: dict[str, Any]) -> None:
+    with pytest.raises(InvalidWorkloadError, match="exceed the context of 64"):
+        assess("colqwen2-v1.0", CARD, Workload(context_tokens=64, **load))
+    room = assess("colqwen2-v1.0", CARD, Workload(context_tokens=512, **load)).inputs.workload
+    assert room["prompt_tokens"] == load.get("prompt_tokens", 512 - 256)
 
 
 def test_a_plan_has_the_same_texts_per_second_and_bound() -> None:

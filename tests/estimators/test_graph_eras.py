@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from willitrun import Runtime, Workload, estimate_speed
+from willitrun import Runtime, Workload, estimate_speed, load_catalog
+from willitrun.estimators.graph_devices import generation_of
 
 
 def _device_seconds(model: str, version: str) -> float:
@@ -20,3 +21,9 @@ def test_attention_of_pytorch_1_moves_its_scores() -> None:
 def test_networks_without_attention_work_alike() -> None:
     old, new = (_device_seconds("resnet-50", version) for version in ("1.13.1", "2.4"))
     assert abs(old / new - 1.0) < 0.02
+
+
+def test_networks_know_one_kind_of_blackwell() -> None:
+    cards = load_catalog().accelerators
+    names = ("nvidia-geforce-rtx-5090", "nvidia-b200-sxm-180gb")
+    assert {generation_of(cards.resolve(name)) for name in names} == {"blackwell"}

@@ -159,6 +159,9 @@ def test_a_trained_maximum_below_the_usual_question_shortens_that_too() -> None:
     assert again.tier == remedy.tier == "comfortable"
     assert again.memory is not None
     assert again.memory.total_bytes == remedy.total_bytes
+    longer = Workload(context_tokens=65536, prompt_tokens=100, output_tokens=3000)
+    remedy = of_kind(assess("pythia-14m", "rtx-4090", longer, **asked), "context")
+    assert remedy.arguments == {"context_tokens": 512, "prompt_tokens": 1, "output_tokens": 511}
 
 
 def test_adapters_over_four_bits_are_for_those_who_load_them() -> None:

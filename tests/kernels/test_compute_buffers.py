@@ -19,6 +19,7 @@ from willitrun.kernels.compute_buffers import (
     host_buffer,
     output_buffer,
 )
+from willitrun.kernels.graph_shapes import FORKED
 from willitrun.kernels.kv_cells import cell_counts
 from willitrun.records.models import TransformerConfig
 
@@ -163,3 +164,11 @@ def test_a_layers_cache_in_host_memory_is_copied_to_the_card(
 ) -> None:
     found = device_buffer(shape, cells, flash_attention=flash, copied_cache_bytes=layer_mib * 2**20).item()
     assert found / 2**20 == pytest.approx(reserved_mib, rel=0.015)
+
+
+@pytest.mark.parametrize(("attention_hidden", "streams"), [(2, 2), (1, 1)])
+def test_ik_llama_cpp_keeps_the_stream_below_logits(attention_hidden: int, streams: int) -> None:
+    """Where norms lie behind blocks (Gemma) the stream is alive alone."""
+    shape = BufferShape(128256, 4096, 32, 4096, 14336, key_value=2048, attention_hidden=attention_hidden)
+    found = device_buffer(shape, 512, n_ubatch=512, flash_attention=True, era=FORKED).item()
+    assert found == 4 * 512 * (128256 + streams * 4096)

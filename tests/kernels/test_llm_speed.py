@@ -340,6 +340,8 @@ def test_stages_save_what_overlaps(stages: float) -> None:
     assert alone == pytest.approx(time(1.0, prompt | {"pipeline": 1.0}))
     assert whole == pytest.approx(alone * (8 + stages - 1) / (8 * stages), rel=0.01)
     assert part == pytest.approx((alone + whole) / 2, rel=0.01)
+    # No more than all of it, whatever a fit may say.
+    assert time(1.5, prompt) == whole
     # One micro-batch overlaps with nothing.
     single = prompt | {"prompt_tokens": 512.0}
     assert time(1.0, single) == time(0.0, single)

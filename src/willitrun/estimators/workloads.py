@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from willitrun.errors import InvalidWorkloadError
@@ -181,7 +182,9 @@ def complete_workload(
         pictures = _picture_tokens(model, given, filled)
         default("context_tokens", pictures + (given.prompt_tokens or min(512, longest or 512)))
         whole = int(given.context_tokens or filled.get("context_tokens") or 0)  # type: ignore[call-overload]
-        default("prompt_tokens", max(whole - pictures, 1))
+        prompt = given.prompt_tokens or max(whole - pictures, 1)
+        default("prompt_tokens", prompt)
+        _refuse_beyond(whole, {"images": pictures, "prompt": prompt})
         default("batch_size", 1)
     elif task in ASR_TASKS:
         default("batch_size", 1)
@@ -224,10 +227,16 @@ def _llm_defaults(model: Model, given: Workload, filled: dict[str, object]) -> N
     if prompt is None:
         prompt = max(1, min(DEFAULT_PROMPT_TOKENS, room - output))
         filled["prompt_tokens"] = prompt
-    if before + prompt + output > context:
-        seen = f"images {pictures} + " if pictures else ""
+    parts = {"cached": given.cached_tokens, "images": pictures, "prompt": prompt, "output": output}
+    _refuse_beyond(context, parts)
+
+
+def _refuse_beyond(context: int, parts: Mapping[str, int]) -> None:
+    """Refuse a workload whose parts are longer together than the context it asks for."""
+    if sum(parts.values()) > context:
+        told = " + ".join(f"{name} {tokens}" for name, tokens in parts.items() if tokens or name != "images")
         raise InvalidWorkloadError(
-            f"cached {given.cached_tokens} + {seen}prompt {prompt} + output {output} tokens exceed the context of {context}.",
+            f"{told} tokens exceed the context of {context}.",
             hint="Raise context_tokens or shorten the prompt.",
         )
 

@@ -14,7 +14,7 @@ from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
 from willitrun.kernels.smoothing import share_factor, smooth_maximum
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+CodeArray = NDArray[np.int8]
 Terms = tuple[tuple[str, FloatArray], ...]
 
 #: Bound codes, in the order of `DecodeStep.bound`.
@@ -27,7 +27,7 @@ class DecodeStep:
 
     total_s: FloatArray
     terms: Callable[[], Terms]
-    bound: IntArray
+    bound: CodeArray
     work: Callable[[], tuple[FloatArray, FloatArray]]
     """Gives what one rank reads from its memory [bytes] and computes [FLOP]."""
 
@@ -146,13 +146,14 @@ def _host_seconds(
     )
 
 
-def largest_part(*parts: FloatArray) -> IntArray:
+def largest_part(*parts: FloatArray) -> CodeArray:
     """Return the index of the largest part per row, the first of equal ones, without stacking them."""
     best, *rest = parts
-    index: IntArray = np.int64(0)  # type: ignore[assignment]
+    # Small numbers: an index of eight bytes takes as long to fill as a time.
+    index: CodeArray = np.int8(0)  # type: ignore[assignment]
     for position, part in enumerate(rest, start=1):
         # Nothing is larger than something by being zero, as most parts are in most sweeps.
         if not is_zero(part):
-            index = where(part > best, position, index)
+            index = where(part > best, np.int8(position), index)
             best = maximum(best, part)
     return index

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.kernels.elementwise import maximum, minimum
-from willitrun.kernels.llm_decode import IntArray, Terms, largest_part
+from willitrun.kernels.llm_decode import CodeArray, Terms, largest_part
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_spread import share_of_experts_hit, time_collectives
 from willitrun.kernels.smoothing import share_factor, smooth_maximum
@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 
 def time_prefill(
     work: LlmWork, rates: LlmRates, load: LlmLoad, k: LlmCoefficients
-) -> tuple[FloatArray, FloatArray, Callable[[], Terms], Callable[[], IntArray]]:
+) -> tuple[FloatArray, FloatArray, Callable[[], Terms], Callable[[], CodeArray]]:
     """Return the time to prefill the prompts that go together, the part of it that is added to decode steps which run
     anyway, and what gives its terms [s] and what it mostly waits for (`BOUNDS`).
 
@@ -96,7 +96,7 @@ def time_prefill(
             ("moe-launch", moe_launch_s),
         )
 
-    def bound() -> IntArray:
+    def bound() -> CodeArray:
         memory_part = memory_s * share_factor(memory_s, busy_s)
         return largest_part(memory_part, busy_s - memory_part, launch_s + moe_launch_s, link_s, stream_s)
 

@@ -25,7 +25,7 @@ from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, Llm
 from willitrun.kernels.llm_prefill import time_prefill
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+CodeArray = NDArray[np.int8]
 
 __all__ = ["BOUNDS", "LlmSpeed", "effective_concurrency", "predict"]
 
@@ -70,8 +70,8 @@ class LlmSpeed:
     prefill_tokens_per_s: FloatArray
     loaded_time_to_first_token_s: FloatArray
     effective_concurrency: FloatArray
-    bound: IntArray
-    bound_of_prefill: Callable[[], IntArray]
+    bound: CodeArray
+    bound_of_prefill: Callable[[], CodeArray]
     first_token: Callable[[], FloatArray]
     step_parts: Callable[[], Terms]
     prefill_parts: Callable[[], Terms]
@@ -83,7 +83,7 @@ class LlmSpeed:
         return self.first_token()
 
     @property
-    def prefill_bound(self) -> IntArray:
+    def prefill_bound(self) -> CodeArray:
         """Index into `BOUNDS`: what the prefill mostly waits for."""
         return self.bound_of_prefill()
 

@@ -191,10 +191,10 @@ def place(demand: Demand, room: Room) -> Layout:
     split = Split(
         available,
         room.strategy,
-        demand.n_layers - host.layers,
+        demand.n_layers,
         room.shares,
         begin=host.layers,
-        further=where(host.output, 0, 1) if room.counts_output else None,
+        without=host.output if room.counts_output else None,
     )
     weights = split.spread(weights_device, lambda count: parts.weights(count, host.moe_layers))
     kv_split = split.spread(kv - host.kv, lambda count: parts.cache(kv, windowed, count))

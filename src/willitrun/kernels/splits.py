@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from willitrun.kernels.elementwise import divided, exists, maximum
+from willitrun.kernels.elementwise import divided, exists, maximum, where
 
 __all__ = [
     "LAYER_SPLIT",
@@ -131,20 +131,22 @@ class Split:
         self,
         available: IntArray,
         strategy: IntArray,
-        layers: IntArray,
+        n_layers: IntArray,
         shares: tuple[float, ...] | None = None,
         *,
         begin: IntArray,
-        further: IntArray | None = None,
+        without: BoolArray | None = None,
     ) -> None:
-        """Split ``layers`` from ``begin`` on.
+        """Split the layers from ``begin`` on.
 
-        ``shares`` are parts of them as told; without them, layers follow the room. ``further`` are matrices that are
-        counted as one more layer; None where the engine counts no such.
+        ``shares`` are parts of them as told; without them, layers follow the room. The matrix behind the layers counts
+        as one more, unless it is ``without``; None where the engine counts no such.
         """
         self.alone = is_alone(available)
         if self.alone:
             return
+        layers = n_layers - begin
+        further = None if without is None else where(without, 0, 1)
         self._tensor = (strategy == TENSOR_SPLIT)[..., None]
         self._present = available > 0
         devices = available.shape[-1]

@@ -20,7 +20,9 @@ __all__ = [
     "Scored",
     "accelerator_buffers",
     "build_of",
+    "ON",
     "contradicts_itself",
+    "number",
     "of_projector",
     "program",
     "score",
@@ -29,7 +31,8 @@ __all__ = [
 MIB = 2**20
 _PATTERNS = {"gemma3": 6, "gemma2": 2, "gpt-oss": 2, "cohere2": 4, "gemma3n": 5}
 _KINDS = ("f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f32")
-_ON = ("1", "1.0", "enabled", "auto", "on")
+ON = ("1", "1.0", "enabled", "auto", "on")
+"""How logs say that flash attention is on."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Scored:
         )
 
 
-def _number(value: Any, default: float = math.nan) -> float:
+def number(value: Any, default: float = math.nan) -> float:
+    """A number of a row; the default where there is none."""
     try:
         found = float(value)
     except (TypeError, ValueError):
@@ -121,13 +125,13 @@ def program(row: Any) -> str:
     """
     engine = str(row.engine).split(" ")[0]
     build = re.match(r"\s*(\d+)", str(row.build))
-    quoted = build is not None and int(build.group(1)) >= FORK_BUILDS and math.isnan(_number(row.mla_attn))
+    quoted = build is not None and int(build.group(1)) >= FORK_BUILDS and math.isnan(number(row.mla_attn))
     return "llama.cpp" if engine.startswith("ik") and quoted else engine
 
 
 def contradicts_itself(row: Any) -> bool:
     """Whether the caches of the devices don't sum to the total that the same log prints: it is of several loads."""
-    parts, total = _mapping(row.kv_buffers_mib), _number(row.kv_total_mib)
+    parts, total = _mapping(row.kv_buffers_mib), number(row.kv_total_mib)
     return bool(parts) and total > 0 and abs(sum(parts.values()) / total - 1) > 0.01
 
 
@@ -148,26 +152,26 @@ def _policy(row: Any, flash: bool) -> CellsPolicy:
 
 
 def _layout(row: Any, kind_v: str | None, policy: CellsPolicy) -> KvLayout | None:
-    layers, key, value = (_number(row[name]) for name in ("n_layer", "n_embd_k_gqa", "n_embd_v_gqa"))
+    layers, key, value = (number(row[name]) for name in ("n_layer", "n_embd_k_gqa", "n_embd_v_gqa"))
     if row.arch == "mamba":
-        conv = (_number(row.ssm_d_conv) - 1) * _number(row.ssm_d_inner)
-        state = _number(row.ssm_d_state) * _number(row.ssm_d_inner)
+        conv = (number(row.ssm_d_conv) - 1) * number(row.ssm_d_inner)
+        state = number(row.ssm_d_state) * number(row.ssm_d_inner)
         return KvLayout(0, 0, conv_state=int(layers * conv), recurrent_state=int(layers * state))
     if str(row.arch).startswith("rwkv"):
-        width = _number(row.n_embd)
+        width = number(row.n_embd)
         shifts, head = (2, 64) if row.arch == "rwkv6" else (1, 128)
         return KvLayout(
             0, 0, conv_state=int(layers * shifts * width), recurrent_state=int(layers * head * width)
         )
     if any(math.isnan(number) for number in (layers, key, value)):
         return None
-    rank = _number(row.kv_lora_rank)
+    rank = number(row.kv_lora_rank)
     if row.arch == "deepseek2" and rank > 0 and (kind_v is None or key == rank + 64):
         row_width = int(layers * (rank + 64))
         return KvLayout(row_width, 0, kv_heads=1, latent=1, latent_v=int(layers * rank))
     if row.arch == "gemma3n":
         layers = 20.0  # the other 15 of 35 read the cache of layers 18 and 19
-    window = _number(row.n_swa, 0)
+    window = number(row.n_swa, 0)
     pattern = _PATTERNS.get(str(row.arch), 0)
     if window and pattern and policy.windowed:
         full = int(layers) // pattern
@@ -188,7 +192,7 @@ def _streamed(row: Any) -> int:
     if (build_of(row) or 0) >= 8000:
         return 0
     text = str(row.ftype)
-    elements = int(_number(row.n_vocab) * _number(row.n_embd))
+    elements = int(number(row.n_vocab) * number(row.n_embd))
     if "Q8_0" in text:
         return elements * 34 // 32
     if text.startswith("F16"):
@@ -200,11 +204,11 @@ def _streamed(row: Any) -> int:
 
 def experts_on_host(row: Any) -> bool:
     """Whether the host holds more weights than the embeddings: experts that ``-ot`` or ``--n-cpu-moe`` left there."""
-    if not _number(row.n_expert, 0):
+    if not number(row.n_expert, 0):
         return False
     buffers = _mapping(row.model_buffers_mib)
     held = sum(buffers.values()) - sum(accelerator_buffers(buffers).values())
-    return held * MIB > 4 * _number(row.n_vocab, 0) * _number(row.n_embd, 0)
+    return held * MIB > 4 * number(row.n_vocab, 0) * number(row.n_embd, 0)
 
 
 def _era(row: Any) -> GraphEra:
@@ -216,16 +220,16 @@ def _era(row: Any) -> GraphEra:
 
 
 def _shape(row: Any, policy: CellsPolicy) -> BufferShape | None:
-    vocabulary, hidden = _number(row.n_vocab), _number(row.n_embd)
+    vocabulary, hidden = number(row.n_vocab), number(row.n_embd)
     if math.isnan(vocabulary) or math.isnan(hidden):
         return None
-    heads = _number(row.n_head, 0)
-    head = _number(row.n_embd_head_k, hidden / heads if heads else 0)
-    experts, used = _number(row.n_expert, 0), _number(row.n_expert_used, 0)
+    heads = number(row.n_head, 0)
+    head = number(row.n_embd_head_k, hidden / heads if heads else 0)
+    experts, used = number(row.n_expert, 0), number(row.n_expert_used, 0)
     # Logs give the dense width only; a mixture's own block is narrower than its logits anyway.
-    width = 0 if experts and used else _number(row.n_ff, 0)
-    key_value = _number(row.n_embd_k_gqa, 0) + _number(row.n_embd_v_gqa, 0)
-    windowed = _number(row.n_swa, 0) > 0 and str(row.arch) in _PATTERNS
+    width = 0 if experts and used else number(row.n_ff, 0)
+    key_value = number(row.n_embd_k_gqa, 0) + number(row.n_embd_v_gqa, 0)
+    windowed = number(row.n_swa, 0) > 0 and str(row.arch) in _PATTERNS
     return BufferShape(
         int(vocabulary),
         int(hidden),
@@ -248,10 +252,10 @@ def score(path: Path) -> Iterator[Scored]:
 
 
 def _score_row(row: Any) -> Scored | None:
-    context = _number(row.n_ctx)
+    context = number(row.n_ctx)
     if math.isnan(context):
         return None
-    flash = str(row.flash_attn) in _ON
+    flash = str(row.flash_attn) in ON
     policy = _policy(row, flash)
     typed = isinstance(row.cache_type_k, str)
     given_v = row.cache_type_v if isinstance(row.cache_type_v, str) else None
@@ -259,8 +263,8 @@ def _score_row(row: Any) -> Scored | None:
     shape = _shape(row, policy)
     if layout is None or shape is None:
         return None
-    batch = int(_number(row.n_ubatch, 512))
-    slots = int(_number(row.n_seq_max, 1))
+    batch = int(number(row.n_ubatch, 512))
+    slots = int(number(row.n_seq_max, 1))
     unified = str(row.kv_unified) not in ("False", "false", "0", "0.0")
     how: dict[str, Any] = {
         "sequences": slots if policy.windowed else 1,
@@ -269,7 +273,7 @@ def _score_row(row: Any) -> Scored | None:
         "swa_full": _swa_full(row),
         "policy": policy,
     }
-    printed = _number(row.kv_total_mib)
+    printed = number(row.kv_total_mib)
 
     def cache(kind_k: str, kind_v: str) -> int:
         return int(cells_cache(layout, int(context), **how, kind_k=kind_k, kind_v=kind_v))
@@ -285,12 +289,12 @@ def _score_row(row: Any) -> Scored | None:
     devices = len(compute)
     cells = int(context) if unified or slots == 1 else int(context) // slots
     _, narrow, _ = cell_counts(int(context), layout.window_tokens, **how)
-    offloaded, of = _number(row.layers_offloaded), _number(row.layers_total_offloadable)
+    offloaded, of = number(row.layers_offloaded), number(row.layers_total_offloadable)
     spills = offloaded < of or _on_host(_mapping(row.kv_buffers_mib))
     streamed = _streamed(row) if spills else 0
-    copied = int(kv // _number(row.n_layer, 1)) if _on_host(_mapping(row.kv_buffers_mib)) else 0
+    copied = int(kv // number(row.n_layer, 1)) if _on_host(_mapping(row.kv_buffers_mib)) else 0
     # The fork says that it works as a pipeline where it keeps one copy of its inputs, and has experts on the host.
-    pipeline = bool(_number(row.pipeline_parallel, 0)) and not program(row).startswith("ik")
+    pipeline = bool(number(row.pipeline_parallel, 0)) and not program(row).startswith("ik")
     predicted = [
         device_buffer(
             shape,

@@ -25,10 +25,12 @@ import pandas as pd
 from accuracy.memory.formats import ROOT, quantizations
 from accuracy.memory.landed import card
 from accuracy.memory.llamacpp import (
+    ON,
     accelerator_buffers,
     build_of,
     contradicts_itself,
     experts_on_host,
+    number,
     of_projector,
     program,
 )
@@ -75,11 +77,6 @@ class Load:
         return sum(self.predicted[part] for part in parts) / printed if printed else math.nan
 
 
-def _number(value: Any, default: float = math.nan) -> float:
-    found = float(pd.to_numeric(value, errors="coerce"))
-    return default if math.isnan(found) else found
-
-
 def _sum(text: Any, *, accelerators: bool = True) -> float:
     buffers: dict[str, float] = json.loads(text) if isinstance(text, str) else {}
     return MIB * sum((accelerator_buffers(buffers) if accelerators else buffers).values())
@@ -114,9 +111,9 @@ def _models() -> dict[tuple[object, ...], Model]:
 
 def _shape(row: Any) -> tuple[object, ...]:
     names = ("n_layer", "n_embd", "n_head", "n_head_kv", "n_expert", "n_ff")
-    layers, width, heads, shared, experts, block = (int(_number(row[name], 0)) for name in names)
+    layers, width, heads, shared, experts, block = (int(number(row[name], 0)) for name in names)
     kind = ARCHITECTURES.get(str(row.arch), str(row.arch))
-    return kind, layers, width, heads, 0 if _number(row.kv_lora_rank, 0) else shared, experts or block
+    return kind, layers, width, heads, 0 if number(row.kv_lora_rank, 0) else shared, experts or block
 
 
 def _format(text: str, known: dict[str, Quantization]) -> Quantization | None:
@@ -161,9 +158,9 @@ def loads(path: Path) -> Iterator[Load]:
         model = shapes.get(_shape(row))
         form = _format(str(row.ftype), known)
         compute = _sum(row.compute_buffers_mib)
-        if model is None or form is None or not compute or math.isnan(_number(row.n_ctx)):
+        if model is None or form is None or not compute or math.isnan(number(row.n_ctx)):
             continue
-        vocabulary = int(_number(row.n_vocab, 0)) or model.transformer.vocab_size
+        vocabulary = int(number(row.n_vocab, 0)) or model.transformer.vocab_size
         config = model.transformer.model_copy(update={"vocab_size": vocabulary})
         imatrix, standard = _choose(model.model_copy(update={"transformer": config}), form, row)
         moved = experts_on_host(row)
@@ -173,8 +170,8 @@ def loads(path: Path) -> Iterator[Load]:
         held = _sum(row.model_buffers_mib)
         if moved and abs(estimate.weights_bytes.best / max(held, 1) - 1) > ALL_EXPERTS:
             continue  # the experts of some layers only, which rows do not say
-        whole = _number(row.layers_offloaded) >= _number(row.layers_total_offloadable)
-        if whole and not moved and len(_buffers(row)) > 1 and not _number(row.pipeline_parallel, 0):
+        whole = number(row.layers_offloaded) >= number(row.layers_total_offloadable)
+        if whole and not moved and len(_buffers(row)) > 1 and not number(row.pipeline_parallel, 0):
             continue  # built without copies between cards (GGML_CUDA_NO_PEER_COPY), or a backend without events
         whole = whole and _sum(row.kv_buffers_mib) == _sum(row.kv_buffers_mib, accelerators=False)
         yield Load(
@@ -200,16 +197,16 @@ def _ask(
     row: Any, model: Model, form: Quantization, imatrix: bool | None, build: int, moved: bool
 ) -> MemoryEstimate | None:
     devices = len(_buffers(row))
-    slots = int(_number(row.n_seq_max, 1))
-    flash = str(row.flash_attn) in ("1", "1.0", "enabled", "auto", "on")
+    slots = int(number(row.n_seq_max, 1))
+    flash = str(row.flash_attn) in ON
     kinds = [kind if isinstance(kind, str) else None for kind in (row.cache_type_k, row.cache_type_v)]
-    offloaded = _number(row.layers_offloaded)
+    offloaded = number(row.layers_offloaded)
     try:
         return estimate_memory(
             model,
             card(ROOM, count=devices),
             Workload(
-                context_tokens=int(_number(row.n_ctx)) // slots,
+                context_tokens=int(number(row.n_ctx)) // slots,
                 prompt_tokens=1,
                 output_tokens=1,
                 concurrency=slots,
@@ -219,7 +216,7 @@ def _ask(
                 name="llama.cpp",
                 version=f"b{build}",
                 flash_attention=flash,
-                n_ubatch=int(_number(row.n_ubatch, 512)),
+                n_ubatch=int(number(row.n_ubatch, 512)),
                 n_seq_max=slots,
                 kv_unified=str(row.kv_unified) not in ("False", "false", "0", "0.0"),
                 kv_dtype_k=kinds[0],

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kernels.test_placement import demand, everything, moved, room
 
-from willitrun.kernels.layer_shelf import LAYERS, Layer, LayerShelf
+from willitrun.kernels.layer_shelf import LAYERS, PARTS, Layer, LayerShelf
 from willitrun.kernels.placement import OFFLOAD_EXPERTS, OFFLOAD_LAYERS, Demand, place
+from willitrun.kernels.splits import share
 
 MIB = 2**20
 amounts = st.integers(1, 4096 * MIB)
@@ -37,6 +38,27 @@ def of_layers(found: list[Layer], **changes: int) -> Demand:
     )
     number = LAYERS.add(tuple(found))
     return replace(asked, layer_numbers=np.array([number]), kv_windowed=np.zeros(1, dtype=np.int64))
+
+
+@given(st.lists(layers, min_size=2, max_size=4))
+def test_rows_of_one_model_are_those_of_a_block_of_many(models: list[list[Layer]]) -> None:
+    numbers = np.array([LAYERS.add(tuple(found)) for found in models])
+    counts = np.array([len(found) for found in models])
+    for part in PARTS:
+        together = LAYERS.first(part, numbers, counts)
+        alone = [LAYERS.first(part, numbers[[row]], counts[[row]]).item() for row in range(len(models))]
+        assert together.tolist() == alone
+
+
+@given(
+    st.integers(0, 2**45),
+    st.lists(st.integers(0, 80), min_size=1, max_size=300),
+    st.integers(1, 80),
+)
+def test_shares_are_whole_whatever_is_left(total: int, counts: list[int], of: int) -> None:
+    for whole in (total, total // of * of):
+        found = share(np.array([whole]), np.array(counts), np.array([of] * len(counts)))
+        assert found.tolist() == [whole * count // of for count in counts]
 
 
 def test_a_shelf_that_grows_keeps_what_it_has() -> None:

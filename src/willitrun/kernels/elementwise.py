@@ -35,6 +35,7 @@ __all__ = [
 D = TypeVar("D")
 
 _ndarray = np.ndarray
+_or = np.logical_or.reduce
 
 
 def maximum(first: Any, second: Any) -> NDArray[Any]:
@@ -173,7 +174,8 @@ def exists(flags: Any) -> bool:
     >>> exists(np.array([False, True])), exists(np.bool_(False))
     (True, False)
     """
-    return bool(flags.any() if type(flags) is _ndarray else flags)
+    # What `flags.any()` comes to, without its way through Python.
+    return bool(_or(flags, axis=None) if type(flags) is _ndarray else flags)
 
 
 def numbers_of(record: D) -> D:

@@ -124,12 +124,12 @@ class LayerParts:
         """The first ``count`` layers without the experts of the first ``moved`` [bytes]."""
         if self.numbers is None:
             rest = self.repeating - self.routed(moved)
-            return share(_like(rest, count, self.n_layers), count, _like(self.n_layers, count, self.n_layers))
-        numbers = _like(self.numbers, count, self.n_layers)
+            return share(_like(rest, count), count, _like(self.n_layers, count))
+        numbers = _like(self.numbers, count)
         if not exists(self.experts):
             return LAYERS.first("dense", numbers, count)
         kept = LAYERS.first("experts", numbers, count)
-        kept = kept - LAYERS.first("experts", numbers, minimum(count, _like(moved, count, self.n_layers)))
+        kept = kept - LAYERS.first("experts", numbers, minimum(count, _like(moved, count)))
         return LAYERS.first("dense", numbers, count) + kept
 
     def cache(self, kv: IntArray, windowed: IntArray | None, count: IntArray) -> IntArray:
@@ -145,11 +145,11 @@ class LayerParts:
         return self._share("state", whole, count)
 
     def _share(self, part: Part | None, whole: IntArray, count: IntArray) -> IntArray:
-        whole = _like(whole, count, self.n_layers)
+        whole = _like(whole, count)
         if part is None or self.numbers is None:
-            return share(whole, count, _like(self.n_layers, count, self.n_layers))
-        numbers = _like(self.numbers, count, self.n_layers)
-        of_all = _like(self._of_all(part, self.numbers), count, self.n_layers)
+            return share(whole, count, _like(self.n_layers, count))
+        numbers = _like(self.numbers, count)
+        of_all = _like(self._of_all(part, self.numbers), count)
         return share(whole, LAYERS.first(part, numbers, count), of_all)
 
     def _of_all(self, part: Part, numbers: IntArray) -> IntArray:
@@ -163,6 +163,8 @@ class LayerParts:
         return {}
 
 
-def _like(values: IntArray, count: IntArray, rows: IntArray) -> IntArray:
+def _like(values: IntArray, count: IntArray) -> IntArray:
     """Values of rows with a last axis for devices where counts have one."""
-    return values[..., None] if np.ndim(count) > np.ndim(rows) and np.ndim(values) else values
+    if type(values) is not np.ndarray or type(count) is not np.ndarray:
+        return values
+    return values[..., None] if 0 < values.ndim < count.ndim else values

@@ -93,7 +93,7 @@ def _major(version: str | None) -> int | None:
 
 def fuses_attention(version: str | None) -> bool:
     """Whether a version of PyTorch computes attention in one kernel, as it does since 2.0; so does one that nobody states
-    (https://pytorch.org/blog/pytorch-2.0-release/).
+    (https://github.com/huggingface/diffusers/blob/001d4da0eb5809c779120c51f74ef73d6078b08c/src/diffusers/models/attention_processor.py).
 
     >>> fuses_attention("1.13.1"), fuses_attention("2.4"), fuses_attention(None)
     (False, True, True)

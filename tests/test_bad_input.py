@@ -24,8 +24,11 @@ from willitrun import (
     ask,
     assess,
     describe_model,
+    diagnose,
     load_catalog,
     plan,
+    plan_rows,
+    scan,
     smallest_machine,
 )
 
@@ -217,7 +220,7 @@ def test_unknown_architectures_fail_closed() -> None:
 
 @pytest.mark.parametrize("subject", [3, None, 2.5, object()])
 def test_subjects_of_a_foreign_type(subject: object) -> None:
-    with pytest.raises((TypeError, WillItRunError), match="model"):
+    with pytest.raises(WillItRunError, match="a model is"):
         assess(subject, CARD)
 
 
@@ -368,3 +371,46 @@ def test_the_smallest_of_several_kinds_of_machine() -> None:
     )
     with pytest.raises(InvalidWorkloadError, match="no machine"):
         smallest_machine("llama-3.1-8b", [], **asked)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: diagnose(None), "a log is text.*got NoneType.*pathlib"),  # type: ignore[arg-type]
+        (lambda: diagnose(3), "a log is text.*got int"),  # type: ignore[arg-type]
+        (lambda: diagnose(["CUDA", 3]), "line 2 of the log is no text but int"),  # type: ignore[list-item]
+        (lambda: diagnose("CUDA", machine=3), "a machine is.*got int"),
+        (lambda: scan(3), "a machine is.*got int"),
+        (lambda: scan(CARD, "chat"), "workload is a Workload, got str"),  # type: ignore[arg-type]
+        (lambda: scan(CARD, {"context_tokens": 8192}), "workload is a Workload, got dict"),  # type: ignore[arg-type]
+        (lambda: scan(CARD, models=CHAT), "models is a list, got str.*llama-3.1-8b"),
+        (lambda: scan(CARD, models=3), "models is a list, got int"),  # type: ignore[arg-type]
+        (lambda: scan(CARD, models=[3]), "a model is.*got int"),
+        (lambda: scan(CARD, models=[CHAT], quantizations="q4_k_m"), "quantizations is a list, got str"),
+        (lambda: scan(CARD, models=[CHAT], quantizations=[3]), "quantization is a name, got int"),  # type: ignore[list-item]
+        (lambda: scan(CARD, models=[CHAT], runtime={}), "runtime is .*got dict"),  # type: ignore[arg-type]
+        (lambda: scan(CARD, models=[CHAT], memory=3), "memory is"),  # type: ignore[arg-type]
+        (lambda: scan(CARD, task=3), "task is a list, got int"),  # type: ignore[arg-type]
+        (lambda: scan(CARD, task=[3]), "a task is a name, got int"),  # type: ignore[list-item]
+        (lambda: scan(CARD, models=[CHAT], prior=3), "prior is a mapping or a function"),  # type: ignore[arg-type]
+        (lambda: plan_rows(None), "a table of scenarios has rows, got NoneType"),
+        (lambda: plan_rows(3), "a table of scenarios has rows, got int"),
+        (lambda: plan_rows("model"), "a table of scenarios has rows, got str"),
+        (lambda: plan_rows([{"model": CHAT, "machine": CARD}, 3]), "row 1 is no mapping but int"),
+        (lambda: plan_rows({"model": CHAT, "machine": CARD}), "column 'model' is no list but str"),
+        (lambda: plan_rows({"model": [CHAT], "machine": [CARD, CARD]}), "model 1, machine 2"),
+        (lambda: plan_rows([{"model": 3, "machine": CARD}]), "a model is.*got int"),
+        (lambda: plan_rows([{"model": CHAT, "machine": 3}]), "a machine is.*got int"),
+        (lambda: plan_rows([{"model": CHAT, "machine": CARD, "quantization": []}]), "quantization"),
+        (lambda: plan(models=3, machines=[CARD], workloads=None), "models is a list"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_arguments_of_a_foreign_type(call: Callable[[], object], told: str) -> None:
+    """What was wrong, where, and what to write; never an error of the language."""
+    with pytest.raises(WillItRunError, match=told):
+        call()
+
+
+def test_a_scan_takes_whatever_describes_a_model() -> None:
+    found = scan(CARD, models=[describe_model(CHAT), CHAT])
+    assert len(found.ranked) == 2

@@ -80,9 +80,12 @@ def test_endless_names_are_not_compared(catalog):
 
 
 @pytest.mark.parametrize("ref", [None, 7, 1.5, ["llama"], b"llama"])
-def test_other_things_are_type_errors(ref):
-    with pytest.raises(TypeError):
+def test_other_things_are_told_by_type(ref):
+    with pytest.raises(
+        CheckpointError, match=f"a model is .* got {type(ref).__name__}.*llama-3.1-8b"
+    ) as caught:
         describe_model(ref)
+    assert caught.value.code == "invalid-model"
 
 
 def test_an_existing_path_wins_over_a_name(write, store, monkeypatch, catalog):

@@ -48,7 +48,8 @@ def describe_model(
     UnknownIdError, AmbiguousNameError
         No model, or several, go by the name.
     CheckpointError
-        A file or config that is corrupt, of an unsupported format or of an unknown architecture.
+        A file or config that is corrupt, of an unsupported format or of an unknown architecture; or something that
+        is neither name nor file nor mapping (code ``invalid-model``).
 
     Examples
     --------
@@ -73,7 +74,11 @@ def describe_model(
         return _described(Path(path))
     if isinstance(ref, Mapping):
         return _from_mapping(ref)
-    raise TypeError(f"a model is a name, a path, a mapping or a Model, not {type(ref).__name__}.")
+    raise CheckpointError(
+        f"a model is a name, a path, a mapping or a Model, got {type(ref).__name__}.",
+        code="invalid-model",
+        hint="Pass an id such as 'llama-3.1-8b', a path, or the keys of a config.json.",
+    )
 
 
 def _exists(path: str) -> bool:

@@ -41,6 +41,11 @@ def diagnose(
     tuple of Diagnosis
         The worst and most specific first; empty if nothing known was found.
 
+    Raises
+    ------
+    WillItRunError
+        The text is neither text nor file nor lines (code ``invalid-log``).
+
     Examples
     --------
     >>> from willitrun import diagnose

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from willitrun.diagnostics.signatures import SignatureIndex
+from willitrun.errors import WillItRunError
 from willitrun.frozen import frozen
 
 __all__ = ["Hit", "Sighting", "Text", "scan"]
@@ -168,8 +169,16 @@ def _chunks(text: Text) -> Iterator[bytes]:
             yield from _decoded(iter(lambda: file.read(_CHUNK_BYTES), b""))
     elif hasattr(text, "read"):
         yield from _decoded(_read(cast("IO[Any]", text)))
-    else:
+    elif isinstance(text, Iterable):
         yield from _gathered(text)
+    else:
+        raise _foreign(f"a log is text, a path, an open file or lines, got {type(text).__name__}.")
+
+
+def _foreign(message: str) -> WillItRunError:
+    return WillItRunError(
+        message, code="invalid-log", hint="Pass the text itself, a pathlib.Path, or an open file."
+    )
 
 
 def _read(file: IO[Any]) -> Iterator[bytes]:
@@ -180,8 +189,10 @@ def _read(file: IO[Any]) -> Iterator[bytes]:
 def _gathered(lines: Iterable[str] | Iterable[bytes]) -> Iterator[bytes]:
     held: list[bytes] = []
     size = 0
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         raw = line.encode("utf-8", "replace") if isinstance(line, str) else line
+        if not isinstance(raw, bytes):
+            raise _foreign(f"line {number} of the log is no text but {type(line).__name__}.")
         raw = raw if raw.endswith(b"\n") else raw + b"\n"
         held.append(raw)
         size += len(raw)

@@ -29,6 +29,8 @@ __all__ = [
     "complete_request",
     "with_machine",
     "with_quantization_checked",
+    "refuse_other_memory",
+    "refuse_other_types",
     "with_runtime_checked",
     "with_runtime_fields",
 ]
@@ -107,9 +109,8 @@ def complete_request(
         The workload, the runtime's options or the placement contradict the model's task.
     """
     catalog = catalog or load_catalog()
-    if memory not in ("free", "idle", "nameplate"):
-        raise InvalidWorkloadError(f"memory is 'free', 'idle' or 'nameplate', got {memory!r}.")
-    _refuse_other_types(workload, quantization, runtime, placement)
+    refuse_other_memory(memory)
+    refuse_other_types(workload, quantization, runtime, placement)
     described = describe_model(model, catalog=catalog)
     place = _machine(machine, catalog, without_machine)
     # All but the workload follows from names and records: it is settled once for them.
@@ -152,8 +153,26 @@ def complete_request(
     )
 
 
-def _refuse_other_types(workload: object, quantization: object, runtime: object, placement: object) -> None:
-    """A mapping is no recipe: what it would mean is said by the recipe's own fields."""
+def refuse_other_memory(memory: object) -> None:
+    """Which memory counts is one of three words.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        It is not.
+    """
+    if memory not in ("free", "idle", "nameplate"):
+        raise InvalidWorkloadError(f"memory is 'free', 'idle' or 'nameplate', got {memory!r}.")
+
+
+def refuse_other_types(workload: object, quantization: object, runtime: object, placement: object) -> None:
+    """A mapping is no recipe: what it would mean is said by the recipe's own fields.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        One of them is of another type.
+    """
     for what, value, kinds in (
         ("workload", workload, (Workload,)),
         ("quantization", quantization, (str,)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +39,7 @@ from willitrun.records.models import Model
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import Reason
 
-__all__ = ["Axes", "Loads", "Slot", "Unit", "build_axes", "kinds_of", "refuse_empty"]
+__all__ = ["Axes", "Loads", "Slot", "Unit", "build_axes", "kinds_of", "refuse_empty", "refuse_lone"]
 
 
 @frozen
@@ -226,8 +226,23 @@ def refuse_empty(**axes: Sequence[Any]) -> None:
         It is not.
     """
     for name, values in axes.items():
-        if isinstance(values, str) or not len(values):
+        if isinstance(values, str | bytes) or not isinstance(values, Sized) or not len(values):
             raise InvalidWorkloadError(f"{name} is a list with something in it, got {values!r}.")
+
+
+def refuse_lone(**axes: object) -> None:
+    """Choices are given as a list, or not at all; a string would be taken letter by letter.
+
+    Raises
+    ------
+    InvalidWorkloadError
+        One of them is neither None nor a list.
+    """
+    for name, values in axes.items():
+        if values is not None and (isinstance(values, str | bytes) or not isinstance(values, Iterable)):
+            raise InvalidWorkloadError(
+                f"{name} is a list, got {type(values).__name__}.", hint=f"Pass {name}=[{values!r}]."
+            )
 
 
 def _refuse_mixed_formats(

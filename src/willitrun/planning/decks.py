@@ -77,7 +77,6 @@ def deck_for(
 
     Which runtime and back end suit a model depends on the vendors and the system of a machine, not on its size.
     """
-    names = tuple(model if isinstance(model, str) else model.id for model in models)
     vendors = tuple(dict.fromkeys(device.accelerator.vendor for device in machine.accelerators))
     many = len(machine.accelerators) > 1
 
@@ -95,7 +94,17 @@ def deck_for(
     if not all(isinstance(model, str) for model in models):
         # Models that are not of the catalog may change under the same name.
         return derive()
-    key = ("deck", names, workload, quantizations, runtime, placement, vendors, machine.host.system, many)
+    key = (
+        "deck",
+        tuple(models),
+        workload,
+        quantizations,
+        runtime,
+        placement,
+        vendors,
+        machine.host.system,
+        many,
+    )
     return catalog.remember(key, derive)
 
 

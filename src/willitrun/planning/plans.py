@@ -131,7 +131,8 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
     Raises
     ------
     InvalidWorkloadError
-        A column that is neither a subject nor a workload field.
+        A column that is neither a subject nor a workload field, a row that is no mapping, columns that differ in
+        length.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def plan_rows(table: Any, *, catalog: Catalog | None = None) -> PlanTable:
     for number, row in enumerate(rows):
         key = (
             repr(row["model"]),
-            row.get("quantization"),
+            repr(row.get("quantization")),
             repr(row.get("runtime")),
             repr(row.get("placement")),
         )
@@ -228,12 +229,41 @@ def _as_rows(table: Any) -> list[dict[str, Any]]:
     if hasattr(table, "to_dict") and hasattr(table, "columns") and not isinstance(table, PlanTable):
         table = {name: list(table[name]) for name in table.columns}
     if isinstance(table, Mapping):
+        _refuse_ragged(table)
         names = list(table)
         table = [
             dict(zip(names, values, strict=True))
             for values in zip(*(list(table[n]) for n in names), strict=True)
         ]
-    return [{name: _known(value) for name, value in dict(row).items()} for row in table]
+    if isinstance(table, str | bytes) or not isinstance(table, Iterable):
+        raise InvalidWorkloadError(
+            f"a table of scenarios has rows, got {type(table).__name__}.", hint=_SUCH_ROWS
+        )
+    rows = []
+    for number, row in enumerate(table):
+        if not isinstance(row, Mapping):
+            raise InvalidWorkloadError(
+                f"row {number} is no mapping but {type(row).__name__}.", hint=_SUCH_ROWS
+            )
+        rows.append({name: _known(value) for name, value in row.items()})
+    return rows
+
+
+_SUCH_ROWS = "Pass rows such as [{'model': 'llama-3.1-8b', 'machine': 'rtx-4090'}], columns, or a data frame."
+
+
+def _refuse_ragged(columns: Mapping[str, Any]) -> None:
+    """Columns are lists of one length: a string would be taken letter by letter."""
+    sizes: dict[str, int] = {}
+    for name, values in columns.items():
+        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+            raise InvalidWorkloadError(
+                f"column {name!r} is no list but {type(values).__name__}.", hint="Write one value per row."
+            )
+        sizes[name] = len(values)
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise InvalidWorkloadError(f"columns differ in length: {said}.", hint="Write one value per row.")
 
 
 def _known(value: Any) -> Any:

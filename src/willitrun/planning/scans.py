@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError, UnknownIdError
 from willitrun.estimators.inverse import TIER_ORDER
+from willitrun.estimators.requests import refuse_other_memory, refuse_other_types
 from willitrun.estimators.workloads import LLM_TASKS
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.hardware.detection import detect
 from willitrun.kernels.scores import FIT_FACTORS, fit_score, speed_score
+from willitrun.planning.axes import refuse_lone
 from willitrun.planning.decks import Deck, deck_for
 from willitrun.planning.hands import Hand, deal
 from willitrun.records.rankings import RankedModel, Scan
@@ -77,6 +79,8 @@ def scan(
     ------
     UnknownIdError
         A task or an order that does not exist.
+    InvalidWorkloadError
+        An argument of another type than it takes.
 
     Examples
     --------
@@ -93,6 +97,15 @@ def scan(
     if order == "prior" and prior is None:
         raise InvalidWorkloadError(
             "order_by='prior' needs a prior.", hint="Pass prior={model id: quality} or a function."
+        )
+    refuse_other_memory(memory)
+    refuse_lone(models=models, quantizations=quantizations)
+    for name in quantizations or (None,):
+        refuse_other_types(workload, name, runtime, placement)
+    if prior is not None and not isinstance(prior, Mapping) and not callable(prior):
+        raise InvalidWorkloadError(
+            f"prior is a mapping or a function, got {type(prior).__name__}.",
+            hint="Pass prior={model id: quality} or a function of the id.",
         )
     place = detect() if machine is None else describe_machine(machine, catalog=catalog)
     deck = deck_for(
@@ -123,6 +136,8 @@ def models_of(catalog: Catalog, task: str | Sequence[str] | None) -> tuple[str, 
     ------
     UnknownIdError
         The catalog has no model of that task.
+    InvalidWorkloadError
+        A task is no name.
     """
 
     def derive() -> dict[str, tuple[str, ...]]:
@@ -138,7 +153,13 @@ def models_of(catalog: Catalog, task: str | Sequence[str] | None) -> tuple[str, 
         wanted = sorted(by_task)
     else:
         wanted = (task,) if isinstance(task, str) else task
+        refuse_lone(task=wanted)
     for name in wanted:
+        if not isinstance(name, str):
+            raise InvalidWorkloadError(
+                f"a task is a name, got {type(name).__name__}.",
+                hint=f"Tasks are {', '.join(sorted(by_task))}.",
+            )
         if name not in by_task:
             raise UnknownIdError("task", name, tuple(sorted(by_task)))
     return tuple(identifier for name in wanted for identifier in by_task[name])

@@ -22,22 +22,34 @@ MEGAPIXEL = 1024 * 1024
 ENCODERS = int(9.52e9 + 246e6)
 DENOISER = int(23.80e9)
 VAE = int(168e6)
+# Fusing the attention's projections keeps a copy of them: 19 blocks of two streams and 38 of one, width 3072.
+FUSED = (2 * 19 + 38) * 3 * 3072**2 * 2
+# Converting a layer while loading holds it twice more; the largest are the modulations of the two streams.
+CONVERTED = 2 * 3072 * (6 * 3072) * 2
+
+Moment = tuple[int, int]
+"""Weights and live bytes of a moment: what stays and what comes and goes."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One measured pipeline and its predicted peak [bytes]."""
+    """One measured pipeline and the moments that may be its peak [bytes]."""
 
     row: str
     name: str
     measured_bytes: float
-    predicted_bytes: int
+    moments: tuple[Moment, ...]
     group: str
 
+    def predicted_bytes(self, factor: float) -> float:
+        """Peak where live bytes are ``factor`` times the predicted ones."""
+        return max(weights + factor * live for weights, live in self.moments)
+
     @property
-    def ratio(self) -> float:
-        """Measured over predicted."""
-        return self.measured_bytes / self.predicted_bytes
+    def live_ratio(self) -> float:
+        """Measured over predicted live bytes in the moment that peaks: weights are exact."""
+        weights, live = max(self.moments, key=sum)
+        return (self.measured_bytes - weights) / live
 
 
 def _pairs(path: Path) -> Iterator[tuple[dict[str, Any], float, float, str]]:
@@ -79,12 +91,12 @@ def fit(path: Path) -> dict[str, float]:
 def score(path: Path, coefficients: dict[str, float]) -> Iterator[Stage]:
     """Score pipelines with known components and sizes."""
     for config, weights, peak, row in _pairs(path):
-        # Quantizing on the fly starts from 16-bit weights: that moment can be the peak.
-        start = ENCODERS + DENOISER + VAE
-        stages = _peak(int(weights * GIB) - ENCODERS - VAE, int(config["batch_size"]), coefficients)
-        quantized = str(config["quantization"]) != "None"
-        predicted = max(stages, start) if quantized else stages
-        yield Stage(row, f"FLUX.1-dev {config['quantization']}", peak * GIB, predicted, "torchao")
+        moments = [_moment(int(weights * GIB), int(config["batch_size"]), coefficients)]
+        if str(config["quantization"]) != "None":
+            # Quantizing on the fly starts from 16-bit weights: that moment can be the peak.
+            fused = FUSED if str(config["fuse"]) == "True" else 0
+            moments.append((ENCODERS + DENOISER + VAE + fused, CONVERTED))
+        yield Stage(row, f"FLUX.1-dev {config['quantization']}", peak * GIB, tuple(moments), "torchao")
     table = pd.read_csv(path)
     backends = table[table.domain == "diffusion/diffusers quant backends"]
     loaded = {
@@ -92,21 +104,21 @@ def score(path: Path, coefficients: dict[str, float]) -> Iterator[Stage]:
     }
     for _, row in backends.iterrows():
         if row.metric.startswith("Peak") and row.config in loaded:
-            stages = _peak(int(loaded[row.config] * GIB) - ENCODERS - VAE, 1, coefficients)
-            yield Stage(row.row_id, f"FLUX.1-dev {row.config}", float(row.value) * GIB, stages, "backends")
+            moment = _moment(int(loaded[row.config] * GIB), 1, coefficients)
+            yield Stage(row.row_id, f"FLUX.1-dev {row.config}", float(row.value) * GIB, (moment,), "backends")
 
 
-def _peak(denoiser: int, batch: int, coefficients: dict[str, float]) -> int:
-    return int(
-        diffusion_peak(
-            ENCODERS,
-            denoiser,
-            VAE,
-            pixels=MEGAPIXEL,
-            batch=batch,
-            guidance=False,
-            encoder_activation_bytes=int(coefficients["diffusion.encoder_activation_bytes"]),
-            denoiser_bytes_per_pixel=coefficients["diffusion.denoiser_bytes_per_pixel"],
-            vae_bytes_per_pixel=coefficients["diffusion.vae_bytes_per_pixel"],
-        ).peak.item()
-    )
+def _moment(weights: int, batch: int, coefficients: dict[str, float]) -> Moment:
+    """The stage that peaks where all ``weights`` stay on the device."""
+    peak = diffusion_peak(
+        ENCODERS,
+        weights - ENCODERS - VAE,
+        VAE,
+        pixels=MEGAPIXEL,
+        batch=batch,
+        guidance=False,
+        encoder_activation_bytes=int(coefficients["diffusion.encoder_activation_bytes"]),
+        denoiser_bytes_per_pixel=coefficients["diffusion.denoiser_bytes_per_pixel"],
+        vae_bytes_per_pixel=coefficients["diffusion.vae_bytes_per_pixel"],
+    ).peak.item()
+    return weights, int(peak) - weights

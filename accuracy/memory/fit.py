@@ -238,7 +238,7 @@ def fit(data: Path) -> str:
     ranges |= buffers | size_ranges(publisher_mixes(data)) | _transformers(data)
     coefficients |= diffusion.fit(data / "mem_diffusion.csv")
     stages = diffusion.score(data / "mem_diffusion.csv", coefficients)
-    ranges["peak.diffusion"] = _range(stage.ratio for stage in stages)
+    ranges["live.diffusion"] = _range(stage.live_ratio for stage in stages)
     runs = ((re.sub(r"_mbc\d+", "", run.name), run.ratio) for run in finetuning.score(data / "mem_other.csv"))
     ranges["peak.training"] = _spread(runs)
     ranges |= {

@@ -102,6 +102,31 @@ def test_without_a_trace_memory_is_known_and_speed_is_not() -> None:
     assert "speed-not-modelled" in {reason.code for reason in verdict.reasons}
 
 
+def test_slack_is_a_share_of_what_comes_and_goes() -> None:
+    """Weights are exact: twice the images have twice the slack, and it does not follow what is offloaded."""
+    whole = [slack_and_live(batch, "none") for batch in (1, 2)]
+    offloaded = slack_and_live(1, "model")
+    assert whole[1][0] == pytest.approx(2 * whole[0][0], rel=0.01)
+    for slack, live in (*whole, offloaded):
+        assert slack / live == pytest.approx(whole[0][0] / whole[0][1], rel=1e-6)
+
+
+def slack_and_live(batch: int, offload: str) -> tuple[float, float]:
+    terms = estimate_memory(
+        "flux.1-dev", workload=Workload(batch_size=batch), runtime=diffusers(offload=offload)
+    ).terms
+    named = {term.name: term.value for term in terms}
+    (live,) = (value for name, value in named.items() if name.startswith("live activations"))
+    return named["allocator slack"], live
+
+
+def test_flux_in_bf16_runs_on_a_24_gib_card_that_holds_its_denoiser_alone() -> None:
+    """It is at the edge, and people run it so on a card that shows no desktop: 22.2 GiB are the denoiser."""
+    machine = {"accelerators": ["rtx-3090"], "host": {"ram": "64 GiB"}}
+    verdict = assess("flux.1-dev", machine, quantization="bf16", runtime=diffusers(offload="model"))
+    assert verdict.tier == "offload"
+
+
 def test_remedies_name_a_smaller_denoiser() -> None:
     machine = {"accelerators": ["rtx-4090"], "host": {"ram": "16 GiB"}}
     remedies = {remedy.kind: remedy for remedy in assess("flux.1-dev", machine).remedies}

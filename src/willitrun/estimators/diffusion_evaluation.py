@@ -162,8 +162,9 @@ def _judge(
         weights = [
             replace(held, low=round(low_layer * share), high=round(high_layer * share), evidence="calibrated")
         ]
-    found = request.catalog.calibrations["memory"].intervals["peak.diffusion"]
-    slack = scale_range(np.int64(peak), *(max(found[name], 1.0) - 1.0 for name in ("low", "best", "high")))
+    found = request.catalog.calibrations["memory"].intervals["live.diffusion"]
+    # Weights are exact: only what comes and goes can turn out larger than predicted.
+    slack = scale_range(np.int64(live), *(max(found[name], 1.0) - 1.0 for name in ("low", "best", "high")))
     context = MemoryRange(
         *(np.int64(v) for v in runtime_overhead(request, host=view.row.on_host))  # type: ignore[arg-type]
     )
@@ -186,7 +187,9 @@ def _judge(
             ("memory",),
         ),
         Part.ranged("overhead", "device context", context, "context and libraries of the runtime", {}),
-        Part.ranged("overhead", "allocator slack", slack, "(measured / predicted peak - 1) x peak", {}),
+        Part.ranged(
+            "overhead", "allocator slack", slack, "(measured / predicted live bytes - 1) x live bytes", {}
+        ),
     ]
     disk = sum(part.bytes for part in pipeline.components)
     return judge_parts(request, view, parts, host_bytes=int(peaks.host), disk_bytes=disk)

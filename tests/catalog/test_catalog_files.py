@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -104,5 +105,28 @@ def test_overlay_records_do_not_leak() -> None:
     assert "my-card" not in catalog.accelerators
     assert mine.digest != catalog.digest
     bad = catalog.with_records({"accelerator": {"bad": {"id": "bad"}}})
-    with pytest.raises(CatalogInvalidError, match="bad"):
+    with pytest.raises(CatalogInvalidError, match="accelerators/records added in memory: bad"):
         bad.accelerators["bad"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[accelerator]]\nid = 'my-card'\n", "my-card"),
+        ("[[accelerator]]\nname = 'My Card'\n", "record 1: has no id"),
+        ("[[accelerator\n", "is not valid TOML"),
+        ("accelerator = 3\n", "must be an array of tables"),
+    ],
+)
+def test_a_malformed_overlay_is_told_by_folder_and_file(
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file name may lie in several overlays: the message says which one to mend."""
+    for name, content in (("first", ""), ("second", text)):
+        (tmp_path / name / "accelerators").mkdir(parents=True)
+        (tmp_path / name / "accelerators" / "mine.toml").write_text(content, "utf-8")
+    monkeypatch.setenv("WILLITRUN_CATALOGS", os.pathsep.join(str(tmp_path / n) for n in ("first", "second")))
+    with pytest.raises(CatalogInvalidError) as caught:
+        load_catalog(overlays="user")
+    assert caught.value.file == f"{tmp_path}/second/accelerators/mine.toml"
+    assert told in str(caught.value)

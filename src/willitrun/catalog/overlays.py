@@ -10,8 +10,10 @@ from typing import Any
 
 from platformdirs import user_data_path
 
-from willitrun.catalog.authoring import read_kind
+from willitrun.catalog.authoring import read_raw_file
 from willitrun.catalog.layout import KINDS
+from willitrun.catalog.locations import catalog_files
+from willitrun.catalog.record_tables import validated
 from willitrun.catalog.spellings import record_id
 from willitrun.errors import CatalogError
 
@@ -36,11 +38,23 @@ def overlay_folders() -> list[Traversable]:
 
 
 def read_overlay(folder: Traversable) -> dict[str, dict[str, dict[str, Any]]]:
-    """Raw records of one overlay folder, by kind and id. The folder is cut like ``catalogs/``."""
-    return {
-        kind.name: {record_id(raw): raw for records in read_kind(folder, kind).values() for raw in records}
-        for kind in KINDS.values()
-    }
+    """Raw records of one overlay folder, by kind and id. The folder is cut like ``catalogs/``.
+
+    Raises
+    ------
+    CatalogInvalidError
+        A file or a record of it is malformed. Several overlays may hold a file of the same name, so the error names
+        the folder too; records are checked here, where it is still known which file they come from.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind in KINDS.values():
+        mine = found.setdefault(kind.name, {})
+        for path, file in catalog_files(folder, kind.patterns):
+            named = f"{folder}/{path}"
+            for raw in read_raw_file(kind, named, file):
+                validated(kind.name, raw, named)
+                mine[record_id(raw)] = raw
+    return found
 
 
 def user_records() -> dict[str, dict[str, dict[str, Any]]]:

@@ -121,7 +121,7 @@ class Table(Mapping[str, R], Generic[R]):
         Raises
         ------
         CatalogInvalidError
-            An overlay is malformed.
+            A record that was added is malformed.
 
         Examples
         --------
@@ -134,10 +134,10 @@ class Table(Mapping[str, R], Generic[R]):
         return self.raw(identifier)
 
     def _written(self, identifier: str) -> tuple[Mapping[str, Any], str] | None:
-        """The record as written, and the file of the index that holds it."""
-        shard = self._lookup.entry(identifier, section="ids")
+        """The record as written, and the file of the index that holds it; one that was added lies in none."""
         if identifier in self._added:
-            return self._added[identifier], shard or "overlay"
+            return self._added[identifier], "records added in memory"
+        shard = self._lookup.entry(identifier, section="ids")
         if shard is None:
             return None
         if shard not in self._shards:

@@ -728,3 +728,24 @@ def test_a_sentence_says_what_is_too_slow() -> None:
     assert verdict.sentence().endswith("below what is practical.")
     fast = assess("llama-3.2-1b", "rtx-4090", quantization="q4_k_m", runtime="llama.cpp")
     assert "practical" not in fast.sentence()
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "load", "runtime"),
+    [
+        ("llama-3.1-8b", "rtx-3060-12gb", {"mode": "full-finetune"}, None),
+        ("llama-3.1-8b", "rtx-4090", {"mode": "lora"}, "vllm"),
+        ("resnet-50", "rtx-4090", {"mode": "full-finetune", "batch_size": 100_000, "dataset": "imagenet-1k"}, None),
+        ("resnet-50", "rtx-4090", {"batch_size": 200_000, "dataset": "imagenet-1k"}, None),
+        ("whisper-large-v3", "rtx-4090", {"batch_size": 4000}, None),
+        ("sdxl", "rtx-4090", {"batch_size": 5000}, None),
+        ("llama-3.3-70b", "rtx-3060-12gb", {}, "vllm"),
+    ],
+)  # fmt: skip
+def test_what_does_not_run_has_no_speed_and_no_bound(
+    model: str, machine: str, load: dict[str, Any], runtime: str | None
+) -> None:
+    verdict = assess(model, machine, Workload(**load), runtime=runtime)
+    assert (verdict.tier, verdict.speed) == ("will-not-run", None)
+    about_speed = {"dataset-pass", "speed-not-modelled", "work-scaled"}
+    assert not [r.code for r in verdict.reasons if r.code.endswith("-bound") or r.code in about_speed]

@@ -57,3 +57,12 @@ def test_a_dataset_gives_the_time_of_an_epoch() -> None:
 
 def test_adapters_of_image_models_are_not_modelled() -> None:
     assert assess("resnet50", "rtx-3090", Workload(mode="lora")).tier == "unknown"
+
+
+@pytest.mark.parametrize("mode", ["selective", "full"])
+def test_checkpointing_of_image_models_is_not_modelled_and_says_so(mode: str) -> None:
+    verdict = tune(batch_size=8, gradient_checkpointing=mode)
+    assert verdict.tier == "unknown"
+    assert verdict.reasons[0].code == "memory-not-modelled"
+    assert f"{mode} gradient checkpointing" in verdict.reasons[0].message
+    assert tune(batch_size=8, gradient_checkpointing="none").feasible

@@ -57,6 +57,30 @@ def test_what_costs_more() -> None:
     )  # three billion of thirty are active
 
 
+def test_selective_checkpointing_computes_attention_again_and_drops_its_statistics() -> None:
+    """Flash attention keeps 4 bytes per head and token, and no scores: 32 layers of 32 heads of 4 x 4,096 tokens."""
+    found = {
+        mode: assess(
+            MISTRAL,
+            "nvidia-a100-sxm4-80gb",
+            Workload(mode="lora", context_tokens=4096, batch_size=4, gradient_checkpointing=mode),  # type: ignore[arg-type]
+        )
+        for mode in ("none", "selective", "full")
+    }
+    kept = {mode: v.memory.activation_bytes.best for mode, v in found.items() if v.memory is not None}
+    assert kept["none"] - kept["selective"] == 4 * 32 * 32 * 4 * 4096
+    attention, matrices = (
+        {
+            mode: next(term.value for term in step(
+                "nvidia-a100-sxm4-80gb", gradient_checkpointing=mode).terms if term.name == name)
+            for mode in found
+        }
+        for name in ("attention", "matrices")
+    )  # fmt: skip
+    assert attention["selective"] == attention["full"] == pytest.approx(attention["none"] * 4 / 3)
+    assert matrices["selective"] == matrices["none"] < matrices["full"]
+
+
 def test_gradients_cross_the_slower_link_longer() -> None:
     def over(machine: list[str]) -> dict[str, float]:
         speed = step(machine, model="llama-3.2-1b", mode="full-finetune", context_tokens=128, batch_size=1)

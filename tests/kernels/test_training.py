@@ -14,6 +14,7 @@ from willitrun.kernels.training import (
     OPTIMIZER_BYTES,
     TrainingBlock,
     block_activation_bytes,
+    core_attention_bytes,
     logits_activation_bytes,
     lora_parameters,
     model_activation_bytes,
@@ -69,7 +70,8 @@ def test_gpt_block_of_the_recomputation_paper() -> None:
 def test_recomputation_modes_are_ordered() -> None:
     block = TrainingBlock(4096, 14336, 4096, 1024, 32)
     each = block_activation_bytes(block, 4096, batch=2, flash_attention=False)
-    scores = 2 * 4096 * 32 * 4096 * 4
+    scores = core_attention_bytes(block, 4096, batch=2, flash_attention=False)
+    assert scores.item() == 2 * 4096 * 32 * 4096 * 4
     sizes = [
         model_activation_bytes(
             each, 4096, batch=2, hidden=4096, layers=32, checkpointing=mode, selective_bytes=scores
@@ -79,6 +81,20 @@ def test_recomputation_modes_are_ordered() -> None:
     assert sizes == sorted(sizes, reverse=True)
     with pytest.raises(ValueError, match="checkpointing"):
         model_activation_bytes(each, 1, batch=1, hidden=1, layers=1, checkpointing="some")
+
+
+def test_selective_recomputation_leaves_34_bytes_of_a_gpt_block() -> None:
+    """Korthikanti et al. (2022), table 2: ``34 s b h / t`` with sequence parallelism, whatever the context."""
+    block = TrainingBlock(12288, 4 * 12288, 12288, 12288, 96, gated=False, dropout=True)
+    for tensor in (1, 8):
+        each = block_activation_bytes(
+            block, 2048, batch=1, tensor=tensor, sequence_parallel=True, flash_attention=False
+        )
+        core = core_attention_bytes(block, 2048, batch=1, tensor=tensor, flash_attention=False)
+        kept = model_activation_bytes(
+            each, 2048, batch=1, hidden=12288, layers=96, checkpointing="selective", selective_bytes=core
+        )
+        assert kept.item() == 96 * 34 * 2048 * 12288 // tensor
 
 
 def test_fused_cross_entropy_keeps_no_logits() -> None:

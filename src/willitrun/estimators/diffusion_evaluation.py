@@ -18,7 +18,7 @@ from willitrun.estimators.diffusion_packing import (
 from willitrun.estimators.evaluation import Evaluated, from_error, not_modelled
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import runtime_overhead
-from willitrun.estimators.ready import Part, Ready, judge_parts
+from willitrun.estimators.ready import Part, Ready, judge_parts, where_it_runs
 from willitrun.estimators.requests import Request
 from willitrun.kernels.activations import TILE_PIXELS, DiffusionPeaks, diffusion_peak
 from willitrun.kernels.overheads import MemoryRange, scale_range
@@ -72,13 +72,12 @@ def _evaluate(request: Request) -> Ready:
     stages = stages_of(request)
     if stages is None:
         speed = SpeedEstimate(notes=(_no_trace(request),))
-        reasons.append(speed.notes[0])
+        reasons += where_it_runs(tier, speed.notes[0])
         cites: tuple[str, ...] = ()
         calibrations = ["memory", "system-reserve"]
     else:
         speed, support, used = pack_diffusion_speed(request, view, pipeline, stages, mode)
-        reasons += speed_reasons(speed, pipeline, stages)
-        reasons += support.reasons
+        reasons += where_it_runs(tier, *speed_reasons(speed, pipeline, stages), *support.reasons)
         cites = support.cites
         calibrations = [*used, "memory", "system-reserve"]
     return Ready(

@@ -24,6 +24,7 @@ from willitrun.estimators.graph_sides import (
 from willitrun.estimators.graph_totals import TOTALS
 from willitrun.estimators.graph_traces import find_trace, residual_of, work_of
 from willitrun.estimators.llm_machines import MachineView, machine_row, on_host
+from willitrun.estimators.ready import where_it_runs
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import LEVELS, Support, support_of
 from willitrun.frozen import derived, frozen
@@ -174,9 +175,9 @@ class EvaluatedGraph:
         """Why this tier, what binds the speed, and remarks on the machine and the dataset."""
         return (
             *graph_reasons(self),
-            *dataset_reasons(self.request, self.headline()),
+            *dataset_reasons(self.request, self.headline() if self.tier != "will-not-run" else None),
             *self.prepared.view.reasons,
-            *self.support.reasons,
+            *where_it_runs(self.tier, *self.support.reasons),
         )
 
     @property

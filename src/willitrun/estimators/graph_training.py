@@ -11,7 +11,7 @@ from willitrun.estimators.graph_rates import graph_coefficients, graph_load, gra
 from willitrun.estimators.graph_traces import find_trace, residual_of, work_of
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import runtime_overhead
-from willitrun.estimators.ready import Part, Ready, judge_parts
+from willitrun.estimators.ready import Part, Ready, judge_parts, where_it_runs
 from willitrun.estimators.requests import Request
 from willitrun.estimators.support import interval_of, support_of
 from willitrun.kernels.activations import kept_elements
@@ -42,6 +42,13 @@ def evaluate_graph_training(request: Request) -> Evaluated:
         return not_modelled(
             request, "memory-not-modelled", f"{request.workload.mode} of image models is not modelled yet."
         )
+    checkpointing = request.workload.gradient_checkpointing or "none"
+    if checkpointing != "none":
+        return not_modelled(
+            request,
+            "memory-not-modelled",
+            f"What {checkpointing} gradient checkpointing leaves of an image model's activations is not modelled yet.",
+        )
     try:
         return _train(request)
     except MissingDataError as error:
@@ -56,12 +63,13 @@ def _train(request: Request) -> Ready:
     tier, memory, reason = judge_parts(request, view, parts, disk_bytes=disk)
     speed, bound, cites = _speed(request, trace, view)
     rate = speed.samples_per_s
-    dataset = dataset_reasons(request, ("samples_per_s", rate) if rate is not None else None)
+    timed = ("samples_per_s", rate) if rate is not None and tier != "will-not-run" else None
+    dataset = dataset_reasons(request, timed)
     return Ready(
         request=request,
         tier=tier,
         placement=Placement(strategy="cpu" if view.row.on_host else "single"),
-        reasons=(reason, bound, *dataset, *view.reasons),
+        reasons=(reason, *where_it_runs(tier, bound), *dataset, *view.reasons),
         cites=cites,
         calibrations=(SPEED, MEMORY, "memory", "system-reserve"),
         memory=memory,

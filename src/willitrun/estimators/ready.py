@@ -18,7 +18,7 @@ from willitrun.records.recipes import Placement
 from willitrun.records.results import DeviceMemory, MemoryEstimate, Reason, SpeedEstimate, Term, Tier
 from willitrun.units import format_bytes
 
-__all__ = ["Part", "Ready", "judge_parts"]
+__all__ = ["Part", "Ready", "judge_parts", "where_it_runs"]
 
 ZERO = Interval.exact(0)
 _FIELDS = ("weights", "kv_cache", "state", "activation", "gradient", "optimizer", "overhead")
@@ -88,6 +88,15 @@ class Ready:
     def speed_estimate(self) -> SpeedEstimate | None:
         """The speed estimate; None where it does not run."""
         return self.speed
+
+
+def where_it_runs(tier: Tier, *reasons: Reason) -> tuple[Reason, ...]:
+    """Reasons about speed: what does not run has none, so nothing binds it.
+
+    >>> where_it_runs("will-not-run", Reason(code="compute-bound", message="Arithmetic takes most of a step."))
+    ()
+    """
+    return () if tier == "will-not-run" else reasons
 
 
 def judge_parts(

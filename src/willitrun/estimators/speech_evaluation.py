@@ -12,7 +12,7 @@ from willitrun.estimators.llm_evaluation import run_block
 from willitrun.estimators.llm_lowering import Prepared, prepare
 from willitrun.estimators.llm_machines import MachineView, machine_row
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
-from willitrun.estimators.ready import Part, Ready, judge_parts
+from willitrun.estimators.ready import Part, Ready, judge_parts, where_it_runs
 from willitrun.estimators.requests import Request
 from willitrun.estimators.speech_models import (
     SpeechLoad,
@@ -65,7 +65,7 @@ def _recogniser(request: Request) -> Ready:
         request=request,
         tier=tier,
         placement=Placement(strategy="cpu" if view.row.on_host else "single"),
-        reasons=(reason, bound, *view.reasons),
+        reasons=(reason, *where_it_runs(tier, bound), *view.reasons),
         cites=(),
         calibrations=tuple(
             name
@@ -179,7 +179,7 @@ def _voice(request: Request) -> Ready:
         request=request,
         tier=tier,
         placement=Placement(strategy="cpu" if view.row.on_host else "single"),
-        reasons=(reason, note, *view.reasons),
+        reasons=(reason, *where_it_runs(tier, note), *view.reasons),
         cites=(),
         calibrations=("memory", "system-reserve"),
         memory=memory,

@@ -13,13 +13,14 @@ from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.llm_machines import machine_row
 from willitrun.estimators.llm_models import model_row
 from willitrun.estimators.overheads import allocator_slack, runtime_overhead
-from willitrun.estimators.ready import Part, Ready, judge_parts
+from willitrun.estimators.ready import Part, Ready, judge_parts, where_it_runs
 from willitrun.estimators.requests import Request
 from willitrun.estimators.training_speed import SPEED, training_speed
 from willitrun.kernels.overheads import MemoryRange, scale_range
 from willitrun.kernels.training import (
     TrainingBlock,
     block_activation_bytes,
+    core_attention_bytes,
     logits_activation_bytes,
     lora_parameters,
     model_activation_bytes,
@@ -107,14 +108,16 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
     )
     tokens, batch = load.context_tokens or 1, load.batch_size or 1
     checkpointing = load.gradient_checkpointing or "none"
-    block = block_activation_bytes(_block(config), tokens, batch=batch)
+    widths = _block(config)
     kept = model_activation_bytes(
-        block,
+        block_activation_bytes(widths, tokens, batch=batch),
         tokens,
         batch=batch,
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
-        checkpointing="full" if checkpointing == "full" else "none",
+        checkpointing=checkpointing,
+        # Korthikanti et al. (https://arxiv.org/abs/2205.05198): little where flash attention keeps no scores.
+        selective_bytes=core_attention_bytes(widths, tokens, batch=batch),
     )
     logits = logits_activation_bytes(tokens, batch=batch, vocabulary=config.vocab_size)
     activation = int(kept) + int(logits)
@@ -177,7 +180,7 @@ def _language(request: Request, config: TransformerConfig) -> Ready:
         request=request,
         tier=tier,
         placement=Placement(strategy="data" if ranks > 1 else "single", dp=ranks if ranks > 1 else None),
-        reasons=(reason, *view.reasons, note),
+        reasons=(reason, *view.reasons, *where_it_runs(tier, note)),
         cites=(),
         calibrations=("memory", "system-reserve", SPEED),
         memory=memory,

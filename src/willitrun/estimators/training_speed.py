@@ -61,6 +61,7 @@ def training_speed(
         query_width=heads * key,
         trains_weights=full,
         recomputes=load.gradient_checkpointing == "full",
+        recomputes_attention=load.gradient_checkpointing == "selective",
         stored_bytes=2 * total if full else row.repeating + row.output,
         dequantized_parameters=total if load.mode == "qlora" else 0,
         updated_bytes=float(states.gradients + states.master + states.optimizer),

@@ -19,6 +19,7 @@ __all__ = [
     "TrainingBlock",
     "TrainingStates",
     "block_activation_bytes",
+    "core_attention_bytes",
     "logits_activation_bytes",
     "lora_parameters",
     "model_activation_bytes",
@@ -164,6 +165,41 @@ class TrainingBlock:
     dropout: ArrayLike = False
 
 
+def _core_attention_per_token(
+    block: TrainingBlock, tokens: ArrayLike, flash_attention: ArrayLike, element_bytes: ArrayLike
+) -> Int64Array:
+    size, dropped = as_int64(element_bytes), np.asarray(block.dropout, dtype=bool)
+    scores = as_int64(block.heads) * as_int64(tokens) * np.where(dropped, 2 * size + 1, 2 * size)
+    # Flash attention keeps one float32 log-sum-exp per head and token instead.
+    statistics = 4 * as_int64(block.heads)
+    return np.where(np.asarray(flash_attention, dtype=bool), statistics, scores)
+
+
+def core_attention_bytes(
+    block: TrainingBlock,
+    tokens: ArrayLike,
+    *,
+    batch: ArrayLike,
+    tensor: ArrayLike = 1,
+    flash_attention: ArrayLike = True,
+    element_bytes: ArrayLike = 2,
+) -> Int64Array:
+    """What one block keeps between its queries, keys and values and the output of attention [bytes].
+
+    Scores, probabilities and their dropout mask, ``5 H s^2`` for a GPT block; with flash attention, which computes
+    them again in any case, ``4 H s`` of log-sum-exps. Selective recomputation drops these (Korthikanti et al., 2022,
+    section 5): attention's inputs and its output stay.
+
+    Examples
+    --------
+    >>> gpt = TrainingBlock(1024, 4096, 1024, 1024, 16, gated=False, dropout=True)
+    >>> core_attention_bytes(gpt, 2048, batch=1, flash_attention=False).item() == 5 * 16 * 2048**2
+    True
+    """
+    per_token = _core_attention_per_token(block, tokens, flash_attention, element_bytes)
+    return np.asarray(as_int64(tokens) * as_int64(batch) * -(-per_token // as_int64(tensor)), dtype=np.int64)
+
+
 def block_activation_bytes(
     block: TrainingBlock,
     tokens: ArrayLike,
@@ -199,10 +235,7 @@ def block_activation_bytes(
     parallel = (2 * query + 2 * pair) * size
     parallel = parallel + inner * np.where(np.asarray(block.gated, dtype=bool), 4, 2) * size
     # A gated block keeps gate, up, activated gate and their product; a plain one the activation's ends.
-    scores = as_int64(block.heads) * length * np.where(dropped, 2 * size + 1, 2 * size)
-    # Flash attention keeps one float32 log-sum-exp per head and token instead.
-    statistics = 4 * as_int64(block.heads)
-    parallel = parallel + np.where(np.asarray(flash_attention, dtype=bool), statistics, scores)
+    parallel = parallel + _core_attention_per_token(block, length, flash_attention, element_bytes)
     spread = np.where(np.asarray(sequence_parallel, dtype=bool), over, 1)
     per_token = -(-replicated // spread) + -(-parallel // over)
     return np.asarray(length * many * per_token, dtype=np.int64)
@@ -223,7 +256,8 @@ def model_activation_bytes(
 ) -> Int64Array:
     """Activations of all layers under a recomputation mode [bytes].
 
-    ``none`` keeps every block's; ``selective`` keeps all but ``selective_bytes`` of each (the scores);
+    ``none`` keeps every block's; ``selective`` keeps all but ``selective_bytes`` of each
+    (`core_attention_bytes`);
     ``full`` keeps the input of each layer, ``s b h`` elements, and one block's working set.
     """
     each, depth = as_int64(block_bytes), as_int64(layers)

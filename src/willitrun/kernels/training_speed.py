@@ -40,6 +40,7 @@ def step_work(
     query_width: ArrayLike,
     trains_weights: ArrayLike,
     recomputes: ArrayLike,
+    recomputes_attention: ArrayLike = False,
     stored_bytes: ArrayLike,
     dequantized_parameters: ArrayLike = 0,
     updated_bytes: ArrayLike = 0,
@@ -48,7 +49,8 @@ def step_work(
 
     A forward pass takes ``2 x active x tokens`` operations in matrices and ``2 x layers x query width x context x
     tokens`` in causal attention. Backward, matrices take another pass for the gradients of their inputs and one for
-    their own where they are trained; attention takes two. Full checkpointing adds a forward pass.
+    their own where they are trained; attention takes two. Full checkpointing adds a forward pass,
+    selective checkpointing one of attention.
 
     Parameters
     ----------
@@ -61,7 +63,9 @@ def step_work(
     trains_weights
         Whether the matrices themselves are trained (full fine-tuning) or adapters beside them.
     recomputes
-        Whether activations are computed again for the backward pass.
+        Whether all activations are computed again for the backward pass.
+    recomputes_attention
+        Whether those of attention between its inputs and its output are.
     stored_bytes
         Weights as they are stored, read once per pass [bytes].
     dequantized_parameters
@@ -78,12 +82,13 @@ def step_work(
     """
     count = np.asarray(tokens, dtype=np.float64)
     again = np.asarray(recomputes, dtype=np.float64)
+    attention_again = np.maximum(again, np.asarray(recomputes_attention, dtype=np.float64))
     passes = 2.0 + np.asarray(trains_weights, dtype=np.float64) + again
     reads = 2.0 + again
     whole = 2.0 * WHOLE_BYTES * np.asarray(dequantized_parameters, dtype=np.float64)
     return StepWork(
         linear_flop=passes * 2.0 * np.asarray(active_parameters, dtype=np.float64) * count,
-        attention_flop=(3.0 + again)
+        attention_flop=(3.0 + attention_again)
         * 2.0
         * np.asarray(layers)
         * np.asarray(query_width)

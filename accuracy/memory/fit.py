@@ -20,6 +20,7 @@ import pandas as pd
 
 from accuracy.memory import diffusion, finetuning, gguf, llamacpp, loads, pytorch, vllm
 from accuracy.memory.formats import ROOT
+from willitrun.estimators.overheads import SYMMETRIC_MEMORY
 
 __all__ = ["fit", "main", "publisher_mixes", "size_range", "size_ranges"]
 
@@ -220,13 +221,19 @@ def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     ]
     graphs = table.cudagraph_gib[(table.cudagraph_gib > 0)].dropna() * GIB
     single = table.non_torch_gib[(table.tp == 1)].dropna() * GIB
-    many = table.non_torch_gib[(table.tp > 1)].dropna() * GIB
+    # Before 0.7 the line also counted the device context: https://github.com/vllm-project/vllm/pull/12126
+    many = table[(table.tp > 1) & table.non_torch_gib.notna() & (era[1] >= 7)]
+    machines = zip(many.vllm_version.astype(str), many.gpu_total_gib, many.non_torch_gib * GIB, strict=True)
+    parallel = [((version, total), held) for version, total, held in machines]
+    newer = era[1][many.index] >= SYMMETRIC_MEMORY[1]
+    hopper = many[newer & many.gpu.astype(str).str.contains("h100", case=False)]
     ranges = {
         "activation.vllm": _spread(ratio),
         "kv-pool.vllm": _spread(tokens),
         "graphs.vllm": _range(graphs),
         "non-torch.vllm.single": _range(single),
-        "non-torch.vllm.parallel": _range(many),
+        "non-torch.vllm.parallel": _spread(parallel),
+        "non-torch.vllm.parallel.symmetric": _range(hopper.non_torch_gib * GIB),
     }
     return fitted, ranges
 

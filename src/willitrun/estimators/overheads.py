@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from willitrun.estimators.cell_buffers import CALIBRATION, CellBuffers, cell_buffers
 from willitrun.estimators.llm_policies import ENGINES
@@ -14,6 +15,7 @@ from willitrun.kernels.columns import Columns
 from willitrun.kernels.elementwise import exists, maximum, minimum, where
 from willitrun.kernels.llm_block import Buffers, Cache, IntArray
 from willitrun.kernels.llm_ground import LlmGround
+from willitrun.kernels.llm_levels import level_code
 from willitrun.kernels.overheads import (
     MemoryRange,
     add_ranges,
@@ -42,6 +44,9 @@ _LIKE = {"llamafile": "llama.cpp", "sglang": "vllm", "tensorrt-llm": "vllm", "tr
          "openvino": "pytorch", "mlx": "llama.cpp"}  # fmt: skip
 SAMPLER_CHANGED = (0, 12)
 """First version of vLLM whose sampler needs about 16 instead of 38 bytes per logit."""
+SYMMETRIC_MEMORY = (0, 12)
+"""First version of vLLM whose logs show the buffers of all-reduces over symmetric memory, which are on by default
+and for Hopper and Blackwell servers only: https://github.com/vllm-project/vllm/pull/24111"""
 NEWEST = (10**6, 0)
 
 
@@ -62,11 +67,12 @@ def _range(calibration: Calibration, key: str) -> tuple[int, int, int]:
     return int(found["low"]), int(found["best"]), int(found["high"])
 
 
-def runtime_overhead(request: Request, *, host: bool, parallel: bool = False) -> tuple[int, int, int]:
+def runtime_overhead(request: Request, *, host: bool, ranks: str = "single") -> tuple[int, int, int]:
     """Low, best and high estimate of what the runtime itself takes on one device [bytes].
 
     The device context by engine and system; a host that computes itself, and Metal, hold no more than a
-    process does. vLLM adds what its libraries hold, and CUDA graphs unless execution is eager.
+    process does. vLLM adds what its libraries hold, by ``ranks`` (single, parallel or parallel.symmetric), and CUDA
+    graphs unless execution is eager.
     """
     calibration = request.catalog.calibrations[CALIBRATION]
     engine = _engine(request)
@@ -81,8 +87,7 @@ def runtime_overhead(request: Request, *, host: bool, parallel: bool = False) ->
     if engine != "vllm":
         return context
     parts = [MemoryRange(*(np.int64(v) for v in context))]  # type: ignore[arg-type]
-    kind = "parallel" if parallel else "single"
-    parts.append(MemoryRange(*(np.int64(v) for v in _range(calibration, f"non-torch.vllm.{kind}"))))  # type: ignore[arg-type]
+    parts.append(MemoryRange(*(np.int64(v) for v in _range(calibration, f"non-torch.vllm.{ranks}"))))  # type: ignore[arg-type]
     if not request.runtime.enforce_eager:
         parts.append(MemoryRange(*(np.int64(v) for v in _range(calibration, "graphs.vllm"))))  # type: ignore[arg-type]
     total = add_ranges(*parts)
@@ -130,10 +135,27 @@ def allocator_slack(request: Request) -> tuple[float, float, float]:
 def device_overhead(ground: LlmGround, request: Request) -> MemoryRange:
     """What the runtime itself takes on each device of each row; ``request`` stands for all rows of a block."""
     host = bool(ground.machines["on_host"].flat[0])
-    alone = runtime_overhead(request, host=host)
-    together = runtime_overhead(request, host=host, parallel=True)
+    alone, together, symmetric = (
+        runtime_overhead(request, host=host, ranks=ranks)
+        for ranks in ("single", "parallel", "parallel.symmetric")
+    )
     many = (ground.parallelism.tensor > 1)[..., None]
-    return MemoryRange(*(where(many, b, a).astype(np.int64) for a, b in zip(alone, together, strict=True)))
+    servers = _symmetric_memory(ground, request)[..., None]
+    return MemoryRange(
+        *(
+            where(many, where(servers, c, b), a).astype(np.int64)
+            for a, b, c in zip(alone, together, symmetric, strict=True)
+        )
+    )
+
+
+def _symmetric_memory(ground: LlmGround, request: Request) -> NDArray[np.bool_]:
+    """Which rows' ranks reduce over symmetric memory."""
+    version = server_version(request) if borrowed_from(request) is None else NEWEST
+    generation = ground.machines["generation"]
+    hopper, blackwell = (level_code("generation", name) for name in ("hopper", "blackwell"))
+    servers: NDArray[np.bool_] = (generation == hopper) | (generation == blackwell)
+    return servers & (version >= SYMMETRIC_MEMORY)
 
 
 def block_buffers(

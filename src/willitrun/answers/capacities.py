@@ -8,6 +8,7 @@ import numpy as np
 
 from willitrun.answers.cases import Case, default_format, format_name
 from willitrun.answers.wording import TIER_WORDS, interval_text
+from willitrun.estimators.availability import driver_reserve_bytes
 from willitrun.estimators.defaults import GGUF_LADDER
 from willitrun.estimators.memory import estimate_memory
 from willitrun.estimators.workloads import DIFFUSION_TASKS, trained_context
@@ -38,8 +39,17 @@ def need_of(case: Case, **changed: object) -> MemoryEstimate:
     return estimate_memory(case.model, None, workload, catalog=case.catalog, **asked)  # type: ignore[arg-type]
 
 
-def _room(case: Case) -> int:
+def _size(case: Case) -> int:
     return (case.reading.vram_gib or 0) * 2**30
+
+
+def _room(case: Case) -> int:
+    """What is left to a model of the memory that was named: as much as of a card of that size that is described."""
+    return _size(case) - driver_reserve_bytes(_size(case), case.catalog)
+
+
+def _room_text(case: Case) -> str:
+    return f"the {format_bytes(_room(case))} that a driver leaves of {format_bytes(_size(case))}"
 
 
 def _tier(case: Case, need: MemoryEstimate) -> str:
@@ -57,7 +67,7 @@ def fit_of_capacity(case: Case) -> str:
     case.assumptions.append(_ONLY_MEMORY)
     told = (
         f"{case.model.name} needs {interval_text('total_bytes', need.total_bytes)}, "
-        f"and the card has {format_bytes(_room(case))}, of which the system keeps some."
+        f"and may use {_room_text(case)}."
     )
     if case.value == "will-not-run":
         for mode, moved in _offloaded(case, chosen):
@@ -86,10 +96,10 @@ def best_format_of_capacity(case: Case) -> str:
             case.value = case.quantization = name
             return (
                 f"{format_name(name)} is the best format that is comfortable: {case.model.name} then needs "
-                f"{interval_text('total_bytes', need.total_bytes)} of {format_bytes(_room(case))}."
+                f"{interval_text('total_bytes', need.total_bytes)} of {_room_text(case)}."
             )
     case.value = None
-    return f"No GGUF format of {case.model.name} is comfortable in {format_bytes(_room(case))}."
+    return f"No GGUF format of {case.model.name} is comfortable in {_room_text(case)}."
 
 
 def context_of_capacity(case: Case) -> str:
@@ -136,4 +146,4 @@ def _most(case: Case, field: str, step: int, most: int) -> int:
 
 def _then_needs(case: Case) -> str:
     need = need_of(case)
-    return f"{case.model.name} then needs {interval_text('total_bytes', need.total_bytes)} of {format_bytes(_room(case))}."
+    return f"{case.model.name} then needs {interval_text('total_bytes', need.total_bytes)} of {_room_text(case)}."

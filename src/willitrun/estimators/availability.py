@@ -9,7 +9,7 @@ from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.results import Reason
 from willitrun.units import format_bytes
 
-__all__ = ["Availability", "Deduction", "available_memory"]
+__all__ = ["Availability", "Deduction", "available_memory", "driver_reserve_bytes"]
 
 
 @frozen
@@ -34,6 +34,12 @@ class Availability:
     unified: bool
     reasons: tuple[Reason, ...] = ()
     deductions: tuple[Deduction, ...] = ()
+
+
+def driver_reserve_bytes(total: int, catalog: Catalog) -> int:
+    """What the driver keeps of a device of so many bytes, where nobody read it [bytes]."""
+    reserve = catalog.calibrations["system-reserve"].coefficients
+    return min(round(reserve["device_base_bytes"] + reserve["device_fraction"] * total), total)
 
 
 def available_memory(
@@ -63,7 +69,7 @@ def available_memory(
     if on_host or not machine.accelerators:
         return Availability((host,), (machine.host.cpu or "CPU",), host, True, tuple(reasons), tuple(taken))
     devices = tuple(
-        _device(machine, device, memory, reserve, host, reasons, taken) for device in machine.accelerators
+        _device(machine, device, memory, catalog, host, reasons, taken) for device in machine.accelerators
     )
     return Availability(
         devices,
@@ -113,7 +119,7 @@ def _device(
     machine: Machine,
     device: InstalledAccelerator,
     memory: str,
-    reserve: dict[str, float],
+    catalog: Catalog,
     host: int,
     reasons: list[Reason],
     taken: list[Deduction],
@@ -140,18 +146,16 @@ def _device(
         taken.append(Deduction(name, "driver", device.memory_reserved_bytes or 0))
         taken.append(Deduction(name, "other processes", max(held, 0)))
         return device.memory_free_bytes
-    kept = (
-        device.memory_reserved_bytes
-        if device.memory_reserved_bytes is not None
-        else reserve["device_base_bytes"] + reserve["device_fraction"] * total
-    )
-    taken.append(Deduction(name, "driver", min(round(kept), total)))
+    kept = device.memory_reserved_bytes
+    kept = driver_reserve_bytes(total, catalog) if kept is None else min(kept, total)
+    taken.append(Deduction(name, "driver", kept))
     # No other program does not mean no desktop: what draws it stays.
     if machine.host.system == "windows" and device.display_active is not False:
-        desktop = reserve["windows_desktop_bytes"]
-        taken.append(Deduction(name, "desktop", max(min(round(desktop), total - round(kept)), 0)))
+        desktop = round(catalog.calibrations["system-reserve"].coefficients["windows_desktop_bytes"])
+        desktop = min(desktop, total - kept)
+        taken.append(Deduction(name, "desktop", desktop))
         kept += desktop
-    return max(total - round(kept), 0)
+    return total - kept
 
 
 def _lends_half(machine: Machine, device: InstalledAccelerator) -> bool:

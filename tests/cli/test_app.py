@@ -315,11 +315,30 @@ def test_arguments_of_the_library() -> None:
     assert machine_argument(None) is None
     assert machine_argument(["rtx-4090"]) == "rtx-4090"
     assert machine_argument(["rtx-3090", "rtx-3090"]) == ["rtx-3090", "rtx-3090"]
-    assert runtime_argument("vllm", None) == "vllm"
-    chosen = runtime_argument("llama.cpp:vulkan", "q8_0")
+
+    def unasked() -> str:
+        return pytest.fail("a name was given, or no option")
+
+    assert runtime_argument("vllm", None, unasked) == "vllm"
+    assert runtime_argument(None, None, unasked) is None
+    chosen = runtime_argument("llama.cpp:vulkan", "q8_0", unasked)
     assert not isinstance(chosen, str)
     assert chosen is not None
     assert (chosen.name, chosen.backend, chosen.kv_dtype_v) == ("llama.cpp", "vulkan", "q8_0")
+
+
+@pytest.mark.parametrize(
+    ("quant", "suits", "kv"), [("awq-int4", "vllm", "fp8"), ("q4_k_m", "llama.cpp", "q8_0")]
+)
+def test_kv_formats_are_of_the_runtime_that_suits(quant: str, suits: str, kv: str) -> None:
+    """However the KV format is told: the option and the two fields are one question."""
+    asked = ("assess", "llama-3.1-8b", "--on", "rtx-4090", "--quant", quant, "--json")
+    fields = ("--set", f"kv_dtype_k={kv}", "--set", f"kv_dtype_v={kv}")
+    plain, option, spelled = (json.loads(run(*asked, *more).stdout) for more in ((), ("--kv", kv), fields))
+    assert plain["inputs"]["runtime"]["name"] == suits
+    assert option["inputs"] == spelled["inputs"]
+    assert (option["inputs"]["runtime"]["name"], option["inputs"]["runtime"]["kv_dtype_k"]) == (suits, kv)
+    assert option["memory"] == spelled["memory"]
 
 
 def test_ask_answers_in_a_paragraph() -> None:

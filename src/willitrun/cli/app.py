@@ -73,10 +73,10 @@ def _assess(
         placement=Placement(**more.placement) if more.placement else None,
         memory=memory,
     )
-    if runtime is None and more.runtime:
-        # Options of the runtime that suits, which only the question itself tells.
-        runtime = judge().inputs.runtime["name"]
-    return judge(runtime=opt.runtime_argument(runtime, kv, **more.runtime))
+    # Which runtime suits, only the question itself tells.
+    return judge(
+        runtime=opt.runtime_argument(runtime, kv, lambda: judge().inputs.runtime["name"], **more.runtime)
+    )
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -150,12 +150,17 @@ def workload_argument(
     return Workload(**typed | more)
 
 
-def runtime_argument(name: str | None, kv: str | None, **more: Any) -> str | Runtime | None:
-    """A runtime string, or a `Runtime` where a KV format or another option was chosen."""
+def runtime_argument(
+    name: str | None, kv: str | None, suits: Callable[[], str], **more: Any
+) -> str | Runtime | None:
+    """A runtime string, or a `Runtime` where a KV format or another option was chosen.
+
+    Options without a name are those of the runtime that ``suits``, which is asked only then.
+    """
     options = more if kv is None else {"kv_dtype_k": kv, "kv_dtype_v": kv, **more}
     if not options:
         return name
-    base, _, backend = (name or "llama.cpp").partition(":")
+    base, _, backend = (name or suits()).partition(":")
     return Runtime(**{"name": base, "backend": backend or None, **options})
 
 

@@ -380,7 +380,8 @@ def test_the_smallest_of_several_kinds_of_machine() -> None:
         (lambda: diagnose(3), "a log is text.*got int"),  # type: ignore[arg-type]
         (lambda: diagnose(["CUDA", 3]), "line 2 of the log is no text but int"),  # type: ignore[list-item]
         (lambda: diagnose("CUDA", machine=3), "a machine is.*got int"),
-        (lambda: scan(3), "a machine is.*got int"),
+        (lambda: scan(3), "a machine is.*got int.*Pass a name such as 'rtx-4090'"),
+        (lambda: scan([3]), "an accelerator is.*got int.*Pass a name such as 'rtx-4090'"),
         (lambda: scan(CARD, "chat"), "workload is a Workload, got str"),  # type: ignore[arg-type]
         (lambda: scan(CARD, {"context_tokens": 8192}), "workload is a Workload, got dict"),  # type: ignore[arg-type]
         (lambda: scan(CARD, models=CHAT), "models is a list, got str.*llama-3.1-8b"),

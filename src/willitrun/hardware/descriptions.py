@@ -74,6 +74,7 @@ def describe_machine(spec: object, *, catalog: Catalog | None = None) -> Machine
         return _build(read_wishes(spec), {}, None, None, catalog)
     raise WillItRunError(
         f"a machine is a name, a list of accelerators, a mapping or a Machine, got {type(spec).__name__}.",
+        hint="Pass a name such as 'rtx-4090', a list of them, or {'accelerators': [...], 'host': {...}}.",
         code="invalid-machine",
     )
 

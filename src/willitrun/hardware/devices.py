@@ -82,7 +82,9 @@ def read_wishes(specs: Iterable[object]) -> list[DeviceWish]:
             wishes += [_mapped(spec)] * _counted(spec.get("count", 1))
         else:
             raise WillItRunError(
-                f"an accelerator is a name or a mapping, got {type(spec).__name__}.", code="invalid-machine"
+                f"an accelerator is a name or a mapping, got {type(spec).__name__}.",
+                code="invalid-machine",
+                hint="Pass a name such as 'rtx-4090', or {'name': ..., 'memory': '24 GiB'}.",
             )
         if len(wishes) > _MOST_DEVICES:
             raise WillItRunError(f"more than {_MOST_DEVICES} accelerators.", code="invalid-machine")

@@ -27,14 +27,24 @@ def test_every_page_is_in_a_section() -> None:
         assert (DOCS / folder / "index.md").is_file()
 
 
-def test_every_kernel_is_on_a_method_page() -> None:
-    import sys
+@pytest.fixture
+def generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The families of generated pages, importable."""
+    monkeypatch.syspath_prepend(DOCS)
 
-    sys.path.insert(0, str(DOCS))
-    try:
-        from generators.methods import ESTIMATORS
-    finally:
-        sys.path.remove(str(DOCS))
+
+@pytest.mark.usefixtures("generators")
+def test_every_report_has_a_page_of_its_own() -> None:
+    from generators.accuracy import REPORTS, pages
+
+    names = [page.name for page in pages(willitrun.load_catalog())]
+    assert len(set(names)) == len(names) == len(list(REPORTS.glob("*/*.md"))) + 1
+
+
+@pytest.mark.usefixtures("generators")
+def test_every_kernel_is_on_a_method_page() -> None:
+    from generators.methods import ESTIMATORS
+
     shown = {kernel for _, _, kernels, *_ in ESTIMATORS for kernel in kernels}
     existing = {path.stem for path in (Path(willitrun.__file__).parent / "kernels").glob("*.py")} - {
         "__init__"

@@ -18,7 +18,11 @@ def pages(catalog: Catalog) -> Iterator[Page]:
     """One page per report, and their index."""
     names = []
     for file in sorted(REPORTS.glob("*/*.md")):
-        part, text = file.parent.name, file.read_text("utf-8")
+        # The report is the page of its part; what stands beside it has a page of its own.
+        part = (
+            file.parent.name if file.stem.lower() == "report" else f"{file.parent.name}-{file.stem.lower()}"
+        )
+        text = file.read_text("utf-8")
         title = [] if text.startswith("# ") else [f"# Accuracy of {part}", ""]
         yield page(f"accuracy/{part}.md", [*title, text])
         names.append(part)

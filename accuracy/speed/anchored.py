@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from accuracy.speed.observations import Observations, digest_data, load_observations
+from accuracy.speed.observations import Observations, digest_data, load_observations, thin_rows
 from accuracy.speed.prediction import predict_rates
 from willitrun.estimators.calibration_anchors import LEVELS
 from willitrun.kernels.anchors import condition
@@ -141,7 +141,7 @@ def main() -> None:
     if not arguments.data.is_dir():
         print(f"{arguments.data} is absent: nothing to score.")
         return
-    observations = load_observations(arguments.data)
+    observations = thin_rows(load_observations(arguments.data))
     if arguments.residuals is not None:
         ratio = np.load(arguments.residuals)["device"]
     else:

@@ -49,11 +49,11 @@ PRINTED = 1e-3
 
 
 def _range(values: Iterable[float]) -> dict[str, float]:
-    found = _spread((number, value) for number, value in enumerate(values))
+    found = spread((number, value) for number, value in enumerate(values))
     return found | {"best": 1.0} if abs(found["best"] - 1) < PRINTED else found
 
 
-def _spread(pairs: Iterable[tuple[object, float]]) -> dict[str, float]:
+def spread(pairs: Iterable[tuple[object, float]]) -> dict[str, float]:
     """Range of one value per configuration: its median for the best, its extremes for the ends."""
     groups: dict[object, list[float]] = defaultdict(list)
     for key, value in pairs:
@@ -115,7 +115,7 @@ def size_ranges(files: Iterable[gguf.Sized]) -> dict[str, dict[str, float]]:
         relative = sized.ratio / centre[sized.quantization]
         around[size_class(sized.quantization)].append((sized.matched, relative))
         around[""].append((sized.matched, relative))
-    widths = {name: _spread(pairs) for name, pairs in around.items()}
+    widths = {name: spread(pairs) for name, pairs in around.items()}
     found = {"gguf-size": widths[""]}
     for name, values in own.items():
         width = widths[size_class(name)] if name not in SIZE_CLASSES else widths[name]
@@ -184,7 +184,7 @@ def _transformers(data: Path) -> dict[str, dict[str, float]]:
             share = (reserved.measured_bytes - allocated.measured_bytes) / live
             key = (allocated.model, allocated.sequences, allocated.tokens)
             peaks[f"slack.transformers.{stage}"].append((key, share))
-    return {name: _spread(pairs) for name, pairs in peaks.items()}
+    return {name: spread(pairs) for name, pairs in peaks.items()}
 
 
 def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -228,11 +228,11 @@ def _vllm(data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     newer = era[1][many.index] >= SYMMETRIC_MEMORY[1]
     hopper = many[newer & many.gpu.astype(str).str.contains("h100", case=False)]
     ranges = {
-        "activation.vllm": _spread(ratio),
-        "kv-pool.vllm": _spread(tokens),
+        "activation.vllm": spread(ratio),
+        "kv-pool.vllm": spread(tokens),
         "graphs.vllm": _range(graphs),
         "non-torch.vllm.single": _range(single),
-        "non-torch.vllm.parallel": _spread(parallel),
+        "non-torch.vllm.parallel": spread(parallel),
         "non-torch.vllm.parallel.symmetric": _range(hopper.non_torch_gib * GIB),
     }
     return fitted, ranges
@@ -247,7 +247,7 @@ def fit(data: Path) -> str:
     stages = diffusion.score(data / "mem_diffusion.csv", coefficients)
     ranges["live.diffusion"] = _range(stage.live_ratio for stage in stages)
     runs = ((re.sub(r"_mbc\d+", "", run.name), run.ratio) for run in finetuning.score(data / "mem_other.csv"))
-    ranges["peak.training"] = _spread(runs)
+    ranges["peak.training"] = spread(runs)
     ranges |= {
         name: {"low": low, "best": best, "high": high, "n": n, "coverage": 1.0}
         for name, (low, best, high, n) in CONTEXTS.items()

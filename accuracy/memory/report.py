@@ -7,6 +7,7 @@ columns will do. Prints a Markdown table and, with ``--out``, writes it.
 from __future__ import annotations
 
 import argparse
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from accuracy.memory import diffusion, finetuning, gguf, llamacpp, pytorch, vllm
 from accuracy.memory.configurations import config_of, models
-from accuracy.memory.fit import publisher_mixes, size_range, size_ranges
+from accuracy.memory.fit import publisher_mixes, size_range, size_ranges, spread
 from accuracy.memory.formats import ROOT
 from willitrun.errors import WillItRunError
 from willitrun.estimators.inventory import parameters
@@ -40,6 +41,22 @@ def _errors(ratios: Sequence[float]) -> str:
 
 def _inside(ratios: Sequence[float], entry: dict[str, float]) -> str:
     return _share(entry["low"] <= ratio <= entry["high"] for ratio in ratios)
+
+
+def _family(model: str) -> str:
+    """What stands before the size in the name of a model: Qwen2.5 of Qwen/Qwen2.5-7B-Instruct."""
+    return re.split(r"[-_ ]?\d+(?:\.\d+)?(?:x\d+)?[bm]\b", model.rpartition("/")[2].lower())[0]
+
+
+def _left_out(values: Iterable[tuple[str, object, float]]) -> str:
+    """The share inside the range that all other groups teach, from (group, configuration, measured over predicted)."""
+    rows = list(values)
+    inside = []
+    groups = {group for group, _, _ in rows}
+    for left in groups if len(groups) > 1 else ():
+        learnt = spread((key, ratio) for group, key, ratio in rows if group != left)
+        inside += [learnt["low"] <= ratio <= learnt["high"] for group, _, ratio in rows if group == left]
+    return f"{_share(inside)} of {len(groups)} left out one by one"
 
 
 def _calibration() -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -127,6 +144,11 @@ def _vllm(data: Path, coefficients: dict[str, float], ranges: dict[str, dict[str
     pools = [
         log.pool_printed / log.pool_predicted for log in logs if log.pool_printed > 0.5 < log.pool_predicted
     ]
+    left = _left_out(
+        (_family(log.model), (log.model, log.version), log.pool_printed / log.pool_predicted)
+        for log in logs
+        if log.pool_printed > 0.5 < log.pool_predicted
+    )
     tokens = [log.tokens_printed / log.tokens_predicted for log in logs if log.tokens_predicted > 0]
     tokens = [ratio for ratio in tokens if ratio > 0]
     peaks = [log.activation_printed / log.activation_predicted for log in logs if log.activation_printed > 0]
@@ -135,7 +157,7 @@ def _vllm(data: Path, coefficients: dict[str, float], ranges: dict[str, dict[str
         (
             "vLLM KV pool given utilization",
             len(pools),
-            f"{_errors(pools)}; interval holds {_inside(pools, ranges['kv-pool.vllm'])}",
+            f"{_errors(pools)}; interval holds {_inside(pools, ranges['kv-pool.vllm'])}; families: {left}",
             "median <= 1.5 %, 90 %",
         ),
         ("vLLM KV tokens", len(tokens), _errors(tokens), "median <= 1.5 %"),
@@ -147,19 +169,26 @@ def _pytorch(data: Path, ranges: dict[str, dict[str, float]]) -> list[Row]:
     peaks = [
         peak for peak in pytorch.score(data / "mem_other.csv", data / "models.jsonl") if peak.devices == 1
     ]
-    allocated = [peak.ratio for peak in peaks if "max_memory_allocated" in peak.metric]
-    tables = [peak.ratio for peak in peaks if "speed benchmark" in peak.domain]
+    runs = [peak for peak in peaks if "max_memory_allocated" in peak.metric]
+    printed = [peak for peak in peaks if "speed benchmark" in peak.domain]
+    allocated, tables = [peak.ratio for peak in runs], [peak.ratio for peak in printed]
+    left, left_tables = (
+        _left_out(
+            (_family(peak.model), (peak.model, peak.sequences, peak.tokens), peak.ratio) for peak in some
+        )
+        for some in (runs, printed)
+    )
     return [
         (
             "transformers peak allocated (optimum-benchmark)",
             len(allocated),
-            f"{_errors(allocated)}; interval holds {_inside(allocated, ranges['peak.transformers'])}",
+            f"{_errors(allocated)}; interval holds {_inside(allocated, ranges['peak.transformers'])}; families: {left}",
             "median <= 6 %, 90 %",
         ),
         (
             "transformers memory (Qwen tables)",
             len(tables),
-            f"{_errors(tables)}; interval holds {_inside(tables, ranges['peak.transformers.tables'])}",
+            f"{_errors(tables)}; interval holds {_inside(tables, ranges['peak.transformers.tables'])}; families: {left_tables}",
             "median <= 6 %, 90 %",
         ),
     ]
@@ -170,12 +199,13 @@ def _rest(data: Path, coefficients: dict[str, float], ranges: dict[str, dict[str
     live = ranges["live.diffusion"]
     centred = [stage.measured_bytes / stage.predicted_bytes(live["best"]) for stage in stages]
     factors = [stage.live_ratio for stage in stages]
+    left = _left_out((stage.name, stage.row, stage.live_ratio) for stage in stages)
     runs = [run.ratio for run in finetuning.score(data / "mem_other.csv")]
     return [
         (
             "diffusion peak (FLUX.1-dev)",
             len(stages),
-            f"{_errors(centred)}; interval holds {_inside(factors, live)}",
+            f"{_errors(centred)}; interval holds {_inside(factors, live)}; formats: {left}",
             "median <= 7 %, 90 %",
         ),
         ("fine-tuning peak", len(runs), _errors(runs), "median <= 10 %"),

@@ -44,8 +44,6 @@ class Sized:
     predicted_bytes: int
     standard: bool
     file: bool
-    stored_twice: bool = False
-    """Its repository stores a tied head twice, as its other files show."""
     publisher: str = ""
     experts_kept: bool = False
     """Experts published in MXFP4 beside other types: the quantiser refuses to convert those, types were chosen."""
@@ -364,7 +362,6 @@ def _sized(
             groups.file_bytes,
             quantization.exact and raised is None,
             row.kind in ("catalog_rounded", "file_bytes_exact", "model_card_table"),
-            config is not entry.config,
             _publisher(row),
             entry.native == "mxfp4" and quantization.id not in ("f16", "bf16", "q8_0", "mxfp4", "mxfp4_moe"),
             label=_label_of(row, entry, quantization),

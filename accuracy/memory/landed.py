@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -329,6 +329,15 @@ def collect(data: Path) -> tuple[list[Asked], list[tuple[Asked, float]], list[As
     return asked, servers, [found for found, _, came_up in starts if found is not None and not came_up]
 
 
+def error_cells(name: str, some: Sequence[Asked]) -> str:
+    """Name, count, median and p90 error and coverage of totals, as the first cells of a row."""
+    errors = np.abs([entry.ratio - 1 for entry in some])
+    return (
+        f"| {name} | {len(some)} | {100 * np.median(errors):.1f} % | {100 * np.quantile(errors, 0.9):.1f} % "
+        f"| {100 * np.mean([entry.inside for entry in some]):.0f} % |"
+    )
+
+
 def table(data: Path) -> str:
     """Markdown: error and coverage of the total by kind of run and architecture, wrong verdicts, KV tokens."""
     asked, servers, failed = collect(data)
@@ -341,13 +350,9 @@ def table(data: Path) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, some in sorted(groups.items()):
-        errors = np.abs([entry.ratio - 1 for entry in some])
         comfortable = sum(entry.tier_below == "comfortable" for entry in some)
         refused = sum(entry.tier_where_it_ran == "will-not-run" for entry in some)
-        lines.append(
-            f"| {name} | {len(some)} | {100 * np.median(errors):.1f} % | {100 * np.quantile(errors, 0.9):.1f} % "
-            f"| {100 * np.mean([entry.inside for entry in some]):.0f} % | {comfortable} | {refused} |"
-        )
+        lines.append(f"{error_cells(name, some)} {comfortable} | {refused} |")
     refused = sum(entry.tier_where_it_ran == "will-not-run" for entry, _ in servers)
     pairs = [entry.pool_tokens / tokens for entry, tokens in servers if tokens > 0 and entry.pool_tokens > 0]
     off = np.abs(np.array(pairs) - 1)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from accuracy.memory.formats import ROOT
-from accuracy.memory.landed import Asked, Run, ask, card
+from accuracy.memory.landed import Asked, Run, ask, card, error_cells
 from willitrun import Runtime, Workload, assess, describe_model
 from willitrun.catalog import load_catalog
 from willitrun.errors import WillItRunError
@@ -268,12 +268,7 @@ def table(data: Path) -> str:
         "| figures of other runtimes | n | median error | p90 | inside 90 % interval |",
         "|---|---:|---:|---:|---:|",
     ]
-    for name, some in sorted(groups.items()):
-        errors = np.abs([entry.ratio - 1 for entry in some])
-        lines.append(
-            f"| {name} | {len(some)} | {100 * np.median(errors):.1f} % | {100 * np.quantile(errors, 0.9):.1f} % "
-            f"| {100 * np.mean([entry.inside for entry in some]):.0f} % |"
-        )
+    lines += [error_cells(name, some) for name, some in sorted(groups.items())]
     found_splits = list(splits(data / "mem_ollama.csv"))
     off = np.array([abs(split.predicted - split.ollama) for split in found_splits])
     part = np.array([abs(s.predicted - s.ollama) for s in found_splits if s.ollama < s.layers])

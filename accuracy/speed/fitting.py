@@ -440,12 +440,6 @@ _WIDE = frozenset(
 )
 
 
-def fit_observations(observations: Observations, **options: object) -> Fit:
-    """Return the fit of a block of observations."""
-    regression = Regression(observations, **options)  # type: ignore[arg-type]
-    return regression.unpack(regression.solve())
-
-
 def split_folds(groups: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
     """Return a fold per row so that whole groups stay together and folds weigh about the same."""
     names, member = np.unique(groups, return_inverse=True)

@@ -99,7 +99,6 @@ class Reading:
     runtime: str | None = None
     ram_gib: int | None = None
     vram_gib: int | None = None
-    bare_gib: int | None = None
     target_per_s: float | None = None
     first_token: bool = False
     prefill: bool = False

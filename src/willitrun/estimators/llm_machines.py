@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from willitrun.errors import MissingDataError
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from willitrun.estimators.image_inputs import ImageInput
 
 __all__ = ["MachineRow", "WorkloadRow", "machine_row", "ranks_divide", "select_devices", "workload_row"]
-
-UNLIMITED = math.inf
 
 
 @frozen(eq=False)
@@ -454,8 +451,3 @@ def parallel(request: Request, devices: int) -> tuple[int, int, int, int]:
     if by_stages(request):
         return 1, devices, 1, 1
     return devices, 1, 1, devices
-
-
-def with_available(view: MachineView, available: tuple[int, ...]) -> MachineView:
-    """The same machine with other room."""
-    return replace(view, available=available)

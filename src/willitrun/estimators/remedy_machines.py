@@ -18,7 +18,7 @@ from willitrun.units import format_bytes
 __all__ = ["Candidate", "hardware_changes", "more_memory"]
 
 MOST_CARDS = 8
-"""Cards that one board holds."""
+"""Policy: most cards of one kind that a remedy proposes; more are a question for `plan`."""
 
 
 @frozen

@@ -466,18 +466,49 @@ def unread_commands(troubleshooting: dict[str, TroubleshootingEntry]) -> list[st
 
 
 def test_commands_were_read_at_a_place(troubleshooting: dict[str, TroubleshootingEntry]) -> None:
-    """Each command and version range cites the place it was read at; the page of facts says how many do not yet."""
-    page = (Path(__file__).parents[2] / "accuracy" / "facts.md").read_text("utf-8")
-    match = re.search(r"\| commands and version ranges \| (\d+) \| (\d+) \|", page)
-    assert match
-    located = sum(
-        any(citation.at for citation in citations)
-        for entry in troubleshooting.values()
-        for key, citations in entry.cite.items()
-        if key.startswith(("causes.", "fixes."))
-    )
-    unread = unread_commands(troubleshooting)
-    assert (int(match[1]), int(match[2])) == (located, len(unread)), (located, unread)
+    """Each command and version range cites the place it was read at."""
+    assert unread_commands(troubleshooting) == []
+
+
+# Files of catalogs/troubleshooting in which a statement still rests on the sources of its entry alone. Only shrinks.
+UNFINISHED = {
+    "data.toml",
+    "detection.toml",
+    "diffusion.toml",
+    "distributed.toml",
+    "formats.toml",
+    "hardware.toml",
+    "kernels.toml",
+    "libraries.toml",
+    "memory.toml",
+    "operating-systems.toml",
+    "performance.toml",
+    "precision.toml",
+    "serving.toml",
+    "training.toml",
+}
+
+
+def unread_statements(entry: TroubleshootingEntry) -> list[str]:
+    """Summary, causes, fixes and dead ends without a citation of their own that names a place."""
+    keys = ["summary"]
+    for name in ("causes", "fixes", "dead_ends"):
+        keys += [f"{name}.{number}" for number in range(len(getattr(entry, name)))]
+    return [
+        f"{entry.id}.{key}" for key in keys if not any(citation.at for citation in entry.cite.get(key, ()))
+    ]
+
+
+def test_every_statement_of_a_failure_was_read_at_a_place() -> None:
+    """Each statement cites its own place, and a file that is done leaves the list of those that are not."""
+    unread: dict[str, list[str]] = {}
+    for path in sorted((load_catalog().root / "troubleshooting").glob("*.toml")):
+        rows = tomllib.loads(path.read_text("utf-8"))["troubleshooting"]
+        entries = [TroubleshootingEntry.model_validate(row) for row in rows]
+        unread[path.name] = [key for entry in entries for key in unread_statements(entry)]
+    assert unread, "no file of failures was found"
+    assert {name: keys for name, keys in unread.items() if keys and name not in UNFINISHED} == {}
+    assert {name for name in UNFINISHED if not unread[name]} == set(), "done: take it out of UNFINISHED"
 
 
 def test_citations_of_statements_name_statements(troubleshooting: dict[str, TroubleshootingEntry]) -> None:

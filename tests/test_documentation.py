@@ -42,6 +42,28 @@ def test_every_report_has_a_page_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("generators")
+def test_the_page_of_a_term_shows_where_its_statements_were_read() -> None:
+    from generators.glossary import pages
+    from generators.markup import prose
+
+    catalog = willitrun.load_catalog()
+    texts = {page.name: page.text for page in pages(catalog)}
+    read = [
+        (entry.id, field, citation)
+        for entry in catalog.glossary.values()
+        for field, citations in entry.cite.items()
+        if field != "*"
+        for citation in citations
+    ]
+    assert read
+    for name, field, citation in read:
+        assert getattr(catalog.glossary[name], field), (name, field)
+        assert citation.at, (name, field)
+        shown = f"({catalog.sources[citation.source].url}), {prose(citation.at)}"
+        assert shown in texts[f"glossary/{name}.md"], (name, field)
+
+
+@pytest.mark.usefixtures("generators")
 def test_every_kernel_is_on_a_method_page() -> None:
     from generators.methods import ESTIMATORS
 

@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from generators.markup import Page, Section, headline, link_text, page, rendered, source_links, table, toctree
+from generators.markup import (
+    Page,
+    Section,
+    headline,
+    link_text,
+    page,
+    places,
+    rendered,
+    source_links,
+    table,
+    toctree,
+)
 from willitrun import Catalog
 from willitrun.records.knowledge import GlossaryEntry
 
 SECTION = Section(
     "Glossary", "glossary/index", "Terms of the field, each with an example that the engine computes"
+)
+
+PARTS = (
+    ("definition", ""),
+    ("explanation", "## What it is"),
+    ("example", "## Example"),
+    ("workflow", "## In a workflow"),
 )
 
 
@@ -62,12 +80,11 @@ def _term(entry: GlossaryEntry, catalog: Catalog) -> list[str]:
     lines = [f"(glossary-{entry.id})=", f"# {entry.name}", ""]
     if entry.aliases:
         lines += [f"*Also:* {', '.join(entry.aliases)}", ""]
-    lines += [rendered(entry.definition, catalog), "", "## What it is", ""]
-    lines += [rendered(entry.explanation, catalog), ""]
-    if entry.example:
-        lines += ["## Example", "", rendered(entry.example, catalog), ""]
-    if entry.workflow:
-        lines += ["## In a workflow", "", rendered(entry.workflow, catalog), ""]
+    for field, title in PARTS:
+        text = getattr(entry, field)
+        if text:
+            lines += [title, ""] if title else []
+            lines += [rendered(text, catalog), "", *places(entry, field, catalog)]
     facts = [f"- Category: [{headline(entry.category)}](in-{entry.category}.md)"]
     if entry.fields:
         facts.append("- Carried by: " + ", ".join(f"`{field}`" for field in entry.fields))

@@ -97,6 +97,15 @@ def source_links(record: Any, catalog: Catalog) -> str:
     )
 
 
+def places(record: Any, statement: str, catalog: Catalog, indent: str = "") -> list[str]:
+    """Where one statement was read; statements without a place of their own rest on the sources of the record."""
+    found = [
+        f"[{link_text(catalog.sources[citation.source].title)}]({catalog.sources[citation.source].url}), {prose(citation.at)}"
+        for citation in record.cite.get(statement, ())
+    ]
+    return [f"{indent}Source: {'; '.join(found)}", ""] if found else []
+
+
 def headline(word: str) -> str:
     """A category id as a title."""
     return word.replace("-", " ").capitalize()

@@ -11,6 +11,7 @@ from generators.markup import (
     headline,
     link_text,
     page,
+    places,
     prose,
     rendered,
     source_links,
@@ -63,7 +64,7 @@ def pages(catalog: Catalog) -> Iterator[Page]:
 
 def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
     lines = [f"(troubleshooting-{entry.id})=", f"# {entry.name}", "", rendered(entry.summary, catalog), ""]
-    lines += _places(entry, "summary", catalog, "")
+    lines += places(entry, "summary", catalog)
     facts = [f"- Severity: {entry.severity}"]
     for title, values in (
         ("Runtimes", entry.runtimes),
@@ -81,15 +82,15 @@ def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
         if cause.check:
             lines += [f"   Check: {prose(cause.check)}", ""]
         lines += _command(cause.command, "   ")
-        lines += _places(entry, f"causes.{number - 1}", catalog, "   ")
+        lines += places(entry, f"causes.{number - 1}", catalog, "   ")
     lines += ["## What helps", ""]
     for number, fix in enumerate(entry.fixes):
         lines += _fix(fix, catalog)
-        lines += _places(entry, f"fixes.{number}", catalog, "  ")
+        lines += places(entry, f"fixes.{number}", catalog, "  ")
     if entry.dead_ends:
         lines += ["## What does not help", ""]
         for number, text in enumerate(entry.dead_ends):
-            lines += [f"- {prose(text)}", "", *_places(entry, f"dead_ends.{number}", catalog, "  ")]
+            lines += [f"- {prose(text)}", "", *places(entry, f"dead_ends.{number}", catalog, "  ")]
     if entry.related:
         links = (f"[{link_text(catalog.troubleshooting[name].name)}]({name}.md)" for name in entry.related)
         lines += ["## Related", "", ", ".join(links), ""]
@@ -114,15 +115,6 @@ def _fix(fix: Fix, catalog: Catalog) -> list[str]:
     if fix.effect:
         lines += [f"  Effect: {rendered(fix.effect, catalog)}", ""]
     return lines + _command(fix.command, "  ")
-
-
-def _places(entry: TroubleshootingEntry, statement: str, catalog: Catalog, indent: str) -> list[str]:
-    """Where one statement was read; statements without a place of their own rest on the sources of the entry."""
-    places = [
-        f"[{link_text(catalog.sources[citation.source].title)}]({catalog.sources[citation.source].url}), {prose(citation.at)}"
-        for citation in entry.cite.get(statement, ())
-    ]
-    return [f"{indent}Source: {'; '.join(places)}", ""] if places else []
 
 
 def _command(command: str, indent: str) -> list[str]:

@@ -24,7 +24,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Diffusion", "diffusion", ("diffusion_memory", "diffusion_speed"), ("diffusion-speed",), True),
     ("Speech", "speech", ("speech_speed",), ("speech-speed",), False),
     ("Training", "training", ("training", "activations", "training_speed"), ("vision-training", "llm-training"), False),
-    ("Input pipeline", "input-pipeline", ("input_pipeline",), ("input-pipeline",), False),
+    ("Input pipeline and loading", "input-pipeline", ("input_pipeline", "loading"), ("input-pipeline",), False),
     ("Peaks, spread and image tokens", "llm-machines", ("llm_peaks", "host_peaks", "llm_spread", "splits", "image_tokens"), ("network",), False),
     ("Tiers, reasons and scores", "tiers", ("placement", "reason_codes", "scores"), (), False),
     ("Energy and costs", "costs", ("costs",), ("power",), False),

@@ -10,9 +10,9 @@ import numpy as np
 from willitrun._version import __version__
 from willitrun.catalog import Catalog
 from willitrun.commands import commands_of
-from willitrun.estimators.energy import speed_with_energy
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.requests import Request, complete_request
+from willitrun.estimators.speed import complete_speed
 from willitrun.frozen import derived, frozen
 from willitrun.kernels.placement import TIERS, best_format
 from willitrun.records.presentation import format_field
@@ -88,7 +88,7 @@ def judge(request: Request) -> Verdict:
         request = best_comfortable(request)
     found = evaluate_one(request)
     practical, floor_reason = _practical(found)
-    speed = speed_with_energy(found) if found.tier != "will-not-run" else None
+    speed = complete_speed(found) if found.tier != "will-not-run" else None
     wording = _Wording(request, found, floor_reason)
     # Every part is a record of this library already: validating them again would double the cost of a verdict.
     return Verdict.model_defer(

@@ -8,7 +8,7 @@ from willitrun.kernels.costs import energy_per_unit_j, quotient_spread
 from willitrun.records.machines import Machine
 from willitrun.records.results import SpeedEstimate
 
-__all__ = ["board_limit", "speed_with_energy"]
+__all__ = ["board_limit", "energy_of"]
 
 
 def board_limit(machine: Machine) -> float | None:
@@ -18,27 +18,23 @@ def board_limit(machine: Machine) -> float | None:
     return sum(known) if known and len(known) == len(limits) else None
 
 
-def speed_with_energy(found: Evaluated) -> SpeedEstimate | None:
-    """The speed of an evaluated request with the energy of a unit of its work, where that is known.
+def energy_of(found: Evaluated, speed: SpeedEstimate) -> Interval | None:
+    """Energy of a unit of an evaluated request's work [J], where it is known.
 
     ``limit x share / rate``: boards draw a share of their limit while they work (calibration ``power``). It is
     unknown for processors, for boards without a published limit, and where boards wait for each other.
     """
-    speed = found.speed_estimate()
-    if speed is None:
-        return None
     rate, machine = _units_per_s(speed), found.request.machine
     if rate is None or machine is None or rate.low <= 0.0 or not _all_work(found, machine):
-        return speed
+        return None
     limit = board_limit(machine)
     if limit is None:
-        return speed
+        return None
     shares = found.request.catalog.calibrations["power"].coefficients
     share = shares["share_low"], shares["share"], shares["share_high"]
     best = float(energy_per_unit_j(limit * share[1], rate.best))
     low, high = quotient_spread(share, (rate.low, rate.best, rate.high))
-    energy = Interval(best * low, best, best * high, rate.level)
-    return speed.model_copy(update={"energy_j_per_unit": energy})
+    return Interval(best * low, best, best * high, rate.level)
 
 
 def _all_work(found: Evaluated, machine: Machine) -> bool:

@@ -77,6 +77,19 @@ def pcie_bytes_per_s(generation: int | None, lanes: int | None) -> float:
     return _PCIE_LANE[generation or DEFAULT_PCIE[0]] * (lanes or DEFAULT_PCIE[1])
 
 
+def host_link_bytes_per_s(device: InstalledAccelerator, machine: Machine) -> float:
+    """Bandwidth from the host to a device, one direction [bytes/s]: its slot as negotiated, or the cable that is stated."""
+    accelerator = device.accelerator
+    pcie = pcie_bytes_per_s(
+        device.pcie_generation or device.pcie_generation_max or accelerator.pcie_generation,
+        device.pcie_lanes or accelerator.pcie_lanes,
+    )
+    stated, beside = cable_bytes_per_s(device, machine)
+    if stated is None:
+        return pcie
+    return max(pcie, stated) if beside else stated
+
+
 def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[DeviceRates, tuple[Reason, ...]]:
     """Rates of an installed accelerator, scaled to its power cap and its link as negotiated.
 
@@ -114,13 +127,7 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
         fast = max(half, peaks.int8 / 2)
     scale = _power_scale(device, reasons)
     issue = _issue_rate(accelerator, fp32)
-    pcie = pcie_bytes_per_s(
-        device.pcie_generation or device.pcie_generation_max or accelerator.pcie_generation,
-        device.pcie_lanes or accelerator.pcie_lanes,
-    )
-    stated, beside = cable_bytes_per_s(device, machine)
-    if stated is not None:
-        pcie = max(pcie, stated) if beside else stated
+    pcie = host_link_bytes_per_s(device, machine)
     link, hop, peer = _neighbours(device, machine, pcie)
 
     def rate(value: float | None) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from willitrun.catalog import Catalog
-from willitrun.estimators.energy import speed_with_energy
-from willitrun.estimators.evaluation import evaluate_one
+from willitrun.estimators.energy import energy_of
+from willitrun.estimators.evaluation import Evaluated, evaluate_one
+from willitrun.estimators.loading import load_time
 from willitrun.estimators.requests import complete_request
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import SpeedEstimate
 
-__all__ = ["estimate_speed"]
+__all__ = ["complete_speed", "estimate_speed"]
 
 
 def estimate_speed(
@@ -53,7 +54,17 @@ def estimate_speed(
         catalog=catalog,
     )
     found = evaluate_one(request)
-    estimate = speed_with_energy(found)
+    estimate = complete_speed(found)
     if estimate is None:
         return SpeedEstimate(notes=found.reasons)
     return estimate
+
+
+def complete_speed(found: Evaluated) -> SpeedEstimate | None:
+    """The speed of an evaluated request with what other facts of its machine add: energy of a unit, time to load."""
+    speed = found.speed_estimate()
+    if speed is None:
+        return None
+    added = {"energy_j_per_unit": energy_of(found, speed), "load_s": load_time(found)}
+    known = {name: value for name, value in added.items() if value is not None}
+    return speed.model_copy(update=known) if known else speed

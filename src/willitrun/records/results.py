@@ -134,6 +134,7 @@ class SpeedEstimate(Presented):
     samples_per_s: IntervalField | None = None
     training_step_s: IntervalField | None = None
     load_s: IntervalField | None = None
+    """From a cold disk to the devices; None unless the host's ``disk_read_bytes_per_s`` is known."""
     energy_j_per_unit: IntervalField | None = None
     bound: Bound | None = None
     evidence: Evidence = "estimated"

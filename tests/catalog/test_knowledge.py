@@ -476,7 +476,6 @@ UNFINISHED = {
     "detection.toml",
     "diffusion.toml",
     "distributed.toml",
-    "formats.toml",
     "hardware.toml",
     "kernels.toml",
     "libraries.toml",

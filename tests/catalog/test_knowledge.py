@@ -476,7 +476,6 @@ UNFINISHED = {
     "diffusion.toml",
     "distributed.toml",
     "hardware.toml",
-    "kernels.toml",
     "libraries.toml",
     "memory.toml",
     "operating-systems.toml",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from willitrun import Workload
+from willitrun import Workload, estimate_speed
 from willitrun.estimators.requests import complete_request
 from willitrun.estimators.support import _support_of, support_of
 
@@ -63,3 +63,17 @@ def test_what_was_looked_up_is_of_this_request(
         fresh.nearest,
         fresh.keys,
     )
+
+
+def test_one_sequence_waits_as_surely_as_its_prompt_is_read() -> None:
+    # Published waits are of loaded servers, whose queues nobody knows; alone, the first token waits for the prompt only.
+    alone, loaded = (
+        estimate_speed("llama-3.1-8b", "rtx-4090", Workload(concurrency=count), quantization="q4_k_m")
+        for count in (1, 8)
+    )
+    assert alone.time_to_first_token_s is not None
+    assert alone.prefill_tokens_per_s is not None
+    assert loaded.time_to_first_token_s is not None
+    wait, prefill = alone.time_to_first_token_s, alone.prefill_tokens_per_s
+    assert wait.high / wait.best == pytest.approx(prefill.best / prefill.low)
+    assert wait.high / wait.low < loaded.time_to_first_token_s.high / loaded.time_to_first_token_s.low

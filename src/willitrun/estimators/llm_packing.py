@@ -91,7 +91,14 @@ def pack_speed(found: EvaluatedLlm) -> SpeedEstimate | None:
             "throughput_tokens_per_s": _interval(found, task, speed.throughput_tokens_per_s, of_output),
             "time_to_first_token_s": None
             if waits
-            else _interval(found, "ttft", speed.loaded_time_to_first_token_s, of_prefill, inverse=True),
+            # With one sequence nobody stands in a queue: the first token waits for a prefill, and is as sure as one.
+            else _interval(
+                found,
+                "ttft" if load.concurrency > 1 else "prefill",
+                speed.loaded_time_to_first_token_s,
+                of_prefill,
+                inverse=True,
+            ),
         }
     return SpeedEstimate.model_defer(
         {"terms": partial(_time_terms, found, of_prefill if encoder else of_output)},

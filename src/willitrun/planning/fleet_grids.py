@@ -22,7 +22,7 @@ from willitrun.kernels.llm_runtime import Parallelism
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 from willitrun.planning.decks import Group
 from willitrun.planning.hands import near_of
-from willitrun.planning.sheets import LANGUAGE_RATES, RATES, Sheet, Tile
+from willitrun.planning.sheets import LANGUAGE_RATES, RATES, Sheet, Tile, factors_of_load, tasks_of
 from willitrun.records.machines import Machine
 
 __all__ = ["Grid", "Hosts"]
@@ -161,15 +161,13 @@ class Grid:
         calibration = catalog.calibrations["llm-speed"]
         moe = np.array([group.prepared[line].model.experts > 0 for line in lines.tolist()])[:, None]
         codes_of = first.policy.codes
-        factors = {
-            task: classed_factors(calibration, task, codes_of, moe, level)
-            for task in ("decode", "prefill", "ttft")
-        }
-        factors["output"] = factors["decode"]
-        if first.policy.interference:
-            several = (loads["concurrency"] > 1)[..., None]
-            crowded = classed_factors(calibration, "tpot", codes_of, moe, level)
-            factors["output"] = np.where(several, crowded, factors["decode"])
+        factors = factors_of_load(
+            {
+                task: classed_factors(calibration, task, codes_of, moe, level)
+                for task in tasks_of(first.policy)
+            },
+            loads["concurrency"],
+        )
         sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.reads_only)
         return sheet
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from willitrun.frozen import frozen
 from willitrun.kernels.llm_block import LlmBlock
+from willitrun.kernels.llm_runtime import RuntimePolicy
 from willitrun.kernels.llm_speed import BOUNDS
 from willitrun.kernels.placement import TIERS, WILL_NOT_RUN
 from willitrun.kernels.reason_codes import DOMINANCE_REASONS, FIT_REASONS
@@ -16,7 +17,17 @@ from willitrun.kernels.scores import texts_per_s
 from willitrun.kernels.splits import sum_devices
 from willitrun.planning.anchors import EVIDENCE, AnchorColumns
 
-__all__ = ["ALL_BOUNDS", "BYTES", "GRAPH_RATES", "LANGUAGE_RATES", "RATES", "Sheet", "Tile"]
+__all__ = [
+    "ALL_BOUNDS",
+    "BYTES",
+    "GRAPH_RATES",
+    "LANGUAGE_RATES",
+    "RATES",
+    "Sheet",
+    "Tile",
+    "factors_of_load",
+    "tasks_of",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -27,6 +38,25 @@ RATES = ("decode_tokens_per_s", "throughput_tokens_per_s", "prefill_tokens_per_s
          "images_per_s", "samples_per_s", "real_time_factor")  # fmt: skip
 LANGUAGE_RATES = RATES[:4]
 GRAPH_RATES = ("images_per_s",)
+
+
+def tasks_of(policy: RuntimePolicy) -> tuple[str, ...]:
+    """Tasks of the calibration whose factors a program's rows need."""
+    return ("decode", "prefill", "ttft", "tpot") if policy.interference else ("decode", "prefill", "ttft")
+
+
+def factors_of_load(factors: dict[str, FloatArray], concurrency: NDArray[np.int64]) -> dict[str, FloatArray]:
+    """Low and high factors of output, prefill and the wait for the first token, out of those by task, shape (..., 2).
+
+    With one sequence nobody stands in a queue: the first token waits for a prefill, and is as sure as one.
+    """
+    several = (concurrency > 1)[..., None]
+    decode, prefill, crowded = factors["decode"], factors["prefill"], factors.get("tpot")
+    return {
+        "prefill": prefill,
+        "output": decode if crowded is None else np.where(several, crowded, decode),
+        "wait": np.where(several, factors["ttft"], prefill),
+    }
 
 
 @frozen
@@ -152,12 +182,12 @@ class Sheet:
     ) -> None:
         """Write the rates of a tile with their intervals.
 
-        ``factors`` are low and high by task, shape (..., 2); ``output`` is that of decode and throughput.
+        ``factors`` are low and high by what they hold for, shape (..., 2), as `factors_of_load` gives them.
         """
         speed = block.speed
         # What does not run has no speed: a factor of NaN says so in one product.
         alive = np.where(refused, np.nan, 1.0)
-        of_output, of_prefill, of_wait = factors["output"], factors["prefill"], factors["ttft"]
+        of_output, of_prefill, of_wait = factors["output"], factors["prefill"], factors["wait"]
         prefill = speed.prefill_tokens_per_s
         if near.anchored:
             of_output = of_output**near.output_narrowing

@@ -29,7 +29,15 @@ from willitrun.planning.anchors import anchor_columns
 from willitrun.planning.axes import Axes, Loads, Slot, Unit
 from willitrun.planning.graph_sweeps import sweep_graphs
 from willitrun.planning.lone_rows import store_alone
-from willitrun.planning.sheets import GRAPH_RATES, LANGUAGE_RATES, RATES, Sheet, Tile
+from willitrun.planning.sheets import (
+    GRAPH_RATES,
+    LANGUAGE_RATES,
+    RATES,
+    Sheet,
+    Tile,
+    factors_of_load,
+    tasks_of,
+)
 
 __all__ = ["BLOCK_ROWS", "run_sweep"]
 
@@ -140,7 +148,6 @@ class _Group:
         policy, calibration = prepared[0].policy, axes.catalog.calibrations["llm-speed"]
         level = np.array([LEVELS.index(pair.slot.level) for pair in pairs])[:, None]
         moe = np.array([row.model.experts > 0 for row in prepared])[:, None]
-        tasks = ("decode", "prefill", "ttft", *(("tpot",) if policy.interference else ()))
         ranks = parallelism_of([row.lowered for row in prepared])
         ground = lay_ground(
             policy,
@@ -159,7 +166,10 @@ class _Group:
             ],
             longest=np.array([_trained(axes.units[pair.unit]) for pair in pairs], dtype=np.int64)[:, None],
             numbers=np.array([pair.line for pair in pairs]),
-            factors={task: classed_factors(calibration, task, policy.codes, moe, level) for task in tasks},
+            factors={
+                task: classed_factors(calibration, task, policy.codes, moe, level)
+                for task in tasks_of(policy)
+            },
             loads=_loads([axes.units[pair.unit].loads for pair in pairs]),
         )
 
@@ -179,11 +189,9 @@ class _Group:
         longer = asked["context_tokens"] > self.longest[lines]
         stops = np.where(stops > 0, stops, np.where(longer, too_long, np.int16(0)))
         refused = sheet.store_fit(tile, block, room, stops, near.evidence)
-        factors = {task: values[lines] for task, values in self.factors.items()}
-        factors["output"] = factors["decode"]
-        if "tpot" in factors:
-            several = (asked["concurrency"] > 1)[..., None]
-            factors["output"] = np.where(several, factors["tpot"], factors["decode"])
+        factors = factors_of_load(
+            {task: values[lines] for task, values in self.factors.items()}, asked["concurrency"]
+        )
         sheet.store_speed(tile, block, refused, factors, near, encoder=first.model.reads_only)
 
 

@@ -477,7 +477,6 @@ UNFINISHED = {
     "distributed.toml",
     "hardware.toml",
     "libraries.toml",
-    "memory.toml",
     "operating-systems.toml",
     "performance.toml",
     "precision.toml",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from willitrun import UnknownIdError, Verdict, Workload, assess, load_catalog
+from willitrun import UnknownIdError, Verdict, Workload, assess, describe_machine, load_catalog
 from willitrun.expressions import render_entry
 
 CATALOG = load_catalog()
@@ -166,3 +166,33 @@ def test_a_picture_verdict_keeps_batch_size_and_throughput_beside_what_binds() -
         "glossary:images-per-second",
     } <= refs
     assert {"glossary:memory-bandwidth", "troubleshooting:data-loader-starved"} <= refs
+
+
+@pytest.mark.parametrize("ram", ["8 GB", "64 GB"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_processor_gets_no_advice_on_cards(
+    case: tuple[str, Workload, str | None, str | None], ram: str
+) -> None:
+    model, load, quantization, runtime = case
+    machine = describe_machine({"host": {"memory": "ddr5-5600-dual", "ram": ram}})
+    verdict = assess(model, machine, load, quantization=quantization, runtime=runtime)
+    for link in verdict.links:
+        kind, _, name = link.ref.partition(":")
+        assert CATALOG.table(kind).resolve(name).computes_on != "accelerator", link.ref
+
+
+def test_who_computes_decides_which_row_of_a_reason_counts() -> None:
+    bare = describe_machine({"host": {"memory": "ddr5-5600-dual", "ram": "16 GB"}})
+    refs = {
+        name: {
+            link.ref for link in assess("llama-3.3-70b", machine, quantization="bf16", runtime=runtime).links
+        }
+        for name, machine, runtime in (
+            ("processor", bare, "llama.cpp"),
+            ("card", describe_machine("rtx-4090"), "vllm"),
+        )
+    }
+    assert "troubleshooting:host-out-of-memory" in refs["processor"]
+    assert "glossary:vram" in refs["card"]
+    assert not {"glossary:vram", "troubleshooting:cuda-out-of-memory"} & refs["processor"]
+    assert "troubleshooting:host-out-of-memory" not in refs["card"]

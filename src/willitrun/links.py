@@ -111,14 +111,25 @@ def _references(request: Request, code: str) -> list[tuple[str, str]]:
     # First what the code means to everybody, then what it means for this task.
     rows = [catalog.reasons.stated(name) for name in catalog.reasons.grouped(code)]
     for row in sorted(rows, key=lambda row: task in row.get("tasks", ())):
-        if row.get("tasks") and task not in row["tasks"]:
+        if (row.get("tasks") and task not in row["tasks"]) or not _computes(row, request):
             continue
         title = row["title"]
         for name in row.get("troubleshooting", ()):
             if name in catalog.troubleshooting and _applies(catalog.troubleshooting.stated(name), request):
                 found.append((f"troubleshooting:{name}", title))
-        found += [(f"glossary:{name}", title) for name in row.get("glossary", ()) if name in catalog.glossary]
+        for name in row.get("glossary", ()):
+            if name in catalog.glossary and _computes(catalog.glossary.stated(name), request):
+                found.append((f"glossary:{name}", title))
     return found
+
+
+def _computes(entry: Mapping[str, Any], request: Request) -> bool:
+    """Whether an entry or a row, as written, is for what a request computes on."""
+    machine, wanted = request.machine, entry.get("computes_on")
+    if wanted is None or machine is None:
+        return True
+    on_cards = bool(machine.accelerators) and request.runtime.backend != "cpu"
+    return bool(wanted == ("accelerator" if on_cards else "processor"))
 
 
 def _applies(entry: Mapping[str, Any], request: Request) -> bool:
@@ -126,6 +137,8 @@ def _applies(entry: Mapping[str, Any], request: Request) -> bool:
     if entry.get("tasks") and request.model.task not in entry["tasks"]:
         return False
     if entry.get("runtimes") and request.runtime.name not in entry["runtimes"]:
+        return False
+    if not _computes(entry, request):
         return False
     machine = request.machine
     if machine is None:

@@ -14,6 +14,8 @@ __all__ = [
     "TroubleshootingEntry",
 ]
 
+ComputesOn = Literal["accelerator", "processor"]
+
 
 class GlossaryEntry(CitedRecord):
     """A term of the field.
@@ -32,10 +34,12 @@ class GlossaryEntry(CitedRecord):
     """API fields that carry the quantity, such as ``MemoryEstimate.kv_cache_bytes``."""
     goes_wrong: tuple[RecordId, ...] = ()
     """Troubleshooting entries."""
+    computes_on: ComputesOn | None = None
+    """What a verdict has to compute on for a link to this entry; None: either."""
 
     @classmethod
     def _labels(cls) -> set[str]:
-        return {"category", "related", "fields", "goes_wrong"}
+        return {"category", "related", "fields", "goes_wrong", "computes_on"}
 
 
 class Cause(Record):
@@ -71,6 +75,8 @@ class TroubleshootingEntry(CitedRecord):
     vendors: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    computes_on: ComputesOn | None = None
+    """What a verdict has to compute on for a link to this entry; None: either."""
     signatures: tuple[str, ...] = ()
     """Regular expressions; named groups ``tried``, ``free``, ``total``, ``reserved`` capture numbers."""
     general_signatures: tuple[str, ...] = ()
@@ -99,6 +105,7 @@ class TroubleshootingEntry(CitedRecord):
             "vendors",
             "systems",
             "tasks",
+            "computes_on",
             "signatures",
             "general_signatures",
             "uncited_signatures",
@@ -121,3 +128,5 @@ class ReasonLinks(Record):
     troubleshooting: tuple[RecordId, ...] = ()
     tasks: tuple[str, ...] = ()
     """Tasks that this row is for; empty: all of them."""
+    computes_on: ComputesOn | None = None
+    """What a verdict has to compute on for this row to count; None: either."""

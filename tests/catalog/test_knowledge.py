@@ -475,7 +475,6 @@ UNFINISHED = {
     "data.toml",
     "diffusion.toml",
     "distributed.toml",
-    "libraries.toml",
     "operating-systems.toml",
     "performance.toml",
     "precision.toml",

@@ -478,7 +478,6 @@ UNFINISHED = {
     "operating-systems.toml",
     "performance.toml",
     "precision.toml",
-    "serving.toml",
     "training.toml",
 }
 

@@ -13,9 +13,10 @@ import pytest
 from willitrun import load_catalog
 from willitrun.errors import MissingDataError, UnsupportedArchitectureError, UnsupportedFormatError
 from willitrun.estimators.inventory import active_parameters, parameters, tensor_inventory
+from willitrun.estimators.inventory_architectures import TRAITS
 from willitrun.estimators.inventory_cache import attention_widths, buffer_shape, kv_layout
 from willitrun.estimators.inventory_formats import weight_groups
-from willitrun.estimators.inventory_traits import TRAITS, Traits, traits_of
+from willitrun.estimators.inventory_traits import Traits, traits_of
 from willitrun.estimators.llm_models import model_row
 from willitrun.kernels.columns import columns_of
 from willitrun.kernels.llm_ground import work_of

@@ -476,7 +476,6 @@ UNFINISHED = {
     "diffusion.toml",
     "distributed.toml",
     "operating-systems.toml",
-    "performance.toml",
     "precision.toml",
     "training.toml",
 }

@@ -475,7 +475,6 @@ UNFINISHED = {
     "data.toml",
     "diffusion.toml",
     "distributed.toml",
-    "operating-systems.toml",
     "precision.toml",
     "training.toml",
 }

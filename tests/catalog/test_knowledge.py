@@ -525,3 +525,15 @@ def test_every_statement_has_a_source(
         if getattr(entry, name) and not entry.citations(name)
     ]
     assert uncited == []
+
+
+def test_small_models_tie_their_tables_and_large_ones_do_not(catalog: Catalog) -> None:
+    """What the term on tied embeddings says of this catalog."""
+    sizes: dict[str, list[bool]] = {"small": [], "large": []}
+    for model in catalog.models.values():
+        if model.task == "text-generation" and model.transformer and model.parameters:
+            size = "small" if model.parameters < 3e9 else "large" if model.parameters > 13e9 else None
+            if size:
+                sizes[size].append(model.transformer.tie_word_embeddings)
+    assert sum(sizes["small"]) > len(sizes["small"]) / 2
+    assert sum(sizes["large"]) < len(sizes["large"]) / 2

@@ -41,6 +41,16 @@ from willitrun.catalog.names import names_without_format, normalise_name
         ("llama3.1:8b-instruct-fp16", "llama-3.1-8b", "f16"),
         ("qwen3:8b-q4_K_M", "qwen3-8b", "q4_k_m"),
         ("unsloth/gpt-oss-20b-GGUF", "gpt-oss-20b", "mxfp4"),
+        # What llama-bench, LM Studio, split files and lists of results write.
+        ("Llama 3.2 1B Instruct Q4_K - Medium", "llama-3.2-1b", "q4_k_m"),
+        ("Meta Llama 3.1 8B Instruct IQ4_XS - 4.25 bpw", "llama-3.1-8b", "iq4_xs"),
+        ("LLaMA 3 8B F16", "llama-3-8b", "f16"),
+        ("qwen3-coder-30b-a3b-instruct@q8_0", "qwen3-coder-30b-a3b", "q8_0"),
+        ("Qwen3-8B.i1-Q4_K_M", "qwen3-8b", "q4_k_m"),
+        ("Qwen3-235B-A22B-Instruct-2507-UD-Q3_K_XL-00001-of-00003", "qwen3-235b-a22b-2507", "ud-q3_k_xl"),
+        ("Qwen3-8B (unsloth)", "qwen3-8b", "bf16"),
+        ("llama-3-3-70b", "llama-3.3-70b", "bf16"),
+        ("Qwen2___5-7B-Instruct/", "qwen2.5-7b", "bf16"),
     ],
 )
 def test_formats_in_names(name: str, model: str, quantization: str) -> None:
@@ -122,3 +132,32 @@ def test_the_table_of_common_names_covers_what_people_use() -> None:
     assert len(COMMON) - len(models) >= 90
     answered = [row for row in models if row["expected"] != "unknown"]
     assert len(answered) >= 200
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("NVIDIA RTX 4090", "nvidia-geforce-rtx-4090"),
+        ("nvidia-rtx-3090", "nvidia-geforce-rtx-3090"),
+        ("NVIDIA H100 SXM 80GB", "nvidia-h100-sxm5-80gb"),
+        ("amd-mi300x", "amd-instinct-mi300x"),
+        ("AMD RX 7900 XTX", "amd-radeon-rx-7900-xtx"),
+        ("Intel Arc B580 Graphics", "intel-arc-b580"),
+        ("NVIDIA DGX Spark (GB10)", "nvidia-gb10-dgx-spark"),
+        ("AMD Ryzen AI Max+ 395 (Strix Halo)", "amd-radeon-8060s"),
+        ("amd-ryzen-ai-max-395", "amd-radeon-8060s"),
+        ("NVIDIA GeForce RTX 4090 (Laptop)", "nvidia-geforce-rtx-4090-laptop"),
+        ("RTX 4090 (Mobile)", "nvidia-geforce-rtx-4090-laptop"),
+    ],
+)
+def test_devices_as_people_write_them(name: str, device: str) -> None:
+    assert load_catalog().resolve("accelerator", name).id == device
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AMD RTX 4090", "A100-SXM4-80GB (1g.10gb MIG)", "NVIDIA RTX 9999", "RTX 4090 48GB"],
+)
+def test_another_device_is_not_meant(name: str) -> None:
+    with pytest.raises(UnknownIdError):
+        load_catalog().resolve("accelerator", name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from willitrun.catalog.layout import KINDS
 from willitrun.catalog.locations import INDEX_FOLDER, catalog_root
 from willitrun.catalog.memos import Memo
-from willitrun.catalog.names import name_and_size, names_without_format
+from willitrun.catalog.names import name_and_size, names_without_format, respelled
 from willitrun.catalog.record_tables import Table
 from willitrun.catalog.traces import TraceLibrary
 from willitrun.errors import AmbiguousNameError, CatalogError, UnknownIdError
@@ -180,6 +180,13 @@ class Catalog:
         return self.memo("models").get((), name, lambda: self._resolve_model(name))
 
     def _resolve_model(self, name: str) -> Model:
+        for spelling in (name, respelled(name)):
+            if spelling is not None and (model := self._spelled_model(spelling)) is not None:
+                return model
+        raise UnknownIdError("model", name, self.models.suggestions(name))
+
+    def _spelled_model(self, name: str) -> Model | None:
+        """The model of a name, with a format or a size that is appended to it."""
         if (model := self._model(name)) is not None:
             return model
         for shorter, stated in names_without_format(name):
@@ -188,9 +195,8 @@ class Catalog:
                 continue
             if (model := self._model(shorter)) is not None:
                 return model.model_copy(update={"quantization": weights[0]}) if weights else model
-        if (sized := name_and_size(name)) is not None and (model := self._of_size(*sized)) is not None:
-            return model
-        raise UnknownIdError("model", name, self.models.suggestions(name))
+        sized = name_and_size(name)
+        return self._of_size(*sized) if sized is not None else None
 
     def _of_size(self, name: str, billions: float) -> Model | None:
         """The model of a name where it has about that many parameters: a size may be stated, not guessed."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from willitrun.catalog.index_files import IndexFile
 from willitrun.catalog.layout import KINDS, record_class
 from willitrun.catalog.memos import Memo
-from willitrun.catalog.names import normalise_name, suggest
+from willitrun.catalog.names import normalise_name, spoken_names, suggest
 from willitrun.catalog.spellings import spellings
 from willitrun.errors import AmbiguousNameError, CatalogInvalidError, UnknownIdError
 from willitrun.records.bases import Record
@@ -248,9 +248,20 @@ class Table(Mapping[str, R], Generic[R]):
         return self._resolved.get((), name, lambda: self._resolve(name))
 
     def _resolve(self, name: str) -> R:
-        found = self.named(name) or self.variants(name)
+        found = self.named(name) or self.variants(name) or self._spoken(name)
         if not found:
             raise UnknownIdError(self._kind.name, name, self.suggestions(name))
         if len(found) > 1:
             raise AmbiguousNameError(self._kind.name, name, found)
         return self[found[0]]
+
+    def _spoken(self, name: str) -> tuple[str, ...]:
+        """Ids of devices that a name means beside what else it says: the maker, brackets, "GPU"."""
+        if self._kind.name != "accelerator":
+            return ()
+        for text, maker in spoken_names(name):
+            found = self.named(text) or self.variants(text)
+            # A maker that was named must be right.
+            if kept := tuple(one for one in found if maker in ("", self.raw(one).get("vendor"))):
+                return kept
+        return ()

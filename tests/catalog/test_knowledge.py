@@ -463,3 +463,19 @@ def test_small_models_tie_their_tables_and_large_ones_do_not(catalog: Catalog) -
                 sizes[size].append(model.transformer.tie_word_embeddings)
     assert sum(sizes["small"]) > len(sizes["small"]) / 2
     assert sum(sizes["large"]) < len(sizes["large"]) / 2
+
+
+def test_statements_of_the_glossary_were_read_at_a_place(glossary: dict[str, GlossaryEntry]) -> None:
+    """As many definitions, explanations and examples cite a place of their own as the page of facts says."""
+    page = (Path(__file__).parents[2] / "accuracy" / "facts.md").read_text("utf-8")
+    match = re.search(r"glossary's (\d+) definitions, explanations and examples at least (\d+) cite", page)
+    assert match
+    parts = ("definition", "explanation", "example")
+    stated = sum(bool(getattr(entry, part)) for entry in glossary.values() for part in parts)
+    located = sum(
+        any(citation.at for citation in entry.cite.get(part, ()))
+        for entry in glossary.values()
+        for part in parts
+    )
+    assert int(match[1]) == stated
+    assert int(match[2]) <= located

@@ -1,40 +1,50 @@
-"""Group-split conformal intervals on the log ratio of measured and predicted rate."""
+"""Group-conformal intervals on the log ratio of measured and predicted rate.
+
+What is asked for is a new model, device or class of devices, not another configuration of a known one; errors within
+a group are alike. So the quantiles over all configurations are moved until groups lie in the interval of all other
+groups (conformalised quantiles, Romano, Patterson and Candes, "Conformalized Quantile Regression", NeurIPS 2019,
+https://arxiv.org/abs/1905.03222, with groups left out in turn instead of one split), and coverage is that of groups
+which neither quantiles nor their move have seen.
+"""
 
 from __future__ import annotations
 
 import math
+import zlib
 
 import numpy as np
 import pandas as pd
 
+from accuracy.speed.conformal import weighted_quantile
+
+LEVEL = 0.9
 SMALLEST = 20
 """Configurations below which a tier inherits the next wider one."""
-
-
+FEWEST_GROUPS = 3
+"""Groups below which nobody knows which side of the truth the next one falls on: such intervals are symmetric."""
+MOST_GROUPS = 20
+"""Groups beyond which they are left out by folds."""
+FOLDS = 12
 LARGEST = 60
 """Configurations that one device of one source adds to the interval of unseen devices: a user's device is one of
 many, so a source that swept two cards over 2,000 models may not outvote the others."""
 
 
-def one_draw(
-    frame: pd.DataFrame, error: np.ndarray, seed: int = 7, most_per_device: int | None = None
-) -> np.ndarray:
-    """Draw one error per configuration (model, device, execution, batch band): repeats are not evidence.
-
-    ``most_per_device`` bounds how many configurations a device of a source adds.
-    """
-    return drawn_configurations(frame, error, seed, most_per_device)["error"].to_numpy()
-
-
 def drawn_configurations(
     frame: pd.DataFrame, error: np.ndarray, seed: int = 7, most_per_device: int | None = None
 ) -> pd.DataFrame:
-    """Return the errors that :func:`one_draw` draws, with the source and the device of a source that each is of."""
+    """Draw one error per configuration (model, device, execution, batch band): repeats are not evidence.
+
+    The rows come with their errors and the ``origin`` of each, a device of a source; ``most_per_device`` bounds how
+    many configurations an origin adds.
+    """
     band = np.log2(frame["batch_size"].to_numpy(float)).round()
     key = frame["arch"] + "|" + frame["device_id"] + "|" + frame["profile"] + "|" + frame["precision"]
-    table = pd.DataFrame({"key": key + "|" + pd.Series(band, index=frame.index).astype(str), "error": error})
-    table["source"] = frame["source"]
-    table["origin"] = frame["source"] + "|" + frame["device_id"]
+    table = frame[["source", "device_id", "device_class", "family", "signature"]].assign(
+        key=key + "|" + pd.Series(band, index=frame.index).astype(str),
+        error=error,
+        origin=frame["source"] + "|" + frame["device_id"],
+    )
     drawn = table.groupby("key").sample(1, random_state=seed)
     if most_per_device is not None:
         drawn = drawn.sample(frac=1.0, random_state=seed).groupby("origin").head(most_per_device)
@@ -47,65 +57,91 @@ def origin_weights(drawn: pd.DataFrame) -> np.ndarray:
     return np.asarray(drawn.groupby("origin")["error"].transform("size").to_numpy(float) ** -0.5)
 
 
-def covered_by_half(error: np.ndarray, seed: int = 3) -> float:
-    """Share of one half of the configurations inside the interval of the other half."""
-    order = np.random.default_rng(seed).permutation(len(error))
-    mine, other = error[order[: len(order) // 2]], error[order[len(order) // 2 :]]
-    low, high = conformal_interval(mine if len(mine) else other)
-    return float(((other >= np.log(low)) & (other <= np.log(high))).mean())
+def folded(names: pd.Series) -> np.ndarray:
+    """Groups as they are left out: each by itself, many in folds that are stable between runs.
 
-
-def covered_by_others(drawn: pd.DataFrame) -> float:
-    """Share of configurations inside the interval of all other sources; NaN for fewer than three sources, of which
-    two would each stand for all."""
-    if drawn["source"].nunique() < 3:
-        return math.nan
-    inside = []
-    for source in drawn["source"].unique():
-        mine = drawn["source"].eq(source).to_numpy()
-        if (~mine).sum() < SMALLEST:
-            continue
-        low, high = conformal_interval(drawn["error"][~mine].to_numpy(), weight=origin_weights(drawn[~mine]))
-        inside += drawn["error"][mine].between(np.log(low), np.log(high)).tolist()
-    return float(np.mean(inside)) if inside else math.nan
-
-
-def widened(low: float, high: float, devices: int) -> tuple[float, float]:
-    """Make an interval symmetric where it rests on one or two devices, whose side of the truth is chance.
-
-    >>> widened(0.5, 1.2, 2), widened(0.5, 1.2, 3)
-    ((0.5, 2.0), (0.5, 1.2))
+    >>> folded(pd.Series(["a", "b", "a"])).tolist()
+    ['a', 'b', 'a']
     """
-    if devices > 2:
-        return low, high
-    side = max(1.0 / low, high)
-    return 1.0 / side, side
+    groups = names.astype(str)
+    if groups.nunique() > MOST_GROUPS:
+        groups = groups.map(lambda name: f"fold {zlib.crc32(name.encode()) % FOLDS}")
+    return groups.to_numpy()
 
 
 def conformal_interval(
-    error: np.ndarray, coverage: float = 0.9, weight: np.ndarray | None = None
+    error: np.ndarray, group: np.ndarray, weight: np.ndarray | None = None, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Return factors (low, high) on the predicted rate that hold at the coverage, each side for itself.
+    """Return factors (low, high) on the predicted rate that hold at the level for a group that was not seen.
 
     Parameters
     ----------
     error
         ``log(measured rate / predicted rate)`` of configurations outside of the fit.
+    group
+        What each belongs to, and is left out with.
     weight
-        How much each counts; all alike where nobody says.
+        How much each counts in the quantiles; all alike where nobody says.
 
     Examples
     --------
-    >>> low, high = conformal_interval(np.linspace(-1.0, 1.0, 199))
+    >>> spread = np.linspace(-1.0, 1.0, 199)
+    >>> low, high = conformal_interval(spread, np.arange(199) % 10)
     >>> round(math.log(low), 2), round(math.log(high), 2)
     (-0.9, 0.9)
+
+    Groups that differ by more than their spread widen it.
+
+    >>> low, high = conformal_interval(spread + (np.arange(199) % 4), np.arange(199) % 4)
+    >>> math.log(high) > 4.0
+    True
     """
-    order = np.argsort(error)
-    ordered = error[order]
-    mass = np.ones(len(error)) if weight is None else weight[order]
-    # One more configuration, the one that is asked for, lies anywhere.
-    share = np.cumsum(mass) / (mass.sum() + mass.mean())
-    tail = (1.0 - coverage) / 2.0
-    below = max(int(np.searchsorted(share, tail + 1e-12, "right")) - 1, 0)
-    above = min(int(np.searchsorted(share, 1.0 - tail - 1e-12, "left")), len(ordered) - 1)
-    return float(np.exp(ordered[below])), float(np.exp(ordered[above]))
+    weight = np.ones(len(error)) if weight is None else weight
+    names = np.unique(group)
+    if len(names) < FEWEST_GROUPS:
+        error = np.abs(error)
+    low, high = _quantiles(error, weight, level, len(names))
+    outside = []
+    for name in names if len(names) > 1 else ():
+        mine = group == name
+        below, above = _quantiles(error[~mine], weight[~mine], level, len(names))
+        outside.append(np.maximum(below - error[mine], error[mine] - above))
+    if outside:
+        scores = np.sort(np.concatenate(outside))
+        # One more configuration, the one that is asked for, lies anywhere.
+        place = math.ceil(level * (len(scores) + 1)) - 1
+        low, high = low - scores[min(place, len(scores) - 1)], high + scores[min(place, len(scores) - 1)]
+    if len(names) < FEWEST_GROUPS:
+        low = -high
+    return float(np.exp(min(low, 0.0))), float(np.exp(max(high, 0.0)))
+
+
+def _quantiles(error: np.ndarray, weight: np.ndarray, level: float, groups: int) -> tuple[float, float]:
+    """Both sides of the middle share, or the upper of one that is symmetric."""
+    if groups < FEWEST_GROUPS:
+        return -math.inf, weighted_quantile(error, weight, level)
+    tail = (1.0 - level) / 2.0
+    return weighted_quantile(error, weight, tail), weighted_quantile(error, weight, 1.0 - tail)
+
+
+def nested_coverage(error: np.ndarray, group: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Share of configurations inside the interval that is made without their group; NaN for a single group.
+
+    Examples
+    --------
+    >>> spread = np.linspace(-1.0, 1.0, 200)
+    >>> nested_coverage(spread, np.arange(200) % 10)
+    0.91
+    >>> nested_coverage(spread, np.zeros(200))
+    nan
+    """
+    weight = np.ones(len(error)) if weight is None else weight
+    names = np.unique(group)
+    if len(names) < 2:
+        return math.nan
+    inside = np.zeros(len(error), dtype=bool)
+    for name in names:
+        mine = group == name
+        low, high = conformal_interval(error[~mine], group[~mine], weight[~mine])
+        inside[mine] = (error[mine] >= math.log(low)) & (error[mine] <= math.log(high))
+    return float(inside.mean())

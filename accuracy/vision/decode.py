@@ -88,7 +88,7 @@ def main() -> None:
 
     rates = measure()
     best = float(np.median(rates))
-    low, high = conformal_interval(np.log(np.array(rates) / best))
+    low, high = conformal_interval(np.log(np.array(rates) / best), np.arange(len(rates)))
     record = CalibrationRecord(
         id="input-pipeline", kind="input-pipeline",
         method=f"Pillow {PIL.__version__}: decode, resize to 256, crop 224, normalise, on one core of the machine that fitted it (process time); synthetic pictures of ImageNet's mean size and bytes. Written by accuracy.vision.decode.",

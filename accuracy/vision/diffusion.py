@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from accuracy.vision.conformal import conformal_interval
+from accuracy.vision.conformal import conformal_interval, folded, nested_coverage
 from accuracy.vision.devices import DeviceIndex, load_hardware
 from accuracy.vision.observations import Summary, read_device, read_summaries, stack_works, truly
 from accuracy.vision.parameters import STEPS
@@ -298,9 +298,10 @@ def main() -> None:
     for crowd, label in ((False, "lab"), (True, "crowd")):
         part = rows[rows["crowd"].eq(crowd)]
         for column, tier in (("inside", "own-device"), ("held", "unseen-device")):
-            one = part.groupby(["device_id", "model", "size", "execution"])[column].median().to_numpy()
-            low, high = conformal_interval(one)
-            covered = float(((one >= np.log(low)) & (one <= np.log(high))).mean())
+            drawn = part.groupby(["device_id", "model", "size", "execution"])[column].median().reset_index()
+            one, devices = drawn[column].to_numpy(), folded(drawn["device_id"])
+            low, high = conformal_interval(one, devices)
+            covered = nested_coverage(one, devices)
             intervals[f"{label}/{tier}"] = {"low": low, "high": high, "n": len(one), "coverage": covered}
     for (crowd, kind), part in rows.groupby(["crowd", "device_class"]):
         error = np.abs(np.expm1(part["held"]))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import math
 import os
 import zlib
 from dataclasses import dataclass, replace
@@ -20,14 +19,14 @@ import numpy as np
 import pandas as pd
 
 from accuracy.vision.conformal import (
+    FEWEST_GROUPS,
     LARGEST,
     SMALLEST,
     conformal_interval,
-    covered_by_half,
-    covered_by_others,
     drawn_configurations,
+    folded,
+    nested_coverage,
     origin_weights,
-    widened,
 )
 from accuracy.vision.devices import load_hardware
 from accuracy.vision.observations import Observations, load_observations
@@ -150,70 +149,79 @@ def outline(fitted: Fitted, numbers: np.ndarray, values: np.ndarray) -> str:
     return str(found.round(3).to_string())
 
 
+UNITS = {
+    "unseen-model": "signature",
+    "unseen-family": "family",
+    "unseen-device": "device_id",
+    "unseen-class": "device_class",
+}
+"""What a tier holds out, of which its intervals are made and scored."""
+FEWEST_DEVICES = 5
+"""Devices of a kind below which it has no interval of its own: it takes, and adds to, that of all kinds."""
+
+
 def intervals_of(
     full: Fitted, errors: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, dict[str, float]]:
-    """Return conformal intervals by execution and tier; small tiers inherit the next wider one.
+    """Return conformal intervals by execution and tier; tiers that nothing was held out for inherit the next wider one.
 
     Rows are predicted as one asks who states no version of the software, and tiers of unseen devices are balanced by
-    device and source, with the coverage of each source by the others; so they hold what laboratories differ by. ``eager@board`` and ``eager@other`` are of kinds of
-    device; a task without a kind is of all others.
+    device and source; so they hold what laboratories differ by. Models are held out where devices were swept over
+    them: elsewhere a model takes most of its device's rows along, and its tiers are those of an unseen device.
     """
     table: dict[str, dict[str, float]] = {}
+    frame = full.rows.frame
     tasks = interval_tasks(full)
-    swept = full.rows.frame["source"].eq("timm").to_numpy()
+    swept = frame["source"].eq("timm").to_numpy()
     for task in np.unique(tasks):
         wider: dict[str, float] | None = None
+        of_task = tasks == task
+        devices = frame.loc[of_task, "device_id"].nunique()
         for tier, level in reversed(TIERS.items()):
             if tier not in errors:
                 continue
-            numbers, values = errors[tier]
-            mine = tasks[numbers] == task
-            if tier in ("unseen-model", "unseen-family") and swept[numbers[mine]].any():
-                mine &= swept[numbers]
-            if full.rows.frame.loc[tasks == task, "device_id"].nunique() == 1 and tier.endswith(
-                ("device", "class")
-            ):
-                continue  # without its only device the execution has no data; eager's interval stands in below
             far = tier.endswith(("device", "class"))
-            if "-launch" in task and wider is not None and not far:
-                # That a device is known says nothing of the host beside it.
-                table[f"{task}/{level}"] = {**wider, "n": int(mine.sum())}
-                continue
-            pool = full.rows.frame.iloc[numbers[mine]]
-            drawn = drawn_configurations(pool, values[mine], most_per_device=LARGEST if far else None)
-            error = drawn["error"].to_numpy()
-            if len(drawn) >= SMALLEST or (wider is None and len(drawn)):
-                low, high = conformal_interval(error, weight=origin_weights(drawn) if far else None)
-                inside = covered_by_half(error)
-                if far:
-                    others = covered_by_others(drawn)
-                    inside = inside if math.isnan(others) else others
-                    low, high = widened(low, high, pool["device_id"].nunique())
-                wider = {"low": low, "high": high, "n": len(drawn), "coverage": inside}
-            elif wider is not None:
-                wider = {**wider, "n": len(drawn)}
-            else:
-                continue
-            table[f"{task}/{level}"] = wider
+            if far and devices == 1:
+                continue  # without its only device the execution has no data; eager's interval stands in below
+            numbers, values = errors[tier]
+            mine = of_task[numbers]
+            if not far:
+                mine &= swept[numbers]
+            if mine.sum() >= SMALLEST or (wider is None and mine.any()):
+                drawn = drawn_configurations(
+                    frame.iloc[numbers[mine]], values[mine], most_per_device=LARGEST if far else None
+                )
+                wider = interval_row(drawn, tier, weight=origin_weights(drawn) if far else None)
+            if wider is not None:
+                table[f"{task}/{level}"] = wider
     for name in [key for key in table if key.startswith("eager/unseen-")]:
         for task in np.unique(tasks):
             table.setdefault(f"{task}/{name.partition('/')[2]}", {**table[name], "n": 0})
     return table
 
 
+def interval_row(drawn: pd.DataFrame, tier: str, weight: np.ndarray | None) -> dict[str, float]:
+    """Return factors and nested coverage of errors, by the groups that a tier holds out; by devices where those are few."""
+    unit = UNITS[tier] if drawn[UNITS[tier]].nunique() >= FEWEST_GROUPS else "device_id"
+    error, group = drawn["error"].to_numpy(), folded(drawn[unit])
+    low, high = conformal_interval(error, group, weight)
+    return {"low": low, "high": high, "n": len(drawn), "coverage": nested_coverage(error, group, weight)}
+
+
 def interval_tasks(full: Fitted) -> np.ndarray:
     """Key of every row's interval: its execution, apart where the host takes a share of the predicted time."""
     resolved, coefficients = apply(full.rows, *unpack(full.free, full.theta))
     launch = waits_for_host(predict_images(resolved.work, resolved.rates, resolved.load, coefficients))
-    profiles = full.rows.frame["profile"]
-    kinds = full.rows.frame["device_class"]
-    return np.array(
+    frame = full.rows.frame
+    found = np.array(
         [
             interval_task(profile, launch=bool(host), kind=str(kind))
-            for profile, host, kind in zip(profiles, launch, kinds, strict=True)
+            for profile, host, kind in zip(frame["profile"], launch, frame["device_class"], strict=True)
         ]
     )
+    devices = frame["device_id"].groupby(found).nunique()
+    few = [name for name in devices.index if "@" in name and devices[name] < FEWEST_DEVICES]
+    return np.array([name.partition("@")[0] if name in few else name for name in found])
 
 
 def merge(gpu: Fitted, cpu: Fitted) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from accuracy.vision.conformal import conformal_interval, one_draw
+from accuracy.vision.conformal import conformal_interval, drawn_configurations, folded, nested_coverage
 from accuracy.vision.observations import Observations, load_traces
 from accuracy.vision.parameters import apply
 from accuracy.vision.record import CalibrationRecord, digest, write_record
@@ -81,13 +81,14 @@ def law_intervals(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Factors of each law with whole families held out."""
     found = {}
     for quantity in QUANTITIES:
-        errors = []
+        errors, families = [], []
         for family, rows in table.groupby("family"):
             law = fit_law(table[table["family"] != family])
             told = total_from_siblings(law, quantity, rows["macs"], rows["parameters"], rows["image_size"])
             errors.append(np.log(rows[quantity].to_numpy(float) / told))
+            families += [family] * len(rows)
         error = np.concatenate(errors)
-        low, high = conformal_interval(error)
+        low, high = conformal_interval(error, folded(pd.Series(families)))
         found[quantity] = {"low": low, "high": high, "n": len(error)}
     return found
 
@@ -126,9 +127,10 @@ def totals_intervals(
     table = {}
     for name in np.unique(execution):
         mine = execution == name
-        drawn = one_draw(frame[mine], error[mine])
-        low, high = conformal_interval(drawn)
-        covered = float(((drawn >= np.log(low)) & (drawn <= np.log(high))).mean())
+        drawn = drawn_configurations(frame[mine], error[mine])
+        values, groups = drawn["error"].to_numpy(), folded(drawn["family"])
+        low, high = conformal_interval(values, groups)
+        covered = nested_coverage(values, groups)
         table[f"{name}/no-trace"] = {"low": low, "high": high, "n": len(drawn), "coverage": covered}
         print(f"no-trace {name}: median error {np.median(np.abs(np.expm1(error[mine]))):.3f}")
     return table

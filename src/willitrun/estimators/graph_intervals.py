@@ -24,15 +24,18 @@ def interval_task(profile: str, *, launch: bool, kind: str = "") -> str:
     """Key of a calibration's intervals: what residuals are learnt by, apart where the host takes a share of the time, and
     apart for kinds of device (`device_class`) that can be foretold less well than NVIDIA's cards.
 
+    Engines have one interval: they hand whole graphs to the device, and where the host has a share of their time,
+    measurements spread no wider.
+
     >>> interval_task("eager-nhwc", launch=False), interval_task("eager", launch=True)
     ('eager', 'eager-launch')
-    >>> interval_task("engine", launch=False, kind="nvidia-board"), interval_task("eager", launch=False, kind="amd")
+    >>> interval_task("engine", launch=True, kind="nvidia-board"), interval_task("eager", launch=False, kind="amd")
     ('engine@board', 'eager@other')
     """
     name = RESIDUAL_OF_PROFILE[profile].removesuffix("-nhwc")
     if name == "cpu":
         return name
-    if launch and name in ("eager", "engine"):
+    if launch and name == "eager":
         name += "-launch"
     if kind == "nvidia-board":
         return f"{name}@board"

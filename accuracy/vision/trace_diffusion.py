@@ -8,10 +8,10 @@ classifier-free guidance is two of them. Configuration values are those of each 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from accuracy.vision.trace_tables import COUNTS, class_rows, counts, write_tables
+from accuracy.vision.trace_transformers import Built, Case, newer_cases
 
 MODEL_COLUMNS = ("arch", "part", "image_size", "text_tokens", *COUNTS, "source", "tool")
 HUB = "https://huggingface.co/"
@@ -21,9 +21,7 @@ T5_XXL: dict[str, Any] = {
 """Widths of T5 v1.1 XXL, which its multilingual relatives share."""
 
 
-def _unet(
-    size: int, context: int, tokens: int, *, xl: bool = False, linear: bool = False
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _unet(size: int, context: int, tokens: int, *, xl: bool = False, linear: bool = False) -> Built:
     import torch
     from diffusers import UNet2DConditionModel
 
@@ -52,7 +50,7 @@ def _unet(
 
 def _sd3(
     size: int, layers: int, heads: int, dual: tuple[int, ...], positions: int, norm: str | None
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+) -> Built:
     import torch
     from diffusers import SD3Transformer2DModel
 
@@ -69,7 +67,7 @@ def _sd3(
     return model, (), named
 
 
-def _flux(size: int, tokens: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _flux(size: int, tokens: int) -> Built:
     import torch
     from diffusers import FluxTransformer2DModel
 
@@ -86,7 +84,7 @@ def _flux(size: int, tokens: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]
     return model, (), named
 
 
-def _pixart(size: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _pixart(size: int) -> Built:
     import torch
     from diffusers import PixArtTransformer2DModel
 
@@ -104,7 +102,7 @@ def _pixart(size: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return model, (), named
 
 
-def _vae(size: int, latent: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _vae(size: int, latent: int) -> Built:
     import torch
     from diffusers import AutoencoderKL
 
@@ -124,7 +122,7 @@ def _vae(size: int, latent: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return Decoder(), (torch.empty(1, latent, size // 8, size // 8),), {}
 
 
-def _clip(width: int, layers: int, heads: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _clip(width: int, layers: int, heads: int) -> Built:
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -135,7 +133,7 @@ def _clip(width: int, layers: int, heads: int) -> tuple[Any, tuple[Any, ...], di
     return CLIPTextModel(config), (torch.zeros(1, 77, dtype=torch.long),), {}
 
 
-def _t5(tokens: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _t5(tokens: int) -> Built:
     import torch
     from transformers import T5Config, T5EncoderModel
 
@@ -144,9 +142,6 @@ def _t5(tokens: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         (torch.zeros(1, tokens, dtype=torch.long),),
         {},
     )
-
-
-Case = tuple[str, str, int, int, str, Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]]
 
 
 def cases() -> list[Case]:
@@ -158,7 +153,8 @@ def cases() -> list[Case]:
     sd35 = HUB + "stabilityai/stable-diffusion-3.5-large/blob/main/transformer/config.json"
     flux = HUB + "black-forest-labs/FLUX.1-dev/blob/main/"
     pixart = HUB + "PixArt-alpha/PixArt-XL-2-1024-MS/blob/main/transformer/config.json"
-    found: list[Case] = []
+    medium = HUB + "stabilityai/stable-diffusion-3.5-medium/blob/main/transformer/config.json"
+    found: list[Case] = list(newer_cases())
     for size in (512, 768, 1024):
         found.append(("sd-v1-5", "denoiser", size, 77, sd15, lambda s=size: _unet(s, 768, 77)))
         found.append(("sd-v2-1", "denoiser", size, 77, sd21, lambda s=size: _unet(s, 1024, 77, linear=True)))
@@ -177,6 +173,16 @@ def cases() -> list[Case]:
         )
         found.append(
             ("sd3.5-large", "denoiser", size, 333, sd35, lambda s=size: _sd3(s, 38, 38, (), 192, "rms_norm"))
+        )
+        found.append(
+            (
+                "sd3.5-medium",
+                "denoiser",
+                size,
+                333,
+                medium,
+                lambda s=size: _sd3(s, 24, 24, tuple(range(13)), 384, "rms_norm"),
+            )
         )
         found.append(
             (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from willitrun import Workload, assess, estimate_memory, estimate_speed
+from willitrun import Workload, assess, describe_model, estimate_memory, estimate_speed, load_catalog
 from willitrun.records.recipes import Runtime
 
 GIB = 2**30
@@ -95,7 +95,16 @@ def test_a_component_of_unknown_size_leaves_memory_unknown() -> None:
 
 
 def test_without_a_trace_memory_is_known_and_speed_is_not() -> None:
-    verdict = assess("qwen-image", "h200-sxm")
+    model = describe_model("qwen-image")
+    assert model.diffusion is not None
+    components = tuple(
+        part.model_copy(update={"name": "traced by nobody"}) if part.role == "denoiser" else part
+        for part in model.diffusion.components
+    )
+    untraced = model.model_copy(
+        update={"diffusion": model.diffusion.model_copy(update={"components": components})}
+    )
+    verdict = assess(untraced, "h200-sxm")
     assert verdict.memory is not None
     assert verdict.speed is not None
     assert verdict.speed.headline() is None
@@ -207,3 +216,32 @@ def test_a_distilled_checkpoint_is_faster_than_what_it_was_distilled_from() -> N
     seconds = [found.best for found in speeds if found is not None]
     assert len(seconds) == 3
     assert seconds[0] > 5 * seconds[1] > 5 * seconds[2]
+
+
+def test_a_published_time_of_a_distilled_transformer_lies_inside() -> None:
+    # https://github.com/Tongyi-MAI/Z-Image/issues/153: 24 s for 1024 x 1024 in 9 steps on an RTX 3060 with 12 GB.
+    speed = estimate_speed("z-image-turbo", "rtx-3060-12gb", Workload(steps=9), quantization="fp8")
+    assert speed.seconds_per_image is not None
+    assert 24.0 in speed.seconds_per_image
+
+
+def test_a_picture_to_edit_is_read_beside_the_one_that_is_made() -> None:
+    made, edited = (
+        estimate_speed(name, "h200-sxm", Workload(steps=20)).seconds_per_image
+        for name in ("qwen-image", "qwen-image-edit-2511")
+    )
+    assert made is not None
+    assert edited is not None
+    assert 2.0 < edited.best / made.best < 2.5
+
+
+@pytest.mark.parametrize(
+    "model", ["qwen-image", "z-image", "chroma1-hd", "sd3.5-medium", "sdxl-refiner", "flux.2-dev"]
+)
+def test_a_traced_denoiser_has_the_parameters_of_its_record(model: str) -> None:
+    config = describe_model(model).diffusion
+    assert config is not None
+    (denoiser,) = (part for part in config.components if part.role == "denoiser")
+    trace = load_catalog().traces.find(denoiser.name, 1024, 1)
+    assert trace is not None
+    assert trace.parameters == denoiser.parameters

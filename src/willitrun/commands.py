@@ -32,8 +32,6 @@ def commands_of(found: Evaluated) -> tuple[str, ...]:
         values[f"{field}_flag"] = _filled(request, flags[chosen[field]], values)
     command = re.sub(r" {2,}", " ", _filled(request, template, values).strip())
     placement = found.placement
-    if placement.cpu_moe_layers and request.profile.cpu_offload == "experts":
-        command += f" --n-cpu-moe {placement.cpu_moe_layers}"
     if placement.split and "{gpu_layers}" in template:
         command += f" --tensor-split {','.join(f'{part:g}' for part in placement.split)}"
     return tuple(command.splitlines())
@@ -53,6 +51,7 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "context": (workload.context_tokens or 0) * workload.concurrency,
         "context_per_sequence": workload.context_tokens or 0,
         "gpu_layers": placement.gpu_layers if placement.gpu_layers is not None else layers + 1,
+        "cpu_moe_layers": _Option(placement.cpu_moe_layers or None),
         "parallel": workload.concurrency,
         "kv_k": runtime.kv_dtype_k or "f16",
         "kv_v": runtime.kv_dtype_v or "f16",

@@ -13,6 +13,7 @@ from willitrun.kernels.kv_cells import cells_policy
 from willitrun.kernels.kv_layouts import KV_FORMATS
 from willitrun.kernels.llm_levels import build_number, classify_era, expands_before_products, level_code
 from willitrun.kernels.llm_runtime import RuntimePolicy
+from willitrun.kernels.placement import OFFLOAD_EXPERTS, OFFLOAD_EXPERTS_ONLY, OFFLOAD_LAYERS, OFFLOAD_NONE
 
 __all__ = ["container_of", "runtime_policy"]
 
@@ -43,8 +44,13 @@ _MICROBATCH = {
 OUTPUT_FIRST = 8000
 """First build of llama.cpp known, by load logs, to place the output before any layer (pull request 18148, opened on
 17 December 2025), so that ``-ngl 1`` holds it."""
-_ELEMENT_BYTES = {"fp8": 1, "int8": 1, "f32": 4}
-_OFFLOAD = {"none": 0, "layers": 1, "experts": 2, "components": 0}
+_OFFLOAD = {
+    "none": OFFLOAD_NONE,
+    "layers": OFFLOAD_LAYERS,
+    "experts": OFFLOAD_EXPERTS,
+    "experts-only": OFFLOAD_EXPERTS_ONLY,
+    "components": OFFLOAD_NONE,
+}
 
 
 def container_of(request: Request) -> str:
@@ -81,11 +87,13 @@ def runtime_policy(request: Request, shares: tuple[float, ...] | None = None) ->
     if engine == "llama.cpp":
         build = build_number(runtime.version or "")
     slots = runtime.n_seq_max or profile.parallel_slots
+    block_elements, element_bytes = KV_FORMATS[kind_k]
     return RuntimePolicy(
         cache=profile.kv_policy,
         kind_k=kind_k,
         kind_v=kind_v,
-        element_bytes=_ELEMENT_BYTES.get(kind_k, 2),
+        element_bytes=element_bytes,
+        block_elements=block_elements,
         n_ubatch=runtime.n_ubatch or 512,
         microbatch_tokens=runtime.n_ubatch
         or runtime.max_num_batched_tokens

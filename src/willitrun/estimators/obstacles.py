@@ -103,12 +103,12 @@ def _of_options(placement: Placement, model: Model, profile: RuntimeProfile) -> 
         (
             "gpu_layers",
             "count of layers on the accelerator",
-            placement.gpu_layers is not None and profile.cpu_offload == "none",
+            placement.gpu_layers is not None and profile.cpu_offload in ("none", "experts-only"),
         ),
         (
             "cpu_moe_layers",
             "way to keep experts in host memory",
-            bool(placement.cpu_moe_layers) and profile.cpu_offload != "experts",
+            bool(placement.cpu_moe_layers) and profile.cpu_offload not in ("experts", "experts-only"),
         ),
         (
             "split",

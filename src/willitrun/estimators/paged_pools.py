@@ -63,7 +63,11 @@ def pool_notes(found: EvaluatedLlm) -> tuple[Reason, ...]:
         hybrid_padding=row.hybrid_padding,
     )
     each = paged_bytes_per_token(
-        cells, tensor=tensor, pipeline=pipeline, element_bytes=prepared.policy.element_bytes
+        cells,
+        tensor=tensor,
+        pipeline=pipeline,
+        element_bytes=prepared.policy.element_bytes,
+        block_elements=prepared.policy.block_elements,
     )
     if not each.item():
         return ()

@@ -76,7 +76,7 @@ def _placement_changes(request: Request) -> Iterator[Candidate]:
 def _runtime_changes(request: Request, stuck: bool) -> Iterator[Candidate]:
     """Another runtime where this one can't, or where it keeps everything on the accelerator and that is full."""
     blocked = any(reason.code in _RUNTIME_CODES for reason in request.blockers)
-    if not blocked and not (stuck and request.profile.cpu_offload == "none"):
+    if not blocked and not (stuck and request.profile.cpu_offload in ("none", "experts-only")):
         return
     for name in _runtimes_of(request.model.task):
         if name == request.profile.id:

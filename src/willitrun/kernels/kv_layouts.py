@@ -45,6 +45,10 @@ KV_FORMATS: dict[str, tuple[int, int]] = {
     "iq4_nl": (32, 18),
     "q6_0": (32, 26),
     "nvfp4": (16, 9),
+    # Groups of 64 with a scale and a bias, or a zero point, of 16 bits each.
+    "mlx-8bit": (64, 68),
+    "mlx-4bit": (64, 36),
+    "int4": (64, 36),
 }
 
 

@@ -25,25 +25,35 @@ def _indexer_bytes(layout: KvLayout) -> Int64Array:
 
 
 def paged_bytes_per_token(
-    layout: KvLayout, *, tensor: ArrayLike = 1, pipeline: ArrayLike = 1, element_bytes: ArrayLike = 2
+    layout: KvLayout,
+    *,
+    tensor: ArrayLike = 1,
+    pipeline: ArrayLike = 1,
+    element_bytes: ArrayLike = 2,
+    block_elements: ArrayLike = 1,
 ) -> Int64Array:
     """KV bytes of one token on one accelerator in a paged runtime such as vLLM [bytes].
 
     ``elements / pipeline / min(tensor, kv_heads)``: ranks beyond the KV heads repeat them, and latent
     attention repeats whole. Sliding-window layers count in full (see `paged_cache` for their bound), padded to
-    whole groups of as many layers as the rarer kind has.
+    whole groups of as many layers as the rarer kind has. ``element_bytes`` are of ``block_elements`` elements: 34 of
+    32 where blocks of eight bits have a scale.
 
     Examples
     --------
-    >>> paged_bytes_per_token(KvLayout(32 * 1024, 32 * 1024, kv_heads=8), tensor=4).item()
+    >>> layout = KvLayout(32 * 1024, 32 * 1024, kv_heads=8)
+    >>> paged_bytes_per_token(layout, tensor=4).item()
     32768
+    >>> paged_bytes_per_token(layout, tensor=4, element_bytes=18, block_elements=32).item()
+    9216
     """
     shards = minimum(as_int64(tensor), as_int64(layout.kv_heads))
     elements = sum(
         (as_int64(part) for part in _elements(layout)),
         start=np.int64(0),
     )
-    per_rank = -(-elements * as_int64(element_bytes) // (shards * as_int64(pipeline)))
+    parts = shards * as_int64(pipeline) * as_int64(block_elements)
+    per_rank = -(-elements * as_int64(element_bytes) // parts)
     return as_int64(per_rank + -(-_indexer_bytes(layout) // as_int64(pipeline)))
 
 
@@ -55,6 +65,7 @@ def paged_cache(
     tensor: ArrayLike = 1,
     pipeline: ArrayLike = 1,
     element_bytes: ArrayLike = 2,
+    block_elements: ArrayLike = 1,
     block_tokens: ArrayLike = 16,
     chunk_tokens: ArrayLike = 8192,
     hybrid: ArrayLike = True,
@@ -68,13 +79,17 @@ def paged_cache(
     ----------
     context_tokens
         Tokens of one sequence.
+    element_bytes
+        Bytes of ``block_elements`` elements of keys or values.
     chunk_tokens
         ``max_num_batched_tokens``: what one step may add before old blocks are freed [tokens].
     """
     block = as_int64(block_tokens)
     context = as_int64(context_tokens)
     window = as_int64(layout.window_tokens)
-    shards = minimum(as_int64(tensor), as_int64(layout.kv_heads)) * as_int64(pipeline)
+    shards = (
+        minimum(as_int64(tensor), as_int64(layout.kv_heads)) * as_int64(pipeline) * as_int64(block_elements)
+    )
     size = as_int64(element_bytes)
     full = (as_int64(layout.full_k) + as_int64(layout.full_v)) * size
     padding = as_int64(layout.hybrid_padding)
@@ -94,6 +109,7 @@ def dynamic_cache(
     *,
     sequences: ArrayLike = 1,
     element_bytes: ArrayLike = 2,
+    block_elements: ArrayLike = 1,
     static: ArrayLike = False,
     previous_step: ArrayLike = False,
 ) -> Int64Array:
@@ -122,6 +138,7 @@ def dynamic_cache(
     full = keys + values + as_int64(layout.index_k)
     narrow = as_int64(layout.windowed_k) + as_int64(layout.windowed_v)
     cross = as_int64(layout.cross_positions) * (as_int64(layout.cross_k) + as_int64(layout.cross_v))
-    total = as_int64(sequences) * size * (context * full + kept * narrow + cross)
+    elements = as_int64(sequences) * (context * full + kept * narrow + cross)
+    total = -(-elements * size // as_int64(block_elements))
     total = where(as_bool(previous_step), 2 * total, total)
     return as_int64(total)

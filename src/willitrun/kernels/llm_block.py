@@ -21,7 +21,7 @@ from willitrun.kernels.llm_ground import LlmGround
 from willitrun.kernels.llm_inputs import LlmLoad
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 from willitrun.kernels.overheads import vllm_weight_extras
-from willitrun.kernels.placement import Demand, Layout, Room, place
+from willitrun.kernels.placement import Demand, Layout, Room, can_offload, place
 from willitrun.kernels.reason_codes import dominance_codes, fit_codes
 from willitrun.kernels.splits import sum_devices
 from willitrun.kernels.weights import as_int64
@@ -66,7 +66,9 @@ class LlmBlock:
         """Index into `FIT_REASONS` per row."""
         ground = self.ground
         return fit_codes(
-            self.layout, can_offload=ground.policy.offload > 0, unified=ground.machines["unified"]
+            self.layout,
+            can_offload=can_offload(ground.policy.offload, ground.models["n_moe_layers"]),
+            unified=ground.machines["unified"],
         )
 
     @derived
@@ -109,7 +111,7 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
     policy, layout = ground.policy, ground.kv_layout
     sequences = maximum(loads["concurrency"], policy.slots)
     context = cells = narrow = loads["context_tokens"]
-    state_bytes: ArrayLike = ground.kinds.element_bytes
+    state_bytes: ArrayLike = ground.kinds.state_bytes
     windowed: IntArray | None = None
     if policy.cache == "cells":
         counts = cell_counts(
@@ -130,6 +132,7 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
         used = minimum(context, loads["cached_tokens"] + loads["prompt_tokens"] + loads["output_tokens"])
         paged: dict[str, ArrayLike] = {
             "element_bytes": ground.kinds.element_bytes,
+            "block_elements": ground.kinds.block_elements,
             "block_tokens": policy.block_tokens,
             "chunk_tokens": policy.microbatch_tokens,
         }
@@ -143,6 +146,7 @@ def cache_bytes(ground: LlmGround, loads: Columns) -> Cache:
             # Texts that are read together keep theirs until all are read.
             sequences=maximum(sequences, loads["texts"]),
             element_bytes=ground.kinds.element_bytes,
+            block_elements=ground.kinds.block_elements,
             static=policy.static_cache,
         )
     else:

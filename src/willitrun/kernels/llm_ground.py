@@ -259,6 +259,6 @@ def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatAr
 def _cell_sizes(policy: RuntimePolicy, kinds: CacheKinds) -> tuple[float | FloatArray, float | FloatArray]:
     """Bytes per element of keys and of values in the block's cache."""
     if policy.cache != "cells":
-        size = kinds.element_bytes.astype(np.float64)
+        size = kinds.element_bytes / kinds.block_elements
         return size, size
     return bytes_per_element(kinds.k), bytes_per_element(kinds.v)

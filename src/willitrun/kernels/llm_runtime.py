@@ -24,7 +24,8 @@ class RuntimePolicy:
     """How the block's runtime spends memory and time; one value for all rows.
 
     ``cache`` is ``cells`` (llama.cpp), ``pages`` (vLLM), ``dynamic`` (transformers) or ``none``.
-    ``element_bytes`` is that of the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell types.
+    ``element_bytes`` of ``block_elements`` elements are the paged or dynamic cache; ``kind_k`` and ``kind_v`` are cell
+    types.
     ``output_last`` and ``shares`` are those of `Room`. ``serves`` is true of vLLM and what allocates like it. ``codes`` are level codes of runtime, backend, era and attention, shape (1,).
     """
 
@@ -32,6 +33,7 @@ class RuntimePolicy:
     kind_k: str
     kind_v: str
     element_bytes: int
+    block_elements: int
     n_ubatch: int
     microbatch_tokens: int
     block_tokens: int
@@ -77,19 +79,25 @@ class Parallelism:
 class CacheKinds:
     """Types of keys and values: one for the block, or a column each where rows differ in them and in nothing else.
 
-    ``element_bytes`` is that of paged and dynamic caches.
+    ``element_bytes`` of ``block_elements`` elements are paged and dynamic caches, ``state_bytes`` an element of
+    the state beside them, which no type of the cache quantizes.
     """
 
     k: CellKind
     v: CellKind
     element_bytes: IntArray
+    block_elements: IntArray
+    state_bytes: IntArray
 
     @classmethod
     def of(cls, policies: Sequence[RuntimePolicy]) -> CacheKinds:
         """The kinds of one policy, or of one per row."""
-        sizes = [policy.element_bytes for policy in policies]
+        sizes = [(policy.element_bytes, policy.block_elements) for policy in policies]
+        columns = np.array(sizes[:1] if len(set(sizes)) == 1 else sizes, dtype=np.int64)
         return cls(
             cell_kinds([policy.kind_k for policy in policies]),
             cell_kinds([policy.kind_v for policy in policies]),
-            np.array(sizes[:1] if len(set(sizes)) == 1 else sizes, dtype=np.int64),
+            columns[:, 0],
+            columns[:, 1],
+            where(columns[:, 0] == 4 * columns[:, 1], 4, 2),
         )

@@ -36,6 +36,7 @@ __all__ = [
     "Layout",
     "Room",
     "best_format",
+    "can_offload",
     "less_headroom",
     "place",
 ]
@@ -52,7 +53,8 @@ WILL_NOT_RUN, OFFLOAD, TIGHT, COMFORTABLE, UNKNOWN = range(5)
 HEADROOM_DIVISOR = 20
 MINIMUM_HEADROOM_BYTES = 256 * 2**20
 
-OFFLOAD_NONE, OFFLOAD_LAYERS, OFFLOAD_EXPERTS = range(3)
+OFFLOAD_NONE, OFFLOAD_LAYERS, OFFLOAD_EXPERTS, OFFLOAD_EXPERTS_ONLY = range(4)
+"""What a runtime can keep in the host's memory: nothing, whole layers, experts before whole layers, experts alone."""
 
 
 @frozen(eq=False)
@@ -306,7 +308,7 @@ def _to_host(
     most = demand.n_moe_layers if demand.layer_numbers is None else n_layers
     host_moe = expert_host = _zeros(over)
     if routed:
-        can_experts = (room.offload == OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
+        can_experts = (room.offload >= OFFLOAD_EXPERTS) & (demand.n_moe_layers > 0)
         host_moe = where(can_experts, parts.holding(excess), 0)
         if exists(given_moe):
             told = where(demand.n_moe_layers > 0, minimum(room.cpu_moe_layers, most), 0)
@@ -325,7 +327,7 @@ def _to_host(
 
     left = maximum(excess - expert_host, 0) if routed else excess
     each = ceil_div(demand.repeating - expert_host + kv + demand.state, n_layers)
-    can_layers = room.offload >= OFFLOAD_LAYERS
+    can_layers = (room.offload >= OFFLOAD_LAYERS) & (room.offload != OFFLOAD_EXPERTS_ONLY)
     layers, (weights, kv_host, state_host) = enough_layers(left, can_layers, n_layers, each, held)
     on_host = layers >= n_layers
     if exists(given_layers):
@@ -353,6 +355,18 @@ def _to_host(
         dense_fraction=as_float(layers) / as_float(maximum(n_layers, 1)),
         expert_fraction=expert_fraction,
     )
+
+
+def can_offload(offload: int, moe_layers: IntArray) -> bool | BoolArray:
+    """Whether a runtime can keep part of a model in the host's memory: of every model, of none, or of those with experts.
+
+    Examples
+    --------
+    >>> can_offload(OFFLOAD_LAYERS, np.array([0])), can_offload(OFFLOAD_EXPERTS_ONLY, np.array([0, 48])).tolist()
+    (True, [False, True])
+    """
+    routed: BoolArray = moe_layers > 0
+    return routed if offload == OFFLOAD_EXPERTS_ONLY else offload > OFFLOAD_NONE
 
 
 def best_format(tiers: NDArray[np.integer[Any]]) -> IntArray:

@@ -28,13 +28,14 @@ KV_SHARE = (2, 5)
 """From this share of the total on, as a fraction, the cache decides rather than the weights."""
 
 
-def fit_codes(layout: Layout, *, can_offload: bool, unified: BoolArray) -> CodeArray:
+def fit_codes(layout: Layout, *, can_offload: bool | BoolArray, unified: BoolArray) -> CodeArray:
     """Index into `FIT_REASONS` per row: the tier's own code, and what it was for those that will not run."""
     codes: CodeArray = layout.tier
     if exists(layout.out_of_host):
         codes = where(layout.out_of_host, np.int8(4), codes)
-    if not can_offload:
-        codes = where((layout.tier < OFFLOAD) & ~layout.out_of_host & ~unified, np.int8(5), codes)
+    if can_offload is not True:
+        short = (layout.tier < OFFLOAD) & ~layout.out_of_host & ~unified
+        codes = where(short & ~np.asarray(can_offload), np.int8(5), codes)
     return codes
 
 

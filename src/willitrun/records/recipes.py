@@ -69,7 +69,8 @@ class RuntimeProfile(CitedRecord):
     vendors: tuple[str, ...] = ()
     systems: tuple[Literal["linux", "windows", "macos"], ...] = ("linux", "windows", "macos")
     tasks: tuple[str, ...]
-    cpu_offload: Literal["layers", "experts", "components", "none"] = "none"
+    cpu_offload: Literal["layers", "experts", "experts-only", "components", "none"] = "none"
+    """What may lie in host memory: whole layers, experts and layers, experts alone, components of a pipeline."""
     multi_gpu: tuple[Literal["layer", "tensor", "pipeline", "expert", "data"], ...] = ()
     kv_policy: Literal["cells", "pages", "dynamic", "none"] = "none"
     kv_formats: tuple[str, ...] = ("f16",)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from accuracy.speed.formats import is_gguf, quantization_of
+from accuracy.speed.recipes import held_steps, is_drafted, is_inferencex, mean_length
 from willitrun import load_catalog
 from willitrun.hardware.platforms import platform_of
 from willitrun.hardware.processors import cores_of, processor_of, processor_of_board
@@ -78,18 +79,6 @@ _DEPTH_SWEEP = re.compile(r"objective=kv_dtype_sweep;.*context_len=(\d+)")
 _SERVER_CONTEXT = re.compile(r"context_len=(\d+)")
 
 
-#: What InferenceX ran with speculative decoding (its perf-changelog.yaml: `dsr1-*-b200-trt-mtp` from pull request 392 on,
-#: `dsr1-fp8-b200-sglang-mtp` 626, `qwen3.5-fp8-b200-sglang-mtp` 898; their search spaces in its nvidia-master.yaml), by
-#: engine, model, format and attention ranks, and the days of those runs where the recipes without share the rest. The
-#: table of its measurements does not say which is which.
-_DRAFTED: dict[tuple[str, str, str], tuple[frozenset[int], frozenset[str]]] = {
-    ("trtllm", "deepseek-ai/DeepSeek-R1", "fp4"): (frozenset(), frozenset({"2026-01-14", "2026-02-06"})),
-    ("trtllm", "deepseek-ai/DeepSeek-R1", "fp8"): (frozenset(), frozenset({"2026-01-14", "2026-02-05"})),
-    ("sglang", "deepseek-ai/DeepSeek-R1", "fp8"): (frozenset({8}), frozenset({"2026-03-25"})),
-    ("sglang", "Qwen/Qwen3.5-397B-A17B", "fp8"): (frozenset({4}), frozenset({"2026-03-20", ""})),
-}
-
-
 class RowSkipped(Exception):
     """A row that the library cannot be asked about; the message is the reason that is counted."""
 
@@ -107,8 +96,8 @@ def machine_asked(
 class Ask:
     """One question to the library, what was measured, and where the row comes from.
 
-    ``static_batch`` says that all prompts of the batch are prefilled together and nothing else is running, which the
-    kernel can be told and the public door cannot.
+    ``static_batch`` says that all prompts of the batch are prefilled together and nothing else is running, ``held_steps``
+    for how many steps a server keeps requests back, which the kernel can be told and the public door cannot.
     """
 
     phase: str
@@ -127,6 +116,7 @@ class Ask:
     crowd: bool
     single_stream: bool
     static_batch: int = 0
+    held_steps: float = 0.0
     power_limit_w: float = 0.0
     metric: str = field(default="", compare=False)
 
@@ -364,10 +354,7 @@ def ask_serving(record: Mapping[str, str]) -> Iterator[Ask]:
         tensor, data = (moe_tensor, 1) if data == 1 else (1, moe_tensor)
     if shards > tensor * data and moe_tensor == moe_expert:
         shards = moe_tensor
-    ranks, days = _DRAFTED.get(
-        (record["backend"], record["model_path"], record["precision"]), (frozenset(), frozenset())
-    )
-    if record["measured"] in days and (not ranks or (tensor in ranks and moe_expert == 1)):
+    if is_drafted(record, tensor, moe_expert):
         raise RowSkipped("speculative decoding whose cost per draft is not stated")
     concurrency = _whole(record["concurrency"], 0) or _whole(record["batch_size"], 1) * data
     placement = {"tp": tensor, "dp": data, "ep": max(shards, tensor)}
@@ -379,11 +366,12 @@ def ask_serving(record: Mapping[str, str]) -> Iterator[Ask]:
         "kv_dtype_k": kv,
         "kv_dtype_v": kv,
     }
-    load = {
-        "prompt_tokens": _whole(record["isl"], 1),
-        "output_tokens": _whole(record["osl"], 1),
-        "concurrency": concurrency,
-    }
+    prompt, output = _whole(record["isl"], 1), _whole(record["osl"], 1)
+    held = 0.0
+    if is_inferencex(prompt, output):
+        held = held_steps(record, tensor, data, concurrency)
+        prompt, output = mean_length(prompt), mean_length(output)
+    load = {"prompt_tokens": prompt, "output_tokens": output, "concurrency": concurrency}
     for phase, column in (("tpot", "silicon_tpot_ms"), ("ttft", "silicon_ttft_ms")):
         value = _float(record[column], 0.0)
         if value > 0:
@@ -403,4 +391,5 @@ def ask_serving(record: Mapping[str, str]) -> Iterator[Ask]:
                 quant=record["precision"],
                 crowd=False,
                 single_stream=False,
+                held_steps=held,
             )

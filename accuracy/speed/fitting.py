@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from accuracy.speed.observations import Observations
+from accuracy.speed.operators import COMBINATIONS, Combination
 from accuracy.speed.prediction import predict_from_columns, predict_rates, select_rows, take_rows
 from willitrun.kernels.llm_inputs import LlmCoefficients
 from willitrun.kernels.llm_levels import AXES, resolve
@@ -33,7 +34,8 @@ PRIORS: dict[str, tuple[float, float]] = {
     "prefill_layer": (8e-5, 0.8),
     "prefill_experts": (1.0, 0.3),
     "expert_tile": (16.0, 0.8),
-    "link": (1.5, 0.5),
+    # All-reduces of large messages over NVLink alone, A100 to B200, reach 0.3 to 0.45 of the sheet.
+    "link": (2.5, 0.2),
     # In a program, ranks also wait for the slowest of them.
     "hop": (1.3, 0.1),
     "host": (1 / 0.7, 0.15),
@@ -43,7 +45,7 @@ PRIORS: dict[str, tuple[float, float]] = {
     "request": (2e-2, 0.8),
     "notice": (1.0, 0.5),
     # InferenceX starts as many requests at once as are in flight, and goes on until ten times as many have come.
-    "queue": (0.1, 0.3),
+    "queue": (0.1, 0.1),
     "overlap": (0.5, 0.7),
 }
 
@@ -59,7 +61,7 @@ LEVEL_AXES: dict[str, tuple[str, ...]] = {
     "step": ("stack", "runtime", "system"),
     "layer": ("stack", "runtime", "backend", "era", "vendor", "engine", "system"),
     "moe_layer": ("stack", "runtime", "backend", "engine"),
-    "sequence": ("stack", "runtime"),
+    "sequence": ("stack", "runtime", "era"),
     "prefill_linear": ("stack", "runtime", "backend", "format", "era", "vendor", "engine", "product"),
     "prefill_issue": (
         "stack",
@@ -108,13 +110,14 @@ OFFSET_WIDTH: dict[tuple[str, str], float] = {
     ("layer", "vendor"): 0.4,
     # What a product costs in joules follows the manufacturing process.
     ("prefill_power", "generation"): 0.4,
-    # An option of the server, and no trait of its program.
-    ("notice", "runtime"): 0.5,
     # Measured alone, product by product, so that models of experts do not decide what dense ones take, and back.
     ("prefill_issue", "stack"): 0.15,
     ("prefill_linear", "stack"): 0.15,
     ("prefill_experts", "stack"): 0.1,
     ("hop", "stack"): 0.1,
+    # Since 2025 engines plan a step while the one before runs; before, Python's loop over sequences stood between.
+    ("sequence", "stack"): 1.0,
+    ("sequence", "era"): 0.5,
     ("layer", "stack"): 1.0,
     ("moe_layer", "stack"): 1.0,
     ("hop", "runtime"): 0.1,
@@ -127,29 +130,6 @@ LEVEL_WIDTH: dict[tuple[str, str], float] = {
 }
 #: Intel's GPUs are measured under OpenVINO and one vLLM: what they show is those programs' doing as soon as the chips'.
 LEVEL_WIDTH |= {("vendor", "intel"): 0.1}
-
-#: What coefficients are for one class of programs, whatever they are for others: (coefficient, levels, value, width of the
-#: logarithm). Nearly all models that servers are measured with have experts in every layer, so that those rows do not tell
-#: what a layer takes from what its experts add. Alone, on A100, H100 and B200 (NVIDIA aiconfigurator's tables), the four
-#: products of a dense layer take 3 to 8 us each where they are tiny, attention 5 to 15, and element-wise kernels 2 to 3;
-#: the fused kernel of few tokens' experts 25 to 50 more than its reading, and the router's and shared experts' some 15,
-#: for which the dense layer's own 10 to 15 fall away.
-Combination = tuple[str, tuple[tuple[str, str], ...], float, float]
-_ENGINES = {"vllm": (("engine", "vllm:cuda"),), "sglang": (), "tensorrt-llm": ()}
-COMBINATIONS: tuple[Combination, ...] = tuple(
-    (
-        name,
-        (
-            ("stack", "server"), ("runtime", runtime), ("backend", "cuda"), ("vendor", "nvidia"), ("system", "linux"),
-            ("era", era), *engine,
-        ),
-        value,
-        width,
-    )
-    for runtime, engine in _ENGINES.items()
-    for era in ("2025", "since-2026")
-    for name, value, width in (("layer", 4e-5, 0.15), ("moe_layer", 4e-5, 0.6))
-)  # fmt: skip
 
 #: Factor on the precision of all priors, chosen by leave-one-device-out.
 STRENGTH = 0.5
@@ -179,12 +159,9 @@ LEVEL_PRIORS |= {
 #: Grouped products of a serving engine's experts take some five times the time per FLOP of its dense ones (the same
 #: measurements: 2.1 to 6 times, above all in FP8, with tokens spread over the experts as routers spread them).
 LEVEL_PRIORS |= {("prefill_experts", "stack", "server"): 1.7}
-#: What nearly all measurements of loaded servers were started with (InferenceX, benchmarks/single_node): SGLang looks for
-#: requests every 10 or 30 steps and sends tokens 30 at a time (``--scheduler-recv-interval``, ``--stream-interval``),
-#: TensorRT-LLM 10 at a time (``stream_interval``), vLLM each as it comes.
-LEVEL_PRIORS |= {("notice", "runtime", "sglang"): 3.0, ("notice", "runtime", "tensorrt-llm"): 1.6}
-#: Prompts of models of experts run kernel by kernel, those of dense ones from recorded graphs.
-LEVEL_PRIORS |= {("request", "kind", "dense"): -0.4, ("request", "kind", "moe"): 0.4}
+#: Prompts of models of experts run kernel by kernel, some 35 operators a layer at 20 us (METHOD 3); those of dense ones
+#: from recorded graphs.
+LEVEL_PRIORS |= {("request", "kind", "dense"): -0.4, ("request", "kind", "moe"): 1.0}
 #: Vector operations per stored weight: a byte or a half is ready to multiply; four bits under one scale take a mask and a
 #: shift, those of K-quants scales of scales too, and with fewer than four bits each weight lies in two arrays.
 LEVEL_PRIORS |= {

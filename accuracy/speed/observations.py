@@ -199,10 +199,11 @@ def pack_asks(kept: list[tuple[Ask, Prepared]], skipped: dict[str, int]) -> Obse
     rates = _stack(LlmRates, [(block.ground.rates, len(members)) for block, members in blocks], back)
     load = _stack(LlmLoad, [(block.load, len(members)) for block, members in blocks], back)
     codes = _codes(kept, blocks, back)
-    # What the kernel can be told and the public door cannot: prompts that are prefilled together.
+    # What the kernel can be told and the public door cannot: prompts that are prefilled together, requests that are kept back.
     static = np.array([ask.static_batch for ask, _ in kept])
     load.prefill_sequences[static > 0] = static[static > 0]
     load.interference[static > 0] = 0.0
+    load.held_steps[:] = [ask.held_steps for ask, _ in kept]
 
     keys = [(ask.identifier, ask.phase) for ask, _ in kept]
     first = [i for i, key in enumerate(keys) if i == 0 or keys[i - 1] != key]

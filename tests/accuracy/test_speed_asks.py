@@ -106,6 +106,40 @@ def test_labels_that_multiply_what_their_source_states_are_undone(
         list(ask_serving(SERVED | labels | {"moe_tp_size": "2"}))
 
 
+def test_a_load_is_as_long_as_its_recipe_draws_it() -> None:
+    shape = {"isl": "8192", "osl": "1024"}
+    drawn, _ = ask_serving(SERVED | shape)
+    assert dict(drawn.workload)["prompt_tokens"] == round(0.9 * 8192)
+    assert dict(drawn.workload)["output_tokens"] == round(0.9 * 1024)
+    stated, _ = ask_serving(SERVED | {"isl": "512", "osl": "128"})
+    assert dict(stated.workload)["prompt_tokens"] == 512
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"backend": "sglang", "concurrency": "4"}, 5.0),
+        ({"backend": "sglang", "concurrency": "16"}, 15.0),
+        ({"backend": "sglang", "model_path": "zhipuai/GLM-5"}, 0.0),
+        ({"backend": "vllm"}, 0.0),
+        ({}, 0.0),
+        (
+            {
+                "attention_dp_size": "8",
+                "tp_size": "1",
+                "moe_tp_size": "1",
+                "moe_ep_size": "8",
+                "concurrency": "922",
+            },
+            30.0,
+        ),
+    ],
+)
+def test_a_server_holds_requests_as_long_as_its_recipe_says(change: dict[str, str], steps: float) -> None:
+    _, first = ask_serving(SERVED | {"isl": "1024", "osl": "1024", "precision": "fp8"} | change)
+    assert first.held_steps == pytest.approx(steps, rel=0.02)
+
+
 def test_runs_with_speculation_that_their_table_does_not_tell_apart_are_left_out() -> None:
     for change in ({"measured": "2026-02-06"}, {"measured": "2026-01-14"}):
         with pytest.raises(RowSkipped, match="speculative"):

@@ -7,6 +7,7 @@ import pytest
 from willitrun import Workload, assess, load_catalog
 from willitrun.estimators.inventory import active_parameters, experts_used, parameters, tensor_inventory
 from willitrun.estimators.inventory_cache import kv_layout
+from willitrun.estimators.inventory_sparse import indexers_of
 from willitrun.records.models import TransformerConfig
 
 
@@ -128,3 +129,22 @@ def test_an_encoder_of_the_same_blocks_is_half_of_the_layers() -> None:
         if group.matrix and group.part in sizes:
             sizes[group.part] += group.elements
     assert sizes["encoder"] == sizes["attention"] + sizes["dense_ffn"]
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "selected", "width"),
+    [
+        ("glm-5", 78, 2048, 78 * 32 * 128 // 2),
+        ("deepseek-v3.2", 61, 2048, 61 * 64 * 128 // 2),
+        # Three layers in four keep a state; keys of sixteen tokens are pooled.
+        ("glm-5.3-flash", 11, 2048, 11 * (32 * 128 // 2 // 16)),
+        # The first three layers are dense.
+        ("minimax-m3", 57, 2048, 57 * 4 * 128 // 2),
+        # Every layer that keeps one cell of four tokens has an indexer of these cells.
+        ("deepseek-v4-flash", 21, 0, 21 * (64 * 128 // 2 // 4)),
+        ("deepseek-r1", 0, 0, 0),
+    ],
+)
+def test_indexers_choose_what_a_layer_attends_to(model: str, layers: int, selected: int, width: int) -> None:
+    found = indexers_of(_config(model))
+    assert (found.layers, found.selected_tokens, found.width) == (layers, selected, width)

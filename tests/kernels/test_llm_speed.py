@@ -54,8 +54,13 @@ LLAMA_8B = {
     "prefill_attention_width": 32.0 * 4096,
     "windowed_width": 0.0,
     "window_tokens": float(1 << 30),
+    "n_launched": 32.0,
+    "selected_width": 0.0,
+    "prefill_selected_width": 0.0,
+    "selected_tokens": float(1 << 30),
     "kv_bytes_per_token": 131072.0,
     "windowed_kv_bytes_per_token": 0.0,
+    "selected_kv_bytes_per_token": 0.0,
     "state_bytes": 0.0,
     "kv_heads": 8.0,
     "hidden_size": 4096.0,
@@ -69,6 +74,7 @@ QWEN_30B_A3B = LLAMA_8B | {
     "n_experts_used": 8.0,
     "n_layers": 48.0,
     "n_moe_layers": 48.0,
+    "n_launched": 48.0,
     "dense_params": 0.92e9,
     "lm_head_params": 0.311e9,
     "expert_params": 28.99e9,
@@ -83,12 +89,36 @@ LLAMA_70B = LLAMA_8B | {
     "dense_bytes": 41.2e9,
     "lm_head_bytes": 0.86e9,
     "n_layers": 80.0,
+    "n_launched": 80.0,
     "dense_params": 68.45e9,
     "lm_head_params": 1.05e9,
     "attention_width": 80.0 * 8192,
     "prefill_attention_width": 80.0 * 8192,
     "kv_bytes_per_token": 327680.0,
     "hidden_size": 8192.0,
+}
+#: zai-org/GLM-5 in FP8: 78 layers of latent attention, each with an indexer of 32 heads of 128 that takes 2,048 tokens.
+GLM_5 = LLAMA_8B | {
+    "dense_bytes": 17.4e9,
+    "lm_head_bytes": 1.9e9,
+    "expert_bytes": 725e9,
+    "n_experts": 256.0,
+    "n_experts_used": 8.0,
+    "n_layers": 78.0,
+    "n_moe_layers": 75.0,
+    "n_launched": 195.0,
+    "dense_params": 17.2e9,
+    "lm_head_params": 0.95e9,
+    "expert_params": 724.8e9,
+    "attention_width": 78.0 * 2048,
+    "prefill_attention_width": 78.0 * 2048,
+    "selected_width": 78.0 * 34816,
+    "prefill_selected_width": 78.0 * 16384,
+    "selected_tokens": 2048.0,
+    "kv_bytes_per_token": 78.0 * 704,
+    "selected_kv_bytes_per_token": 78.0 * 576,
+    "kv_heads": 1.0,
+    "hidden_size": 6144.0,
 }
 #: NVIDIA GeForce RTX 4090 beside dual-channel DDR5-5600.
 RTX_4090 = {
@@ -112,6 +142,7 @@ ONE_STREAM = {
     "context_tokens": 576.0,
     "microbatch_tokens": 512.0,
     "prefill_sequences": 1.0,
+    "held_steps": 0.0,
     "interference": 0.0,
     "draft_tokens": 0.0,
     "acceptance": 0.0,
@@ -190,7 +221,7 @@ LLAMA_CPP_4090 = {
     "generation": "ada",
 }
 
-works = st.sampled_from([LLAMA_8B, QWEN_30B_A3B, LLAMA_70B])
+works = st.sampled_from([LLAMA_8B, QWEN_30B_A3B, LLAMA_70B, GLM_5])
 loads = st.fixed_dictionaries(
     {
         "concurrency": st.integers(1, 256).map(float),
@@ -429,6 +460,35 @@ def test_a_window_bounds_the_cache_that_is_read() -> None:
     assert far.step_s[0] == near.step_s[0]
 
 
+def test_an_indexer_reads_all_of_its_keys_and_the_cache_of_the_tokens_it_chooses() -> None:
+    alone = {"attention": 0.0}
+    coefficients = columns(LlmCoefficients, PLAIN | alone)
+    near, far = (
+        dict(run(GLM_5, load={"context_tokens": depth}, coefficients=coefficients).terms)["kv-cache"][0]
+        for depth in (2048.0, 2 * 2048.0)
+    )
+    # Twice the indexer's 128 bytes a layer and token, and no more of the latent's 576.
+    assert far / near == pytest.approx((2 * 128 + 576) / (128 + 576), rel=0.02)
+
+
+def test_a_long_prompt_is_attended_to_by_chosen_tokens() -> None:
+    def attention(prompt: float) -> float:
+        parts = dict(run(GLM_5, load={"prompt_tokens": prompt, "microbatch_tokens": 1e6}).prefill_terms)
+        return float(parts["attention-compute"][0])
+
+    # Everything attends to everything at first: the square; then to 2,048 tokens, the indexer beside.
+    assert attention(1024.0) / attention(512.0) == pytest.approx(4.0, rel=0.1)
+    assert 2.0 < attention(65536.0) / attention(32768.0) < 3.5
+
+
+def test_a_server_that_polls_every_few_steps_sends_its_first_token_later() -> None:
+    load = {"concurrency": 8.0, "interference": 1.0}
+    prompt, polling = run(load=load), run(load=load | {"held_steps": 15.0})
+    late = polling.loaded_time_to_first_token_s - prompt.loaded_time_to_first_token_s
+    np.testing.assert_allclose(late, 15.0 * prompt.step_s)
+    assert polling.time_per_output_token_s == prompt.time_per_output_token_s
+
+
 def test_one_token_of_a_moe_reads_its_own_experts() -> None:
     expert_s = dict(run(QWEN_30B_A3B).terms)["expert-weights"][0]
     share = expert_s / dict(run(QWEN_30B_A3B).terms)["dense-weights"][0]
@@ -479,6 +539,7 @@ def test_small_models_pay_a_fixed_cost(calibration: dict[str, Any]) -> None:
         "dense_bytes": 0.55e9,
         "lm_head_bytes": 0.21e9,
         "n_layers": 16.0,
+        "n_launched": 16.0,
         "dense_params": 0.97e9,
         "lm_head_params": 0.263e9,
         "kv_bytes_per_token": 32768.0,

@@ -164,6 +164,13 @@ def recurs(config: TransformerConfig, traits: Traits, layer: int) -> bool:
     return config.layer_type(layer) in ("linear_attention", "mamba", "rwkv", "conv")
 
 
+def attends(config: TransformerConfig, traits: Traits, layer: int) -> bool:
+    """Whether a layer attends to the tokens before."""
+    if config.layer_type(layer) in ("mlp", "moe", "cross_attention"):
+        return False
+    return traits.parallel_mixers or not recurs(config, traits, layer)
+
+
 def _add_cell(sums: _Sums, config: TransformerConfig, traits: Traits, layer: int) -> None:
     sums.layers += 1
     if traits.attention == "compressed":
@@ -249,6 +256,14 @@ def _add_state(sums: _Sums, config: TransformerConfig, traits: Traits) -> None:
         sums.recurrent_state += inner * state
 
 
+def latent_widths(config: TransformerConfig) -> tuple[int, int]:
+    """Heads x (score width + value width) / 2 of one layer of latent attention: absorbed, and expanded."""
+    heads = required(config, "num_attention_heads")
+    rank, rope = required(config, "kv_lora_rank"), required(config, "qk_rope_head_dim")
+    nope, value = required(config, "qk_nope_head_dim"), required(config, "v_head_dim")
+    return heads * (2 * rank + rope) // 2, heads * (nope + rope + value) // 2
+
+
 def attention_widths(config: TransformerConfig) -> tuple[int, int, int]:
     """Sums over layers of heads x (score width + value width) / 2: full decode, full prefill, windowed.
 
@@ -257,16 +272,11 @@ def attention_widths(config: TransformerConfig) -> tuple[int, int, int]:
     traits = traits_of(config.model_type)
     decode = prefill = windowed = 0
     for layer in range(config.num_hidden_layers):
-        if config.layer_type(layer) in ("mlp", "moe", "cross_attention") or (
-            recurs(config, traits, layer) and not traits.parallel_mixers
-        ):
+        if not attends(config, traits, layer):
             continue
         if traits.attention == "latent":
-            heads = required(config, "num_attention_heads")
-            rank, rope = required(config, "kv_lora_rank"), required(config, "qk_rope_head_dim")
-            nope, value = required(config, "qk_nope_head_dim"), required(config, "v_head_dim")
-            decode += heads * (2 * rank + rope) // 2
-            prefill += heads * (nope + rope + value) // 2
+            own_decode, own_prefill = latent_widths(config)
+            decode, prefill = decode + own_decode, prefill + own_prefill
             continue
         heads, _, key, value = head_widths(config, layer)
         width = heads * (key + value) // 2

@@ -17,6 +17,7 @@ from willitrun.estimators.inventory_cache import (
 )
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread
 from willitrun.estimators.inventory_gguf import loaded_config
+from willitrun.estimators.inventory_sparse import indexers_of, latent_layers
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.weight_sums import publisher_factors, sums_by_rule, sums_of_table
 from willitrun.estimators.workloads import ENCODER_TASKS
@@ -86,6 +87,14 @@ class ModelRow:
     attention_width: int
     prefill_attention_width: int
     windowed_width: int
+    n_extra_blocks: int
+    """Blocks' worth of kernels that layers start beside: one for latent attention, two for an indexer."""
+    index_width: int
+    selected_tokens: int
+    selected_width: int
+    prefill_selected_width: int
+    selected_k: int
+    selected_v: int
     full_k: int
     full_v: int
     windowed_k: int
@@ -163,6 +172,7 @@ def _row(
             low, high = least / weights.stored, most / weights.stored
     layout = kv_layout(config)
     decode_width, prefill_width, windowed_width = attention_widths(config)
+    indexers = indexers_of(config)
     width, copies = _tower(config.vision) if config.vision else (0, 0)
     gguf = container == "gguf"
     # llama.cpp keeps token_embd on the host and, where it is tied, a copy on the device as output matrix.
@@ -237,6 +247,13 @@ def _row(
         attention_width=decode_width,
         prefill_attention_width=prefill_width,
         windowed_width=windowed_width,
+        n_extra_blocks=2 * indexers.layers + latent_layers(config),
+        index_width=indexers.width,
+        selected_tokens=indexers.selected_tokens,
+        selected_width=indexers.selected_width,
+        prefill_selected_width=indexers.prefill_selected_width,
+        selected_k=indexers.selected_k,
+        selected_v=indexers.selected_v,
         full_k=int(layout.full_k),  # type: ignore[arg-type]
         full_v=int(layout.full_v),  # type: ignore[arg-type]
         windowed_k=int(layout.windowed_k),  # type: ignore[arg-type]

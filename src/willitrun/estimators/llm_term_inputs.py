@@ -23,7 +23,7 @@ DECODE_EQUATIONS = {
     "lm-head": "lm_head_bytes / ranks x k_weights / memory_bytes_per_s, its share of the smooth maximum",
     "expert-weights": "expert_bytes x share of experts hit / expert_shards x k_weights x k_experts / memory_bytes_per_s, "
     "its share of the smooth maximum",
-    "kv-cache": "sequences x depth_tokens x kv_bytes_per_token / ranks x k_kv / memory_bytes_per_s, "
+    "kv-cache": "sequences x depth_tokens (chosen ones alone where an indexer chooses) x kv_bytes_per_token / ranks x k_kv / memory_bytes_per_s, "
     "its share of the smooth maximum",
     "recurrent-state": "sequences x state_bytes x k_kv / memory_bytes_per_s, its share of the smooth maximum",
     "load-issue": "read_bytes x k_fetch / unit_cycles_per_s, its share of the smooth maximum",
@@ -37,7 +37,7 @@ DECODE_EQUATIONS = {
     "collectives": "2 all-reduces per layer: k_hop x (link_latency_s + link_peer_s x (ranks - 2)) + "
     "k_link x bytes x 2 (ranks - 1) / ranks / link_bytes_per_s",
     "step-launch": "o_step_s",
-    "layer-launch": "o_layer_s x layers",
+    "layer-launch": "o_layer_s x layers, each counted by the kernels it starts",
     "moe-launch": "o_moe_layer_s x moe_layers",
     "sequence-bookkeeping": "o_sequence_s x sequences",
 }
@@ -115,7 +115,10 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("k_link", "coefficients", "link"),
     ),
     "step-launch": (("o_step_s", "coefficients", "step"),),
-    "layer-launch": (("o_layer_s", "coefficients", "layer"), ("layers", "work", "n_layers")),
+    "layer-launch": (
+        ("o_layer_s", "coefficients", "layer"),
+        ("layers", "work", "n_launched"),
+    ),
     "moe-launch": (("o_moe_layer_s", "coefficients", "moe_layer"), ("moe_layers", "work", "n_moe_layers")),
     "sequence-bookkeeping": (
         ("o_sequence_s", "coefficients", "sequence"),

@@ -248,6 +248,7 @@ def _load(ground: LlmGround, loads: Columns, layout: Layout, pool: FloatArray) -
         output_tokens=output,
         context_tokens=cached + prompt + 0.5 * output,
         prefill_sequences=as_float(loads["texts"]),
+        held_steps=0.0 * cached,
         draft_tokens=as_float(loads["draft_tokens"]),
         acceptance=loads["acceptance"],
         host_dense_fraction=layout.host_dense_fraction,

@@ -43,6 +43,7 @@ def time_decode_step(
     ranks = load.tensor
     depth = load.context_tokens
     windowed_depth = minimum(depth, work.window_tokens)
+    chosen = minimum(depth, work.selected_tokens)
     hit = share_of_experts_hit(work, tokens * (load.expert_shards / ranks))
     used = work.n_experts_used / work.n_experts
     on_dense = 1.0 - load.host_dense_fraction
@@ -53,7 +54,11 @@ def time_decode_step(
     head = work.lm_head_bytes / ranks
     expert = on_expert * work.expert_bytes
     kv = sequences * (
-        (depth * work.kv_bytes_per_token + windowed_depth * work.windowed_kv_bytes_per_token)
+        (
+            depth * (work.kv_bytes_per_token - work.selected_kv_bytes_per_token)
+            + chosen * work.selected_kv_bytes_per_token
+            + windowed_depth * work.windowed_kv_bytes_per_token
+        )
         / minimum(ranks, work.kv_heads)
     )
     state = sequences * (work.state_bytes / ranks)
@@ -64,7 +69,9 @@ def time_decode_step(
     unpack = k.unpack / rates.issue_per_s
     linear = k.linear / rates.compute_flop_per_s
     each = tokens / ranks
-    attention_flop = (4.0 * each) * (work.attention_width * depth + work.windowed_width * windowed_depth)
+    attention_flop = (4.0 * each) * (
+        work.attention_width * depth + work.selected_width * chosen + work.windowed_width * windowed_depth
+    )
 
     def read_bytes() -> FloatArray:
         read: FloatArray = (head + expert + (kv + state)) + on_dense * dense
@@ -92,7 +99,7 @@ def time_decode_step(
     crossing_s = k.host_layer * work.n_moe_layers * load.host_expert_fraction
     off_device_s = host_s + crossing_s
     link_s = time_collectives(work, rates, load, k, tokens, ranks)
-    layer_s = k.layer * work.n_layers
+    layer_s = k.layer * work.n_launched
     moe_layer_s = k.moe_layer * work.n_moe_layers
     sequence_s = k.sequence * sequences
     launch_s = k.step + layer_s + moe_layer_s + sequence_s

@@ -165,7 +165,7 @@ def lay_ground(
         kinds,
         _kv_layout(models),
         _buffer_shape(models, kinds),
-        work_of(models, *_cell_sizes(policy, kinds)),
+        work_of(models, *_cell_sizes(policy, kinds), selects=policy.serves),
         rates,
         look_up(tables, codes),
         parallelism,
@@ -222,7 +222,9 @@ def _kv_layout(models: Columns) -> KvLayout:
     )
 
 
-def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatArray) -> LlmWork:
+def work_of(
+    models: Columns, k_size: float | FloatArray, v_size: float | FloatArray, *, selects: bool = False
+) -> LlmWork:
     """What a step of each model costs, from its columns.
 
     Parameters
@@ -231,7 +233,11 @@ def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatAr
         Columns of `ModelRow`.
     k_size, v_size
         Bytes per element of keys and of values in the cache.
+    selects
+        Whether the runtime has kernels that read chosen tokens alone; others score them and attend to all.
     """
+    selected = models["selected_tokens"] if selects else 0 * models["selected_tokens"]
+    narrow = selected > 0
     return LlmWork(
         dense_bytes=models["dense_bytes"].astype(np.float64),
         lm_head_bytes=models["lm_head_bytes"].astype(np.float64),
@@ -243,10 +249,21 @@ def work_of(models: Columns, k_size: float | FloatArray, v_size: float | FloatAr
         dense_params=models["dense_params"].astype(np.float64),
         lm_head_params=models["lm_head_params"].astype(np.float64),
         expert_params=models["expert_params"].astype(np.float64),
-        attention_width=models["attention_width"].astype(np.float64),
-        prefill_attention_width=models["prefill_attention_width"].astype(np.float64),
+        attention_width=as_float(
+            models["attention_width"] + models["index_width"] - narrow * models["selected_width"]
+        ),
+        prefill_attention_width=as_float(
+            models["prefill_attention_width"]
+            + models["index_width"]
+            - narrow * models["prefill_selected_width"]
+        ),
         windowed_width=models["windowed_width"].astype(np.float64),
         window_tokens=where(models["window_tokens"] > 0, models["window_tokens"], 2**40).astype(np.float64),
+        n_launched=(models["n_blocks"] + models["n_extra_blocks"]) / 2.0,
+        selected_width=as_float(narrow * models["selected_width"]),
+        prefill_selected_width=as_float(narrow * models["prefill_selected_width"]),
+        selected_tokens=as_float(where(narrow, selected, 2**40)),
+        selected_kv_bytes_per_token=narrow * (models["selected_k"] * k_size + models["selected_v"] * v_size),
         kv_bytes_per_token=models["full_k"] * k_size + models["full_v"] * v_size + models["index_k"] * k_size,
         windowed_kv_bytes_per_token=models["windowed_k"] * k_size + models["windowed_v"] * v_size,
         # Read and written each step.

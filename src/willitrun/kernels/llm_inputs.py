@@ -40,8 +40,16 @@ class LlmWork:
         The same as prefill runs it (MLA expanded).
     windowed_width, window_tokens
         The same over sliding-window layers, and their window [tokens].
+    n_launched
+        Layers' worth of kernels that a step starts. Latent attention takes some ten where others take five, and counts
+        twice; an indexer, which chooses the tokens that a layer attends to, takes as many as a layer.
+    selected_width, prefill_selected_width, selected_tokens
+        Width of the own attention of layers with an indexer (whose width is in ``attention_width``), decoding and in
+        a prefill that attends to all; the tokens they choose.
     kv_bytes_per_token, windowed_kv_bytes_per_token
         KV cache per token over unbounded and over windowed layers [bytes].
+    selected_kv_bytes_per_token
+        What of ``kv_bytes_per_token`` is read for the chosen tokens alone [bytes].
     state_bytes
         Recurrent state of one sequence [bytes].
     kv_heads
@@ -64,8 +72,13 @@ class LlmWork:
     prefill_attention_width: FloatArray
     windowed_width: FloatArray
     window_tokens: FloatArray
+    n_launched: FloatArray
+    selected_width: FloatArray
+    prefill_selected_width: FloatArray
+    selected_tokens: FloatArray
     kv_bytes_per_token: FloatArray
     windowed_kv_bytes_per_token: FloatArray
+    selected_kv_bytes_per_token: FloatArray
     state_bytes: FloatArray
     kv_heads: FloatArray
     hidden_size: FloatArray
@@ -133,6 +146,9 @@ class LlmLoad:
         Prompts prefilled together (static batches); 1 in servers.
     interference
         1 where the prefills of other sequences delay decoding (continuous batching), 0 where not.
+    held_steps
+        Decode steps for which a server keeps a request, or its first token, back on purpose: it polls its queue every few
+        steps, or waits for prompts that go together. Nothing unless told so.
     draft_tokens, acceptance
         Speculative tokens per step and the mean share of them accepted.
     host_dense_fraction, host_expert_fraction
@@ -155,6 +171,7 @@ class LlmLoad:
     microbatch_tokens: FloatArray
     prefill_sequences: FloatArray
     interference: FloatArray
+    held_steps: FloatArray
     draft_tokens: FloatArray
     acceptance: FloatArray
     host_dense_fraction: FloatArray
@@ -181,7 +198,7 @@ class LlmCoefficients:
     prefill. ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
     1 / efficiency. ``host_layer``: seconds per MoE layer whose experts run on the host. ``hop``: multiplier of the
     link latency. ``request``: seconds per request. ``notice``: decode steps of the others that pass until a busy
-    server takes a request up and has sent its first token. ``queue``: share of the requests that arrive all at once,
+    server takes a request up and has sent its first token, beside those of ``held_steps``. ``queue``: share of the requests that arrive all at once,
     the others when one of theirs is finished. ``overlap``: share of what stages that work on different micro-batches
     at once could save, 1 at most.
     """

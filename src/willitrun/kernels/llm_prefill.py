@@ -76,7 +76,7 @@ def time_prefill(
         * (work.dense_bytes * load.host_dense_fraction + work.expert_bytes * load.host_expert_fraction * hit)
         * (k.pcie / rates.pcie_bytes_per_s)
     )
-    launch_s = passes * (k.step + k.prefill_layer * work.n_layers)
+    launch_s = passes * (k.step + k.prefill_layer * work.n_launched)
     moe_launch_s = passes * k.moe_layer * work.n_moe_layers
     link_s = passes * time_collectives(work, rates, load, k, tokens_each, ranks)
 
@@ -111,5 +111,8 @@ def _attended(work: LlmWork, load: LlmLoad) -> FloatArray:
     full = prompt * (cached + 0.5 * prompt)
     # Causal positions grow until the window is full: S (c + S/2) bounded by S x window.
     windowed = minimum(full, prompt * work.window_tokens)
-    result: FloatArray = work.prefill_attention_width * full + work.windowed_width * windowed
+    # Kernels for chosen tokens read the latent form; a prompt that is short enough is attended to as a whole.
+    chosen = work.selected_width * minimum(full, prompt * work.selected_tokens)
+    chosen = minimum(work.prefill_selected_width * full, chosen)
+    result: FloatArray = work.prefill_attention_width * full + chosen + work.windowed_width * windowed
     return result

@@ -137,7 +137,7 @@ def predict(work: LlmWork, rates: LlmRates, load: LlmLoad, coefficients: LlmCoef
     turn_s = wait_turn(taken_s, others, outputs * per_token_s)
     burst = coefficients.queue
     waiting_s = load.interference * ((1.0 - burst) * turn_s + burst * (0.5 * others * taken_s))
-    noticed_s = coefficients.request + coefficients.notice * step.total_s
+    noticed_s = coefficients.request + (coefficients.notice + load.held_steps) * step.total_s
     loaded_s = noticed_s + one_prefill_s + waiting_s
     saturated = concurrency < load.concurrency
     prompt = load.prompt_tokens * load.prefill_sequences

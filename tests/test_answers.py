@@ -100,6 +100,7 @@ QUESTIONS: list[tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = [
     ("largest batch size resnet-50 training on a 3090", "largest-batch", "resnet-50", (R3090,), {"mode": "full-finetune"}),
     ("how many users can vllm serve with llama 3.1 8b on an a100 80gb at 8k context", "largest-concurrency", "llama-3.1-8b", ("nvidia-a100-sxm4-80gb",), {"runtime": "vllm"}),
     ("how many concurrent requests of qwen3 8b fit on a 3090 at 8k context", "largest-concurrency", "qwen3-8b", (R3090,), {}),
+    ("how many users can vllm serve with llama 3.1 8b fp8 on an l4 with the first token below 2 s", "largest-concurrency", "llama-3.1-8b", ("nvidia-l4",), {"runtime": "vllm"}),
     ("3090 or 4090 for qwen2.5 coder 32b q4_k_m?", "comparison", "qwen2.5-coder-32b", (R3090, R4090), {"quantization": "q4_k_m"}),
     ("rtx 4090 vs m3 max for llama 3.1 8b", "comparison", "llama-3.1-8b", (R4090, "apple-m3-max-40gpu"), {}),
     ("is a 3090 faster than a 4070 for llama 3.1 8b?", "comparison", "llama-3.1-8b", (R3090, "nvidia-geforce-rtx-4070"), {}),

@@ -46,6 +46,15 @@ _TARGET = re.compile(
     rf"\b(?:at\s+(?:least\s+)?)?(?P<n>{_NUMBER})\s*(?:tokens?/s|tok/s|t/s|tps|tokens per second)\b"
 )
 
+_SECONDS = rf"(?P<n>{_NUMBER})\s*(?P<unit>ms|milliseconds?|s|sec|seconds?)"
+# Latency -> patterns of the longest that is asked for.
+_LATENCIES: tuple[tuple[str, str], ...] = (
+    ("time_to_first_token_s", rf"\b(?:first token|ttft)\b[^\d|]{{0,30}}{_SECONDS}\b"),
+    ("time_to_first_token_s", rf"\b{_SECONDS}\s+(?:to|for|until)\s+(?:the\s+)?first token\b"),
+    ("time_per_output_token_s", rf"\b{_SECONDS}\s*(?:per|a|/)\s*(?:output\s+)?token\b"),
+    ("time_per_output_token_s", rf"\b(?:time per (?:output )?token|tpot)\b[^\d|]{{0,30}}{_SECONDS}\b"),
+)
+
 _QUANTIZATIONS = re.compile(
     r"\b(?:(?:ud-)?i?q\d(?:[_-](?:k|nl|xxs|xs|s|m|l|xl|[01]))+|q[2-8]|f(?:p)?(?:8|16|32)|bf16|nf4|mxfp4|nvfp4|awq|gptq|int[48]|"
     r"exl[23](?:-\d(?:\.\d)?)?|mlx-\dbit|(?P<bits>[2-8])[\s-]?bits?)\b"
@@ -100,6 +109,8 @@ class Reading:
     ram_gib: int | None = None
     vram_gib: int | None = None
     target_per_s: float | None = None
+    latencies: dict[str, float] = field(default_factory=dict)
+    """Longest times to the first token and per output token that are asked for [s]."""
     first_token: bool = False
     prefill: bool = False
     here: bool = False
@@ -137,6 +148,10 @@ def read_question(text: str, names: str) -> Reading:
     )
     match = _take(found, _TARGET)
     found.target_per_s = float(match["n"].replace(",", "")) if match else None
+    for name, pattern in _LATENCIES:
+        if name not in found.latencies and (match := _take(found, re.compile(pattern))):
+            scale = 1e-3 if match["unit"].startswith("m") else 1.0
+            found.latencies[name] = float(match["n"].replace(",", "")) * scale
     match = _take(found, _RAM)
     found.ram_gib = int(match["n"]) if match else None
     match = _take(found, _VRAM)

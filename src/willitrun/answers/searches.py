@@ -14,7 +14,7 @@ from willitrun.answers.capacities import (
 )
 from willitrun.answers.cases import Case, default_format, format_name, judged
 from willitrun.answers.fits import fit_answer
-from willitrun.answers.wording import machine_name, memory_text, speed_text, subject
+from willitrun.answers.wording import latency_text, machine_name, memory_text, speed_text, subject
 from willitrun.estimators.inverse import (
     best_quantization,
     largest_batch,
@@ -116,13 +116,20 @@ def _counted(find: Callable[..., int | None], noun: str, name: str) -> Callable[
         )
         load = case.workload.model_copy(update={name: Workload.model_fields[name].default})
         options = case.options() | ({"quantization": chosen} if chosen else {})
+        asked = latency_text(case.reading.latencies) if name == "concurrency" else ""
+        if asked:
+            options["targets"] = case.reading.latencies
         most = find(case.model, case.machine, load, **options)
         case.value, case.quantization = most, chosen
         if most is None:
+            if asked:
+                alone = judged(case)
+                told = f"{subject(case, alone)} {memory_text(alone)} on {machine_name(case)}"
+                return f"Not even one keeps {asked}: {told}.{speed_text(alone, case)}"
             return f"Not even one is comfortable. {fit_answer(case)}"
         case.workload = case.workload.model_copy(update={name: most})
         verdict = judged(case)
-        return f"{most:,} {noun}: {subject(case, verdict)} {memory_text(verdict)} on {machine_name(case)}.{speed_text(verdict, case)}"
+        return f"{most:,} {noun}{f' keep {asked}' if asked else ''}: {subject(case, verdict)} {memory_text(verdict)} on {machine_name(case)}.{speed_text(verdict, case)}"
 
     return answered
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from willitrun.answers.cases import Case, format_name
 from willitrun.estimators.workloads import GRAPH_TASKS, LLM_TASKS
 from willitrun.intervals import Interval
@@ -12,6 +14,7 @@ from willitrun.units import format_bytes
 __all__ = [
     "TIER_WORDS",
     "interval_text",
+    "latency_text",
     "machine_name",
     "memory_text",
     "reason_text",
@@ -73,7 +76,10 @@ def speed_text(verdict: Verdict, case: Case) -> str:
     if case.reading.prefill:
         wanted.append(("prefill_tokens_per_s", "it reads prompts at"))
     head = speed.headline()
-    if head is not None:
+    if head is not None and case.workload.concurrency > 1 and speed.time_per_output_token_s is not None:
+        # What one of them gets, prompts of the others included: as many times it is what all get.
+        wanted.append(("time_per_output_token_s", "each sequence gets a token every"))
+    elif head is not None:
         wanted.append(_headline(head, case))
     if case.workload.concurrency > 1:
         wanted.append(("throughput_tokens_per_s", "all sequences together get"))
@@ -87,6 +93,17 @@ def speed_text(verdict: Verdict, case: Case) -> str:
     told = "; ".join(lines)
     bound = f", bound by {speed.bound}" if speed.bound else ""
     return f" {told[0].upper()}{told[1:]}{bound}.{reason_text(verdict, 'below-practical-floor')}{reason_text(verdict, 'dataset-pass')}"
+
+
+def latency_text(latencies: Mapping[str, float]) -> str:
+    """What is asked of the latencies of a server; empty where nothing is."""
+    words = {
+        "time_to_first_token_s": "the first token within",
+        "time_per_output_token_s": "each token after the first within",
+    }
+    return " and ".join(
+        f"{lead} {format_field(name, latencies[name])}" for name, lead in words.items() if name in latencies
+    )
 
 
 def reason_text(verdict: Verdict, code: str) -> str:

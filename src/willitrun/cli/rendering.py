@@ -45,6 +45,7 @@ _LABELS = {
     "decode_tokens_per_s": "decode",
     "prefill_tokens_per_s": "prefill",
     "time_to_first_token_s": "time to first token",
+    "time_per_output_token_s": "time per output token, with prompts in between",
     "throughput_tokens_per_s": "throughput, all sequences",
     "images_per_s": "images",
     "seconds_per_image": "per image or video",
@@ -68,9 +69,19 @@ def _quantities(title: str, estimate: MemoryEstimate | SpeedEstimate) -> Table:
     table = _table(title)
     for name, label in _LABELS.items():
         value = getattr(estimate, name, None)
+        if name == "time_per_output_token_s" and not _interrupted(estimate):
+            continue
         if isinstance(value, Interval) and value.high > 0:
             table.add_row(label, format_interval(name, value))
     return table
+
+
+def _interrupted(estimate: MemoryEstimate | SpeedEstimate) -> bool:
+    """Whether prompts of others take time from writing: else the time per token is the rate once more."""
+    if not isinstance(estimate, SpeedEstimate):
+        return False
+    rate, gap = estimate.decode_tokens_per_s, estimate.time_per_output_token_s
+    return rate is not None and gap is not None and gap.best * rate.best > 1.0 + 1e-6
 
 
 def render_verdict(verdict: Verdict) -> RenderableType:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from willitrun.catalog import Catalog
@@ -19,10 +20,13 @@ from willitrun.estimators.requests import (
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.records.machines import Machine
 from willitrun.records.recipes import Placement, Runtime, Workload
+from willitrun.records.results import SpeedEstimate
 
 __all__ = ["best_quantization", "largest_batch", "largest_concurrency", "largest_context", "smallest_machine"]
 
 TIER_ORDER = {"unknown": -1, "will-not-run": 0, "offload": 1, "tight": 2, "comfortable": 3}
+LATENCIES = ("time_to_first_token_s", "time_per_output_token_s")
+_NO_GOALS: Mapping[str, float] = MappingProxyType({})
 PROBES = 32
 """Values tried per array call; two calls narrow 2^20 values down to one."""
 
@@ -104,11 +108,42 @@ def largest_concurrency(
     quantization: str | None = None,
     runtime: str | Runtime | None = None,
     tier: str = "comfortable",
+    targets: Mapping[str, float] | None = None,
     most: int = 65536,
     catalog: Catalog | None = None,
 ) -> int | None:
-    """Most sequences in flight that still reach a tier; None if not even one does."""
-    return _largest_count("concurrency", model, machine, workload, quantization, runtime, tier, most, catalog)
+    """Most sequences in flight that still reach a tier, and keep the latencies; None if not even one does.
+
+    Parameters
+    ----------
+    model, machine, workload, quantization, runtime, catalog
+        As for `assess`; the workload's own concurrency does not count.
+    tier
+        Least tier that is good enough.
+    targets
+        ``time_to_first_token_s`` and ``time_per_output_token_s``, at most, by the best estimate and with all of them in
+        flight all the time. For requests that come at random see `plan_serving`.
+    most
+        Where the search ends.
+
+    Examples
+    --------
+    >>> slow, fast = (largest_concurrency("llama-3.1-8b", "l4", quantization="fp8", runtime="vllm",
+    ...     targets={"time_per_output_token_s": seconds}) for seconds in (0.1, 0.05))
+    >>> slow > fast >= 1
+    True
+    """
+    goals = dict(targets or {})
+    for name, value in goals.items():
+        if name not in LATENCIES:
+            raise InvalidWorkloadError(
+                f"{name!r} is no latency of a server.", hint=f"Targets: {', '.join(LATENCIES)}."
+            )
+        if not 0 < value < float("inf"):
+            raise InvalidWorkloadError(f"the target {name} is a number above 0, got {value!r}.")
+    return _largest_count(
+        "concurrency", model, machine, workload, quantization, runtime, tier, most, catalog, goals
+    )
 
 
 def _largest_count(
@@ -121,6 +156,7 @@ def _largest_count(
     tier: str,
     most: int,
     catalog: Catalog | None,
+    goals: Mapping[str, float] | None = None,
 ) -> int | None:
     load = (workload or Workload()).model_copy(update={field: 1})
     request = complete_request(
@@ -130,18 +166,31 @@ def _largest_count(
     def at(value: int) -> Request:
         return replace(request, workload=request.workload.model_copy(update={field: value}))
 
-    return _largest(at, 1, most, tier)
+    return _largest(at, 1, most, tier, goals or {})
 
 
-def _largest(at: Callable[[int], Request], low: int, high: int, tier: str) -> int | None:
-    """Largest value whose tier is good enough, by array calls over ever narrower grids.
+def _keeps(speed: SpeedEstimate | None, goals: Mapping[str, float]) -> bool:
+    """Whether latencies are known and no longer than asked for."""
+    if speed is None:
+        return not goals
+    found = {name: getattr(speed, name) for name in goals}
+    return all(value is not None and value.best <= goals[name] for name, value in found.items())
 
-    Memory never falls with the value, so the good values are a prefix.
+
+def _largest(
+    at: Callable[[int], Request], low: int, high: int, tier: str, goals: Mapping[str, float] = _NO_GOALS
+) -> int | None:
+    """Largest value whose tier, and whose latencies, are good enough, by array calls over ever narrower grids.
+
+    Neither memory nor a latency falls with the value, so the good values are a prefix.
     """
     wanted = TIER_ORDER[tier]
 
     def good(values: Sequence[int]) -> list[bool]:
-        return [TIER_ORDER[found.tier] >= wanted for found in evaluate([at(value) for value in values])]
+        return [
+            TIER_ORDER[found.tier] >= wanted and (not goals or _keeps(found.speed_estimate(), goals))
+            for found in evaluate([at(value) for value in values])
+        ]
 
     if not good([low])[0]:
         return None

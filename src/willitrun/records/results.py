@@ -121,8 +121,9 @@ class SpeedEstimate(Presented):
     """Predicted speed. A quantity that the task does not have, or that is not modelled, is None."""
 
     decode_tokens_per_s: IntervalField | None = None
-    """Tokens per second of one sequence, averaged over the output."""
+    """Tokens per second of one sequence, averaged over the output, while no prompt of others is read."""
     time_per_output_token_s: IntervalField | None = None
+    """Mean time between tokens of one sequence, prompts of others in between where the runtime mixes them in [s]."""
     throughput_tokens_per_s: IntervalField | None = None
     prefill_tokens_per_s: IntervalField | None = None
     time_to_first_token_s: IntervalField | None = None

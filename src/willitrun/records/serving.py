@@ -94,9 +94,11 @@ def _option_text(option: ServingOption, percentile: float) -> str:
     if option.replicas is None:
         return option.problem
     least = "?" if option.replicas_low is None else option.replicas_low
-    most = "no number at the slow end" if option.replicas_high is None else option.replicas_high
+    spread = f"{least} to {option.replicas_high}"
+    if option.replicas_high is None:
+        spread = f"{least} at the fast end of the estimate, no number is enough at the slow end"
     parts = [
-        f"{counted(option.replicas, 'replica')} ({least} to {most}) of {option.runtime} {option.quantization}".rstrip(),
+        f"{counted(option.replicas, 'replica')} ({spread}) of {option.runtime} {option.quantization}".rstrip(),
         f"{option.slots} slots each",
         f"{option.utilisation:.0%} used",
         f"TTFT {option.time_to_first_token_s:.3g} s at p{percentile * 100:g}",

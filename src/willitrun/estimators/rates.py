@@ -61,7 +61,6 @@ class DeviceRates:
     """Compute units x clock: what instruction issue allows."""
     compute_w: float
     """Board power at the cap, that of its like where no sheet says it."""
-    l2_bytes: float
     tf32: float
     bf16: float
     power_w: float
@@ -154,7 +153,6 @@ def device_rates(device: InstalledAccelerator, machine: Machine) -> tuple[Device
             boost_hz=float(accelerator.boost_clock or NAN),
             issue_per_s=issue * scale,
             compute_w=(_board_w(accelerator) or WATT_PER_UNIT_CYCLE * issue) * scale,
-            l2_bytes=float(accelerator.l2_cache or NAN),
             tf32=rate(peaks.tf32_tensor),
             bf16=rate(peaks.bf16_tensor),
             power_w=float(accelerator.tdp or NAN),

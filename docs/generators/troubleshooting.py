@@ -99,7 +99,7 @@ def _failure(entry: TroubleshootingEntry, catalog: Catalog) -> list[str]:
         threads = ", ".join(f"[{url.removeprefix('https://github.com/')}]({url})" for url in entry.threads)
         lines += [f"Threads with such messages: {threads}", ""]
     uncited = len(entry.uncited_signatures) + len(entry.uncited_general_signatures)
-    cited = len(entry.signatures) + len(entry.general_signatures)
+    cited = len(entry.signatures) + len(entry.general_signatures) + len(entry.contextual_signatures)
     if uncited:
         lines += [
             f"Of {cited + uncited} patterns that lead here, {uncited} are wider than the messages and the lines of "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from willitrun.diagnostics.evidence import finding, read_numbers, shortfall, weigh
 from willitrun.diagnostics.findings import Diagnosis, RankedCause, Span
 from willitrun.diagnostics.scanning import Hit, Sighting, Text, scan
-from willitrun.diagnostics.signatures import compile_signatures
+from willitrun.diagnostics.signatures import Kind, compile_signatures
 from willitrun.records.knowledge import Fix, TroubleshootingEntry
 from willitrun.records.machines import Machine
 
@@ -65,6 +65,7 @@ def diagnose(
                 entry.id,
                 entry.signatures + entry.uncited_signatures,
                 entry.general_signatures + entry.uncited_general_signatures,
+                entry.contextual_signatures,
             )
             for entry in entries.values()
         ),
@@ -91,10 +92,10 @@ def _best(sighting: Sighting) -> Hit:
     return max(sighting.hits, key=lambda hit: (len(hit.groups), len(hit.text), -hit.line))
 
 
-def _rank(entry: TroubleshootingEntry, sighting: Sighting) -> tuple[bool, int, int, int, str]:
+def _rank(entry: TroubleshootingEntry, sighting: Sighting) -> tuple[int, int, int, int, str]:
     best = _best(sighting)
     specific = min(len(best.text), 200) + 20 * len(best.groups)
-    return (sighting.general, _SEVERITY[entry.severity], -specific, sighting.hits[0].line, entry.id)
+    return (sighting.kind, _SEVERITY[entry.severity], -specific, sighting.hits[0].line, entry.id)
 
 
 def _diagnosis(entry: TroubleshootingEntry, sighting: Sighting, machine: Machine | None) -> Diagnosis:
@@ -121,7 +122,7 @@ def _diagnosis(entry: TroubleshootingEntry, sighting: Sighting, machine: Machine
         meaning=entry.summary,
         spans=tuple(Span(line=hit.line, text=hit.text[:_LONGEST_EXCERPT]) for hit in sighting.hits),
         occurrences=sighting.occurrences,
-        general=sighting.general,
+        general=sighting.kind is not Kind.EXACT,
         cited=any(hit.cited for hit in sighting.hits),
         numbers=numbers,
         details=details,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-from willitrun.diagnostics.signatures import SignatureIndex
+from willitrun.diagnostics.contexts import COMPLAINT, FIELD
+from willitrun.diagnostics.signatures import Kind, SignatureIndex
 from willitrun.errors import WillItRunError
 from willitrun.frozen import frozen
 
@@ -22,6 +23,7 @@ _LINE_BYTES = 8192
 _BENT_QUOTES = tuple((bent.encode(), b"'") for bent in "\u2018\u2019") + tuple(
     (bent.encode(), b'"') for bent in "\u201c\u201d"
 )
+_CONTEXT = ("", Kind.CONTEXT)
 _MOST_HITS = 8
 _MOST_TRIES = 20_000
 
@@ -45,12 +47,15 @@ class Sighting:
     occurrences: int = 0
     tries: int = 0
     last_line: int = 0
-    general: bool = False
-    """Only general signatures saw it: the kind of failure is known, not which."""
+    kind: Kind = Kind.EXACT
+    """What saw it; of general and contextual signatures the kind of failure is known, not which."""
 
 
 def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
-    """Find the signatures of an index in a text; a general one counts on lines where no other holds.
+    """Find the signatures of an index in a text.
+
+    A general one counts on lines where no exact one holds. A contextual one counts beside general ones, if no exact
+    one holds anywhere and a program of the field speaks somewhere in the text or the line has a word of the field.
 
     Parameters
     ----------
@@ -65,21 +70,25 @@ def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
         Entry id -> what was seen. Of each entry a few hits are kept, preferring those that capture more.
     """
     seen = _sightings(text, index)
-    found = {entry: sighting for (entry, general), sighting in seen.items() if not general}
-    explained = {hit.line for sighting in found.values() for hit in sighting.hits}
-    for (entry, general), sighting in seen.items():
-        if not general or entry in found:
-            continue
-        left = [hit for hit in sighting.hits if hit.line not in explained]
-        if left:
-            found[entry] = Sighting(left, sighting.occurrences, general=True)
+    found = {entry: sighting for (entry, kind), sighting in seen.items() if kind is Kind.EXACT}
+    wider = [Kind.GENERAL]
+    if not found and _CONTEXT in seen:
+        wider.append(Kind.CONTEXTUAL)
+    for kind in wider:
+        explained = {hit.line for sighting in found.values() for hit in sighting.hits}
+        for (entry, of), sighting in seen.items():
+            if of is not kind or entry in found:
+                continue
+            left = [hit for hit in sighting.hits if hit.line not in explained]
+            if left:
+                found[entry] = Sighting(left, sighting.occurrences, kind=kind)
     return found
 
 
-def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, bool], Sighting]:
-    seen: dict[tuple[str, bool], Sighting] = {}
+def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, Kind], Sighting]:
+    seen: dict[tuple[str, Kind], Sighting] = {}
     active = index
-    worn_out: set[tuple[str, bool]] = set()
+    worn_out: set[tuple[str, Kind]] = set()
     lines_before = 0
     for buffer, owned in _buffers(text):
         counted = 0
@@ -102,8 +111,14 @@ def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, bool], Sigh
                     continue
                 line = line or buffer[start:finish].decode("utf-8", "replace").rstrip("\r")
                 match = signature.pattern.search(line)
-                if match is not None:
-                    _note(sighting, newlines + 1, match, signature.cited)
+                if match is None:
+                    continue
+                if signature.kind is Kind.CONTEXTUAL:
+                    if COMPLAINT.search(line) is None:
+                        continue
+                    if FIELD.search(line) is not None:
+                        _note(seen.setdefault(_CONTEXT, Sighting()), newlines + 1, match, cited=True)
+                _note(sighting, newlines + 1, match, signature.cited)
         lines_before += buffer.count(b"\n", 0, owned)
         worn = {key for key, sighting in seen.items() if sighting.tries > _MOST_TRIES}
         if worn != worn_out:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import lru_cache
 from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
+from willitrun.diagnostics.contexts import CONTEXTS
 from willitrun.frozen import frozen
 
-__all__ = ["GRAM_BYTES", "Signature", "SignatureIndex", "compile_signatures", "required_literals"]
+__all__ = ["GRAM_BYTES", "Kind", "Signature", "SignatureIndex", "compile_signatures", "required_literals"]
 
 GRAM_BYTES = 8
 _STRIDE = 2
@@ -36,6 +38,16 @@ _COMMON = {
 }
 
 
+class Kind(IntEnum):
+    """How much a match tells, the most first; see the fields of `TroubleshootingEntry`."""
+
+    EXACT = 0
+    GENERAL = 1
+    CONTEXTUAL = 2
+    CONTEXT = 3
+    """No failure: a program of the field speaks."""
+
+
 @frozen
 class Signature:
     """One regular expression of one entry, and the window that a line must hold to be worth trying."""
@@ -43,15 +55,14 @@ class Signature:
     entry: str
     pattern: re.Pattern[str]
     gram: bytes
-    general: bool = False
-    """Tells the kind of failure only; see `TroubleshootingEntry.general_signatures`."""
+    kind: Kind = Kind.EXACT
     cited: bool = True
     """A public message or a line of a program is cited for it; see `TroubleshootingEntry.uncited_signatures`."""
 
     @property
-    def key(self) -> tuple[str, bool]:
+    def key(self) -> tuple[str, Kind]:
         """What its sightings are kept under."""
-        return self.entry, self.general
+        return self.entry, self.kind
 
 
 def required_literals(expression: str) -> tuple[str, ...]:
@@ -146,7 +157,7 @@ class SignatureIndex:
         for start in range(_STRIDE):
             self.parts[_hashed(grams >> np.uint64(8 * start), _PART)] = True
 
-    def without(self, keys: set[tuple[str, bool]]) -> SignatureIndex:
+    def without(self, keys: set[tuple[str, Kind]]) -> SignatureIndex:
         """The index less what was seen often enough."""
         return SignatureIndex(tuple(found for found in self.signatures if found.key not in keys))
 
@@ -184,29 +195,40 @@ def _hashed(words: NDArray[np.uint64], factor: np.uint64) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=8)
 def compile_signatures(
-    entries: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...],
+    entries: tuple[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...],
     uncited: frozenset[str] = frozenset(),
 ) -> SignatureIndex:
-    """Compile the signatures of entries, given as ``(entry id, expressions, general expressions)``.
+    """Compile the signatures of entries: ``(entry id, exact, general, contextual expressions)``.
 
     ``uncited`` holds those expressions for which neither a public message nor a line of a program is cited.
+    `CONTEXTS` are looked for along with them, if some expression asks for a context.
 
     Raises
     ------
     ValueError
         An expression is no regular expression, or requires no literal of 8 bytes to look for.
     """
-    compiled: list[Signature] = []
-    for entry, exact, broad in entries:
-        for expression, general in [*((text, False) for text in exact), *((text, True) for text in broad)]:
-            try:
-                pattern = re.compile(expression, re.IGNORECASE)
-            except re.error as error:
-                raise ValueError(f"{entry}: {expression!r} is no regular expression: {error}") from error
-            gram = _rarest_window(required_literals(expression))
-            if gram is None:
-                raise ValueError(
-                    f"{entry}: {expression!r} requires no run of {GRAM_BYTES} characters to look for"
-                )
-            compiled.append(Signature(entry, pattern, gram, general, expression not in uncited))
-    return SignatureIndex(tuple(compiled))
+    asked = [
+        (entry, expression, kind)
+        for entry, *kinds in entries
+        for kind, expressions in zip(Kind, kinds, strict=False)
+        for expression in expressions
+    ]
+    if any(kind is Kind.CONTEXTUAL for _, _, kind in asked):
+        asked += [("", expression, Kind.CONTEXT) for expression in CONTEXTS]
+    return SignatureIndex(
+        tuple(
+            _compiled(entry, expression, kind, expression not in uncited) for entry, expression, kind in asked
+        )
+    )
+
+
+def _compiled(entry: str, expression: str, kind: Kind, cited: bool) -> Signature:
+    try:
+        pattern = re.compile(expression, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"{entry}: {expression!r} is no regular expression: {error}") from error
+    gram = _rarest_window(required_literals(expression))
+    if gram is None:
+        raise ValueError(f"{entry}: {expression!r} requires no run of {GRAM_BYTES} characters to look for")
+    return Signature(entry, pattern, gram, kind, cited)

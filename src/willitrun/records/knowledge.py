@@ -81,6 +81,9 @@ class TroubleshootingEntry(CitedRecord):
     """Regular expressions; named groups ``tried``, ``free``, ``total``, ``reserved`` capture numbers."""
     general_signatures: tuple[str, ...] = ()
     """Expressions that tell the kind of a failure and not which: they count on lines where no signature holds."""
+    contextual_signatures: tuple[str, ...] = ()
+    """Wordings that programs outside the field use too: they count like general ones, in a text in which a program of
+    the field speaks, on lines that report an error, if no signature holds anywhere."""
     uncited_signatures: tuple[str, ...] = ()
     """Like ``signatures``, but wider than what is cited: neither a public message nor a line of a program's source is."""
     uncited_general_signatures: tuple[str, ...] = ()
@@ -108,6 +111,7 @@ class TroubleshootingEntry(CitedRecord):
             "computes_on",
             "signatures",
             "general_signatures",
+            "contextual_signatures",
             "uncited_signatures",
             "uncited_general_signatures",
             "threads",

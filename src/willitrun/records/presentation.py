@@ -19,6 +19,8 @@ _RATES = {
     "cycles_per_s": "cycles/s",
     "requests_per_s": "requests/s",
 }
+_EACH = {"images/s": "image", "samples/s": "sample"}
+"""What takes longer than a second is told by its time."""
 _PREFIXED = ("B/s", "FLOP/s", "cycles/s")
 
 
@@ -38,11 +40,15 @@ def format_field(name: str, value: float) -> str:
     ('1 GiB', '131 tokens/s')
     >>> format_field("unit_cycles_per_s", 5.7e10), format_field("prefill_time_s", 0.25)
     ('57 Gcycles/s', '250 ms')
+    >>> format_field("images_per_s", 0.0221)
+    '45.2 s per image'
     """
     for suffix, unit in _RATES.items():
         if name.endswith(suffix):
             if unit in _PREFIXED:
                 return format_rate(value, unit)
+            if unit in _EACH and 0.0 < value < 1.0:
+                return f"{format_duration(1.0 / value)} per {_EACH[unit]}"
             return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     if name.endswith("bytes"):
         return format_bytes(value)
@@ -62,7 +68,12 @@ def format_interval(name: str, interval: Interval) -> str:
     best = format_field(name, interval.best)
     if interval.is_exact:
         return best
-    return f"{best} ({format_field(name, interval.low)} to {format_field(name, interval.high)})"
+    if " per " in best and interval.low > 0.0:
+        # Told by its time: the highest rate is the shortest.
+        low, high = format_duration(1.0 / interval.high), format_duration(1.0 / interval.low)
+    else:
+        low, high = format_field(name, interval.low), format_field(name, interval.high)
+    return f"{best} ({low} to {high})"
 
 
 def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:

@@ -212,6 +212,21 @@ def test_pictures_a_second_are_reached_in_batches() -> None:
     easy = recommend("resnet-50", targets={"images_per_s": 50}, candidates=["rtx-4090"])
     assert easy.cheapest is not None
     assert easy.cheapest.batch_size == 1
+    assert "in batches of 16" in str(
+        recommend("resnet-50", targets={"images_per_s": 1000}, candidates=["rtx-4090"]).rows()
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "goal"),
+    [("whisper-large-v3", {"real_time_factor": 60.0}), ("bge-small-en-v1.5", {"samples_per_s": 600.0})],
+)
+def test_speech_and_texts_are_taken_in_batches_too(model: str, goal: dict[str, float]) -> None:
+    """No card of the catalog transcribes one window at a time at thirty times real time in Transformers."""
+    found = recommend(model, targets=goal, candidates=["rtx-4090"])
+    assert found.cheapest is not None
+    assert (found.cheapest.batch_size or 1) > 1
+    assert recommend(model, Workload(batch_size=1), targets=goal, candidates=["rtx-4090"]).cheapest is None
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,20 @@ def test_a_job_takes_as_many_at_a_time_as_pay() -> None:
     assert best.in_flight > 1
 
 
+def test_an_archive_is_transcribed_in_batches() -> None:
+    """The recording that is assumed where nobody says its length has a window for each place of a batch."""
+    best = w.plan_batch("whisper-large-v3", "rtx-4090", items=1000).options[0]
+    assert best.in_flight > 1
+    alone = w.plan_batch("whisper-large-v3", "rtx-4090", w.Workload(batch_size=1), items=1000).options[0]
+    assert best.hours.best < alone.hours.best / 4
+    load = w.Workload(batch_size=best.in_flight)
+    rate = w.estimate_speed("whisper-large-v3", "rtx-4090", load).real_time_factor
+    assert best.hours.best == pytest.approx(1000 / rate.best)
+    # A recording whose length is said is not stretched.
+    short = w.plan_batch("whisper-large-v3", "rtx-4090", w.Workload(audio_s=30.0), items=1000).options[0]
+    assert short.hours.best == pytest.approx(alone.hours.best)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.floats(1.0, 500.0))
 def test_a_deadline_says_how_many_machines(hours: float) -> None:

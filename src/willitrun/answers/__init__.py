@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 from willitrun.answers.cases import Case, sayable_machine, workload_of
-from willitrun.answers.naming import NamedMachine, find_machines, find_model
+from willitrun.answers.naming import NamedMachine, apple_of_memory, find_machines, find_model
 from willitrun.answers.reading import Reading, read_memory, read_question
 from willitrun.answers.replies import reply
+from willitrun.answers.terms import difference_of, failure_of, term_of
 from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
 from willitrun.hardware.descriptions import describe_machine
@@ -71,10 +72,19 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
         choices = [model_choice, *choices]
     if reading.vram_gib is None and not named:
         reading.vram_gib = read_memory(reading)
+    if (
+        reading.vram_gib is not None
+        and not named
+        and (mac := apple_of_memory(text, reading.vram_gib, catalog))
+    ):
+        named = [NamedMachine(mac[0], memory_gib=reading.vram_gib)]
+        choices = [*choices, mac[1]]
     if name is None and reading.intent == "models" and (named or machine is not None or reading.here):
         return _ranked(question, text, reading, named, choices, machine, catalog)
-    if name is None and (term := _term(text, catalog)) is not None:
-        return Answer(question=question, intent="term", text=term, value=None)
+    if name is None:
+        for explained in (term_of, difference_of, failure_of):
+            if (words := explained(text, catalog)) is not None:
+                return Answer(question=question, intent="term", text=words, value=None)
     if name is None:
         return _unclear(question, reading, named, choices, rest)
     model: Model = catalog.models[name]
@@ -186,28 +196,14 @@ def _ranked(
     )
 
 
-_ASKS_FOR_TERM = re.compile(
-    r"^(?:what(?:'s| is| are| does)|explain|define|meaning of)\s+(?:an? |the )?(.+?)(?: mean)?[?.! ]*$"
-)
-
-
-def _term(text: str, catalog: Catalog) -> str | None:
-    """The glossary's words on what a question asks to be explained; None where it asks for something else."""
-    asked = _ASKS_FOR_TERM.match(text)
-    ids = catalog.glossary.named(asked[1]) if asked else ()
-    if not ids:
-        return None
-    entry = catalog.glossary[ids[0]]
-    return f"{entry.name}: {entry.definition} `willitrun glossary {entry.id}` tells more."
-
-
 def _unclear(
     question: str, reading: Reading, named: list[NamedMachine], choices: list[Choice], rest: str
 ) -> Answer:
     where = f" The machine was read as {', '.join(found.id for found in named)}." if named else ""
     text = (
         f"No model was found in the question.{where} Name one as its publisher does, such as "
-        "“llama 3.1 8b”, “resnet-50” or a Hub repository."
+        "“llama 3.1 8b”, “resnet-50” or a Hub repository. What goes wrong is told by `willitrun diagnose LOG`, what words "
+        "mean by `willitrun glossary WORD`."
     )
     words = tuple(word for word in re.findall(r"[a-z0-9.\-]{3,}", rest) if re.search(r"\d", word))
     return Answer(

@@ -71,7 +71,13 @@ def sayable_machine(named: NamedMachine, ram_gib: int | None, catalog: Catalog, 
             wish = {**device, "memory": f"{named.memory_gib} GiB"}
             return describe_machine({"accelerators": [wish], "host": host}, catalog=catalog)
         except WillItRunError:
-            notes.append(f"{named.id} is not made with {named.memory_gib} GiB; its own memory was taken")
+            if ram_gib is None and not catalog.accelerators[named.id].unified_memory:
+                notes.append(
+                    f"{named.memory_gib} GB, which {named.id} is not made with, was taken for the host's RAM"
+                )
+                host = {"ram": f"{named.memory_gib} GiB"}
+            else:
+                notes.append(f"{named.id} is not made with {named.memory_gib} GiB; its own memory was taken")
     return describe_machine({"accelerators": [device], "host": host}, catalog=catalog)
 
 

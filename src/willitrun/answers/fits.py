@@ -6,6 +6,7 @@ from willitrun.answers.capacities import fit_of_capacity, need_of
 from willitrun.answers.cases import Case, default_format, judged
 from willitrun.answers.wording import TIER_WORDS, interval_text, memory_text, speed_text, subject
 from willitrun.records.presentation import format_field
+from willitrun.records.results import Verdict
 
 __all__ = ["fit_answer", "memory_answer", "speed_answer"]
 
@@ -16,17 +17,13 @@ def fit_answer(case: Case) -> str:
         return fit_of_capacity(case)
     verdict = judged(case)
     case.value = verdict.tier
-    slow = verdict.feasible and verdict.practical is False
+    slow = verdict.feasible and (verdict.practical is False or _misses(verdict, case))
     lead = "It runs, but slowly" if slow else TIER_WORDS[verdict.tier]
     text = f"{lead}: {subject(case, verdict)} {memory_text(verdict)} on {case.machine.name}."
     if verdict.tier in ("will-not-run", "unknown") and verdict.reasons:
         text = f"{TIER_WORDS[verdict.tier]}: {subject(case, verdict)} on {case.machine.name}. {verdict.reasons[0].message}"
     text += speed_text(verdict, case) if verdict.feasible else ""
-    if case.reading.target_per_s and verdict.speed is not None and (head := verdict.speed.headline()):
-        reaches = "reaches" if head[1].best >= case.reading.target_per_s else "stays below"
-        text += (
-            f" The best estimate {reaches} the {case.reading.target_per_s:g} per second that were asked for."
-        )
+    text += _target_text(verdict, case)
     if verdict.tier in ("offload", "will-not-run") and verdict.remedies:
         text += f" What would help first: {verdict.remedies[0].message.rstrip('.')}."
     return text
@@ -41,7 +38,40 @@ def speed_answer(case: Case) -> str:
     if head is None or not verdict.feasible:
         return fit_answer(case)
     case.value = head[1].best
-    return f"{subject(case, verdict)} on {case.machine.name}.{speed_text(verdict, case)} It {memory_text(verdict)}."
+    told = f"{subject(case, verdict)} on {case.machine.name}.{speed_text(verdict, case)}{_target_text(verdict, case)}"
+    return f"{told} It {memory_text(verdict)}."
+
+
+def _rate(verdict: Verdict) -> tuple[str, float, float, float] | None:
+    """The field that tells the speed, and its three estimates as a rate."""
+    head = verdict.speed.headline() if verdict.speed is not None else None
+    if head is None:
+        return None
+    name, rate = head
+    if name in ("seconds_per_image", "training_step_s"):
+        return name, 1.0 / rate.high, 1.0 / rate.best, 1.0 / rate.low
+    return name, rate.low, rate.best, rate.high
+
+
+def _misses(verdict: Verdict, case: Case) -> bool:
+    """Whether the best estimate is below the rate that was asked for."""
+    rate = _rate(verdict)
+    return rate is not None and rate[2] < (case.reading.target_per_s or 0.0)
+
+
+def _target_text(verdict: Verdict, case: Case) -> str:
+    """Whether the rate that was asked for is reached, and how surely."""
+    target, rate = case.reading.target_per_s, _rate(verdict)
+    if rate is None or not target:
+        return ""
+    name, low, best, high = rate
+    asked = f"the {target:g} times real time" if name == "real_time_factor" else f"the {target:g} per second"
+    if low >= target:
+        return f" Even the low end reaches {asked} that were asked for."
+    if high < target:
+        return f" Even the high end stays below {asked} that were asked for."
+    reaches = "reaches" if best >= target else "stays below"
+    return f" The best estimate {reaches} {asked} that were asked for; the interval lies on both sides."
 
 
 def memory_answer(case: Case) -> str:

@@ -9,7 +9,7 @@ from willitrun.catalog import Catalog
 from willitrun.frozen import frozen
 from willitrun.records.answers import Choice
 
-__all__ = ["NamedMachine", "find_machines", "find_model"]
+__all__ = ["NamedMachine", "apple_of_memory", "find_machines", "find_model"]
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9.+_/:-]*[a-z0-9+]|[a-z0-9]")
 _LONGEST = 7
@@ -21,6 +21,9 @@ _LINES = {"card", "gpu", "macbook", "mac", "mini", "studio", "imac", "air"}
 _NUMBER_ONLY = re.compile(r"\d{1,2}|\d{5,}|\d+(?:gb|gib|g|k|b|m|x|bit)")
 _MODEL_NUMBER = re.compile(r"[a-z]{1,4}\d{1,4}[a-z]{0,2}|\d{3,4}")
 _SIZE = re.compile(r"(\d{1,4})(?:gb|gib|g)")
+# Words between a name and its memory: "an M4 Pro with 24 GB".
+_JOINING = {"with", "having", "has"}
+_MAC = re.compile(r"\b(?:macbook(?: air| pro)?|mac ?(?:mini|studio|pro)|imac|mac)\b")
 _COUNTS = {
     "a": 1,
     "one": 1,
@@ -172,11 +175,13 @@ def find_machines(text: str, catalog: Catalog) -> tuple[list[NamedMachine], str,
     for start, end in _windows(words):
         if any(taken[start:end]):
             continue
-        hit = _machine(words[start:end], catalog)
+        memory, first, places = _memory_beside(words, start, end, taken)
+        hit = _machine(words[start:end], memory, catalog)
         if hit is None:
             continue
         identifier, host, choice = hit
-        memory, first = _memory_beside(words, start, end, taken)
+        for place in places:
+            taken[place] = True
         count, first = _count_before(words, first)
         found.append((start, NamedMachine(identifier, count, memory, host)))
         if choice is not None:
@@ -202,17 +207,53 @@ def _count_before(words: list[str], start: int) -> tuple[int, int]:
     return 1, start
 
 
-def _memory_beside(words: list[str], start: int, end: int, taken: list[bool]) -> tuple[int | None, int]:
-    """The size said right behind or before a name [GiB], and where the saying begins."""
-    if end < len(words) and (match := _SIZE.fullmatch(words[end])):
-        taken[end] = True
-        return int(match[1]), start
-    if start and not taken[start - 1] and (match := _SIZE.fullmatch(words[start - 1])):
-        return int(match[1]), start - 1
-    return None, start
+def _memory_beside(
+    words: list[str], start: int, end: int, taken: list[bool]
+) -> tuple[int | None, int, tuple[int, ...]]:
+    """The size said behind or before a name [GiB], where the saying begins, and the words behind that it took."""
+    behind = end
+    while behind < len(words) and words[behind] in _JOINING:
+        behind += 1
+    if behind < len(words) and (match := _SIZE.fullmatch("".join(words[behind : behind + 1]))):
+        return int(match[1]), start, tuple(range(end, behind + 1))
+    if behind + 1 < len(words) and (match := _SIZE.fullmatch("".join(words[behind : behind + 2]))):
+        return int(match[1]), start, tuple(range(end, behind + 2))
+    for length in (1, 2):
+        first = start - length
+        if first < 0 or any(taken[first:start]):
+            break
+        if match := _SIZE.fullmatch("".join(words[first:start])):
+            return int(match[1]), first, ()
+    return None, start, ()
 
 
-def _machine(words: list[str], catalog: Catalog) -> tuple[str, bool, Choice | None] | None:
+def apple_of_memory(text: str, memory_gib: int, catalog: Catalog) -> tuple[str, Choice] | None:
+    """The chip of a Mac of which only the line and the memory are said; the slowest that is sold with so much."""
+    said = _MAC.search(text)
+    if said is None:
+        return None
+    size = memory_gib * 2**30
+    ids = [
+        name
+        for name, record in catalog.accelerators.items()
+        if record.vendor == "apple" and size in record.unified_memory_options
+    ]
+    if not ids:
+        return None
+    slowest = min(ids, key=lambda name: (catalog.accelerators[name].memory_bandwidth or 0, name))
+    return slowest, _choice(f"{said[0]}, {memory_gib} GB", slowest, ids)
+
+
+def _sold_with(name: str, memory_gib: int | None, catalog: Catalog) -> bool:
+    if memory_gib is None:
+        return False
+    record, size = catalog.accelerators[name], memory_gib * 2**30
+    return size in record.unified_memory_options or size == record.memory_marketed
+
+
+def _machine(
+    words: list[str], memory_gib: int | None, catalog: Catalog
+) -> tuple[str, bool, Choice | None] | None:
     singular = [re.sub(r"(?<=\d)s$", "", word) for word in words]
     for plain in (words, singular):
         name = "-".join(plain)
@@ -220,7 +261,9 @@ def _machine(words: list[str], catalog: Catalog) -> tuple[str, bool, Choice | No
             return None
         for prefix in _PREFIXES:
             if ids := catalog.accelerators.named(prefix + name):
-                return (ids[0], False, None) if len(ids) == 1 else _best_machine(words, ids, catalog)
+                return (
+                    (ids[0], False, None) if len(ids) == 1 else _best_machine(words, ids, memory_gib, catalog)
+                )
         if hosts := catalog.hosts.named(name):
             return hosts[0], True, None
     parts = catalog.remember(
@@ -235,11 +278,14 @@ def _machine(words: list[str], catalog: Catalog) -> tuple[str, bool, Choice | No
     asked = said - _LINES
     asked -= {"pro"} if "macbook" in said and "max" in said else set()
     ids = tuple(found for found, own in parts.items() if asked <= own)
-    return _best_machine(words, ids, catalog) if ids else None
+    return _best_machine(words, ids, memory_gib, catalog) if ids else None
 
 
-def _best_machine(words: list[str], ids: Iterable[str], catalog: Catalog) -> tuple[str, bool, Choice | None]:
-    """Of several products of a name: no variant that was not said, one that people measure, the least memory."""
+def _best_machine(
+    words: list[str], ids: Iterable[str], memory_gib: int | None, catalog: Catalog
+) -> tuple[str, bool, Choice | None]:
+    """Of several products of a name: with the memory that was said, no variant that was not, one that people measure, the least memory."""
+    ids = [name for name in ids if _sold_with(name, memory_gib, catalog)] or list(ids)
     said = set("-".join(words).split("-"))
     seen = {
         device

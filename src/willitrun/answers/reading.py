@@ -44,7 +44,22 @@ _VRAM = re.compile(
 _BARE_MEMORY = re.compile(r"\b(?P<n>\d{1,4})\s*(?:gb|gib)\b")
 _TARGET = re.compile(
     rf"\b(?:at\s+(?:least\s+)?)?(?P<n>{_NUMBER})\s*(?:tokens?/s|tok/s|t/s|tps|tokens per second)\b"
+    # A bare number before these may be a card's: "on a 3060 images per second".
+    rf"|\b(?:at least|at|get|reach|hit|do|achieve|sustain|above|over|than|of|need|want)\s+(?P<m>{_NUMBER})\s*"
+    r"(?:fps|(?:images?|pictures|frames?|samples?|texts|documents)(?:/s| (?:per|a) second)\b|(?:x|times) (?:faster than )?real[ -]?time)"
 )
+# A job of so many items, and what may not follow: a rate, a batch.
+_AMOUNT = re.compile(
+    rf"\b(?P<n>{_NUMBER})\s*(?P<scale>thousand|million|billion|k|m|bn)?\s+(?:\|\s+)?(?:short |long |pdf |scanned )?"
+    r"(?P<unit>hours?|minutes?|documents|docs|texts|passages|chunks|pages|sentences|articles|papers|e?mails|images|"
+    r"pictures|photos|videos|clips|requests|prompts|queries|items|rows|records|samples)\b"
+    r"(?:\s+of\s+(?:audio|speech|recordings?|podcasts?|calls?|meetings?|video|text)\b)?"
+    r"(?!\s*(?:/|per\b|a second|at a time|at once|in flight|long\b))"
+)
+_ASKS_FOR_TIME = re.compile(
+    r"\bhow (?:long|much time|many (?:hours|days|minutes))\b|\btakes?\b|\btime to (?!first)"
+)
+_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
 
 _SECONDS = rf"(?P<n>{_NUMBER})\s*(?P<unit>ms|milliseconds?|s|sec|seconds?)"
 # Latency -> patterns of the longest that is asked for.
@@ -90,7 +105,7 @@ _INTENTS: tuple[tuple[Intent, str], ...] = (
     ("best-quantization", r"\b(?:which|what|best)\s+(?:\w+\s+){0,2}(?:quant\w*|gguf|weight format|bit width)\b"),
     ("smallest-machine", r"\b(?:which|what|smallest|cheapest|minimum|what kind of)\s+(?:\w+\s+){0,2}(?:gpus?|cards?|graphics cards?|hardware|machine|mac)\b.*\b(?:need|run|runs|for|required?|fits?|buy|hold|serve)\b"),
     ("models", r"\b(?:what|which)\s+(?:\w+\s+)?(?:models?|llms?)\b|\bwhat can i run\b|\bbest (?:\w+ )?(?:model|llm)\b"),
-    ("memory", r"\bhow much (?:\w+ )?(?:vram|memory|ram|gpu memory)\b|\b(?:vram|memory) (?:needed|required|requirements?|usage|use|for)\b|\bhow (?:big|large) is\b"),
+    ("memory", r"\bhow much (?:\w+ )?(?:vram|memory|ram|gpu memory)\b|\b(?:min(?:imum)?|required|recommended|least) (?:v?ram|(?:gpu |system )?memory)\b|\b(?:v?ram|memory) (?:needed|required|requirements?|usage|use|for)\b|\bhow (?:big|large) is\b"),
     ("speed", r"\bhow fast\b|\bhow many (?:tokens|images|img|pictures|frames)\b|(?:tokens?|tok|images?|img)\s*(?:/|per|a)\s*s(?:ec(?:ond)?)?\b|\b(?:tps|t/s|fps|speed|throughput|latency|how long|time to first token|ttft|seconds per|s/image)\b"),
     ("comparison", r"\b(?:vs\.?|versus|faster than|better than|compare[ds]?)\b"),
     ("fit", r"\b(?:can|could|will|would|does|do|is|are|fits?|runs?|running|enough|possible|handle|load|able)\b"),
@@ -111,6 +126,9 @@ class Reading:
     target_per_s: float | None = None
     latencies: dict[str, float] = field(default_factory=dict)
     """Longest times to the first token and per output token that are asked for [s]."""
+    amount: float | None = None
+    """Items of a job, or hours of audio."""
+    amount_unit: str = ""
     first_token: bool = False
     prefill: bool = False
     here: bool = False
@@ -118,6 +136,8 @@ class Reading:
     """Money decides, not memory."""
     money: bool = False
     """What it costs is asked."""
+    power: bool = False
+    """What it draws is asked."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -147,11 +167,19 @@ def read_question(text: str, names: str) -> Reading:
         re.search(r"\bcosts?\b|\bprice\b|per million tokens|electricity|\brent(?:ing)?\b", text)
     )
     match = _take(found, _TARGET)
-    found.target_per_s = float(match["n"].replace(",", "")) if match else None
+    found.target_per_s = float((match["n"] or match["m"]).replace(",", "")) if match else None
     for name, pattern in _LATENCIES:
         if name not in found.latencies and (match := _take(found, re.compile(pattern))):
             scale = 1e-3 if match["unit"].startswith("m") else 1.0
             found.latencies[name] = float(match["n"].replace(",", "")) * scale
+    found.power = bool(
+        re.search(r"\bhow (?:much|many) (?:power|energy|watts?|electricity)\b|\bjoules?\b|power draw", text)
+    )
+    if _ASKS_FOR_TIME.search(text) and (match := _take(found, _AMOUNT)):
+        found.amount = float(match["n"].replace(",", "")) * _SCALES.get(match["scale"] or "", 1.0)
+        found.amount_unit = match["unit"].rstrip("s")
+        if found.amount_unit == "minute":
+            found.amount, found.amount_unit = found.amount / 60.0, "hour"
     match = _take(found, _RAM)
     found.ram_gib = int(match["n"]) if match else None
     match = _take(found, _VRAM)

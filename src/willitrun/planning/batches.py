@@ -12,6 +12,7 @@ from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.evaluation import Evaluated, evaluate, evaluate_one
 from willitrun.estimators.requests import Request, complete_request
+from willitrun.estimators.workloads import complete_workload
 from willitrun.intervals import Interval
 from willitrun.kernels.costs import job_hours, job_kwh
 from willitrun.planning.offers import board_power, rents_of
@@ -160,7 +161,18 @@ def _fullest(request: Request, asked: Workload | None) -> Evaluated:
     if asked is not None and asked.model_fields_set & {"concurrency", "batch_size"}:
         return evaluate_one(request)
     field = "concurrency" if request.workload.batch_size is None else "batch_size"
-    tries = [request.workload.model_copy(update={field: count}) for count in _AT_A_TIME]
+    # What nobody said follows from how many are taken: more windows at a time need a recording of as many.
+    said = request.workload.model_copy(
+        update={
+            name: Workload.model_fields[name].default
+            for path in request.defaulted
+            if (name := path.removeprefix("workload.")) != path
+        }
+    )
+    tries = [
+        complete_workload(request.model, said.model_copy(update={field: count}), request.profile.id)[0]
+        for count in _AT_A_TIME
+    ]
     first, *more = evaluate([replace(request, workload=load).rechecked() for load in tries])
     best, rate = first, _rate(first)
     for one in more:

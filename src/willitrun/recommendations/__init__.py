@@ -11,7 +11,7 @@ from willitrun.checkpoints.descriptions import describe_model
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.requests import Request, complete_request
-from willitrun.estimators.workloads import GRAPH_TASKS
+from willitrun.estimators.workloads import ASR_TASKS, ENCODER_TASKS, GRAPH_TASKS
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.planning.builds import best_of_subsets
 from willitrun.planning.decks import DECK_LADDER
@@ -166,13 +166,15 @@ def recommend(
 
 
 _BATCHES = (None, 16, 128)
-"""Pictures taken at once where a rate of them is the goal and nobody says how many: one, and then more."""
+"""Taken at once where a rate is the goal and nobody says how many: one, and then more."""
+_BATCHED = {"images_per_s": GRAPH_TASKS, "samples_per_s": ENCODER_TASKS, "real_time_factor": ASR_TASKS}
+"""Rates that grow with what is taken at once, and of which tasks: pictures, texts, windows of speech."""
 
 
 def _loads(model: Model, workload: Workload | None, goal: Goal) -> tuple[Workload | None, ...]:
-    """The load that is asked for; where pictures a second are the goal, in batches until they reach it."""
+    """The load that is asked for; where a rate of what comes in batches is the goal, in batches until they reach it."""
     given = workload or Workload()
-    wanted = "images_per_s" in goal.targets and model.task in GRAPH_TASKS
+    wanted = any(rate in goal.targets and model.task in tasks for rate, tasks in _BATCHED.items())
     if not wanted or given.batch_size is not None:
         return (workload,)
     return tuple(given.model_copy(update={"batch_size": batch}) for batch in _BATCHES)

@@ -22,7 +22,7 @@ class Option(Record):
     """``buy``, ``rent`` or ``owned``."""
     quantization: str | None
     batch_size: int | None = None
-    """Pictures that are taken at once, where the goal is a rate of them."""
+    """Pictures, texts or windows of speech that are taken at once, for a model that takes batches."""
     tier: Tier
     meets: bool
     """Whether it reaches the tier, every target and the floors of the workload, at the best estimate."""
@@ -52,13 +52,16 @@ class Option(Record):
             if self.way == "rent"
             else f"{self.usd:,.0f} USD"
         )
+        rate = format_field(self.headline, self.rate.best) if self.rate is not None else ""
+        if rate and (self.batch_size or 1) > 1:
+            rate += f" in batches of {self.batch_size}"
         return (
             self.machine,
             self.way,
             price + (" (stale)" if any(quote.stale for quote in self.quotes) else ""),
             self.quantization or "",
             self.tier,
-            format_field(self.headline, self.rate.best) if self.rate is not None else "",
+            rate,
             f"{self.power_w:,.0f} W" if self.power_w is not None else "",
         )
 

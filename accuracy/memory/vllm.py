@@ -15,6 +15,7 @@ from accuracy.memory.configurations import config_of, models
 from willitrun.estimators.inventory_cache import feed_forward_width, kv_layout
 from willitrun.kernels.kv_pages import paged_bytes_per_token
 from willitrun.kernels.overheads import vllm_activation_peak, vllm_kv_pool, vllm_kv_tokens
+from willitrun.kernels.server_defaults import vllm_default_limits
 from willitrun.records.models import TransformerConfig
 
 __all__ = ["SAMPLER_CHANGED", "ServerStart", "score"]
@@ -69,11 +70,6 @@ def _number(value: Any) -> float:
     return float(pd.to_numeric(value, errors="coerce"))
 
 
-def default_max_num_seqs(version: tuple[int, int], device_gib: float) -> int:
-    """Scheduler default: 256, and 1,024 on cards of 70 GiB and more since the V1 engine (0.9)."""
-    return 1024 if version >= (0, 9) and device_gib >= 70 else 256
-
-
 def score(path: Path, facts: Path, coefficients: dict[str, float]) -> Iterator[ServerStart]:
     """Score the rows of ``mem_vllm.csv`` whose architecture is known."""
     configs = _configs(facts)
@@ -88,13 +84,19 @@ def _one(row: Any, config: TransformerConfig, coefficients: dict[str, float]) ->
     found = re.search(r"(\d+)\.(\d+)", str(row.vllm_version))
     version = (int(found.group(1)), int(found.group(2))) if found else (0, 10)
     total, tensor = _number(row.gpu_total_gib), int(_number(row.tp)) if _number(row.tp) > 0 else 1
+    length = _number(row.max_model_len)
+    card = str(row.gpu).lower()
+    default_seqs, default_batched = vllm_default_limits(
+        0 if math.isnan(total) else int(total * GIB),
+        version=version,
+        context_tokens=0 if math.isnan(length) else int(length),
+        small_steps="a100" in card or "gb10" in card,
+    )
     known = _number(row.max_num_seqs)
-    seqs = int(known) if known > 0 else default_max_num_seqs(version, total)
+    seqs = int(known) if known > 0 else default_seqs.item()
     batched = _number(row.max_num_batched_tokens)
     if math.isnan(batched):
-        length = _number(row.max_model_len)
-        batched = 8192 if total >= 70 else 2048
-        batched = max(batched, length) if version < (0, 8) and not math.isnan(length) else batched
+        batched = default_batched.item()
     new = version >= SAMPLER_CHANGED
     activation = vllm_activation_peak(
         config.vocab_size,

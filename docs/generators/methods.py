@@ -18,7 +18,7 @@ SECTION = Section(
 # Title, page, kernels in reading order, calibrations, and whether coefficients are logarithms.
 ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] = (
     ("Memory of weights and caches", "weights-and-caches", ("weights", "gguf_mixes", "kv_layouts", "kv_cells", "kv_pages"), (), False),
-    ("Buffers, overhead and placement", "buffers", ("graph_shapes", "compute_buffers", "ggml_walk", "ggml_paths", "ggml_shelf", "overheads", "placement", "host_layers", "layer_shelf"), ("memory", "system-reserve"), False),
+    ("Buffers, overhead and placement", "buffers", ("graph_shapes", "compute_buffers", "ggml_walk", "ggml_paths", "ggml_shelf", "overheads", "server_defaults", "placement", "host_layers", "layer_shelf"), ("memory", "system-reserve"), False),
     ("Speed of language models", "llm-speed", ("llm_speed", "llm_decode", "llm_prefill", "llm_inputs", "llm_levels"), ("llm-speed",), True),
     ("Images per second", "images", ("operators", "operator_seconds", "operator_inputs", "operator_residuals"), ("vision-speed", "vision-totals"), True),
     ("Diffusion", "diffusion", ("diffusion_memory", "diffusion_speed"), ("diffusion-speed",), True),

@@ -9,6 +9,8 @@ from typing import Any
 from willitrun.catalog import Catalog
 from willitrun.errors import CatalogInvalidError
 from willitrun.estimators.evaluation import Evaluated
+from willitrun.estimators.llm_evaluation import EvaluatedLlm
+from willitrun.estimators.paged_pools import share_of_memory
 from willitrun.estimators.requests import Request
 from willitrun.estimators.topology import host_numbers
 from willitrun.records.models import Model
@@ -62,9 +64,7 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "tp": placement.tp or 1,
         "pp": _Option(placement.pp if (placement.pp or 1) > 1 else None),
         "dp": _Option(placement.dp if (placement.dp or 1) > 1 else None),
-        "utilization": runtime.gpu_memory_utilization
-        or request.profile.default_gpu_memory_utilization
-        or 0.9,
+        "utilization": _Option(share_of_memory(found) if isinstance(found, EvaluatedLlm) else None),
         "batch": workload.batch_size or 1,
         "image_size": workload.image_size or 0,
         "steps": workload.steps or 0,
@@ -148,7 +148,7 @@ def _rpc_flag(request: Request) -> str:
 class _Option:
     """A value whose option is written where there is one: ``{pp:--pipeline-parallel-size}``."""
 
-    def __init__(self, value: int | None) -> None:
+    def __init__(self, value: float | None) -> None:
         self.value = value
 
     def __format__(self, option: str) -> str:

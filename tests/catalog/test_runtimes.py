@@ -14,12 +14,13 @@ from willitrun import (
     plan,
 )
 from willitrun.kernels.kv_layouts import KV_FORMATS
+from willitrun.kernels.server_defaults import sglang_static_share
 from willitrun.records.recipes import RuntimeProfile
 
 CATALOG = load_catalog()
 UNFINISHED = {
     "comfyui", "diffusers", "faster-whisper", "ik_llama.cpp", "llama.cpp", "llamafile", "lm-studio", "mlc-llm", "mlx", "ollama",
-    "onnxruntime", "openvino", "pytorch", "sglang", "tensorrt", "tensorrt-llm", "transformers", "vllm", "whisper.cpp",
+    "onnxruntime", "openvino", "pytorch", "tensorrt", "transformers", "whisper.cpp",
 }  # fmt: skip
 """Records that cite pages as a whole for some of their fields."""
 SAID = {"install", "command", "versions", "flags"}
@@ -55,6 +56,7 @@ def test_every_cache_type_of_a_record_is_known(profile: RuntimeProfile) -> None:
         ("exllamav3", "exl3-4.0", "q4_0", 32, 18),
         ("exllamav2", "exl2-4.0", "q6_0", 32, 26),
         ("tensorrt-llm", "bf16", "nvfp4", 16, 9),
+        ("sglang", "bf16", "nvfp4", 16, 9),
         ("tensorrt-llm", "bf16", "fp8", 1, 1),
         ("vllm", "bf16", "fp8", 1, 1),
     ],
@@ -151,3 +153,60 @@ def test_an_unknown_cache_type_is_refused_with_those_that_are_known() -> None:
             quantization="exl3-4.0",
             runtime=Runtime(name="exllamav3", kv_dtype_k="q4_1"),
         )
+
+
+def _budget(machine: str, runtime: Runtime, quantization: str = "fp8", model: str = "llama-3.1-8b") -> str:
+    load = Workload(context_tokens=8192, concurrency=4)
+    return assess(model, machine, load, quantization=quantization, runtime=runtime).commands[0]
+
+
+def test_the_share_on_the_command_line_is_the_servers_own() -> None:
+    assert "--gpu-memory-utilization 0.92 " in _budget("rtx-4090", Runtime(name="vllm"))
+    assert "--gpu-memory-utilization 0.9 " in _budget("rtx-4090", Runtime(name="vllm", version="0.20.1"))
+    assert "--mem-fraction-static 0.704 " in _budget("rtx-4090", Runtime(name="sglang"))
+    assert "--mem-fraction-static 0.5 " in _budget(
+        "rtx-4090", Runtime(name="sglang", gpu_memory_utilization=0.5)
+    )
+    assert "memory_fraction 0.9 " in _budget("rtx-4090", Runtime(name="tensorrt-llm"))
+    notes = " ".join(CATALOG.runtimes["sglang"].flags)
+    for size in (24, 80):
+        assert f"{100 * sglang_static_share(size * 2**30).item():.0f} % of" in notes
+
+
+def test_a_share_of_free_memory_is_raised_where_its_own_would_not_do() -> None:
+    """32B in 4 bits on 24 GiB: SGLang's own 0.70 would leave nothing for a cache, and 0.9 of the card never counted."""
+    line = _budget("rtx-4090", Runtime(name="sglang"), "awq-int4", "qwen3-32b")
+    share = float(line.split("--mem-fraction-static ")[1].split()[0])
+    assert 0.85 < share < 0.95
+    tight = Runtime(name="sglang", gpu_memory_utilization=0.7)
+    load = Workload(context_tokens=8192, concurrency=4)
+    assert not assess("qwen3-32b", "rtx-4090", load, quantization="awq-int4", runtime=tight).feasible
+
+
+def test_tensorrt_llm_fills_what_weights_leave() -> None:
+    """Its 0.9 is of the rest: 70B in FP8 runs on one H200 with less beside it than a tenth of the card."""
+    for runtime, runs in (
+        ("tensorrt-llm", True),
+        (Runtime(name="tensorrt-llm", gpu_memory_utilization=0.5), False),
+    ):
+        verdict = assess(
+            "llama-3.3-70b", "h100-sxm", Workload(context_tokens=8192), quantization="fp8", runtime=runtime
+        )
+        assert verdict.feasible is runs
+
+
+@pytest.mark.parametrize(
+    ("machine", "small"),
+    [("a100-sxm4-80gb", True), ("a800-sxm4-80gb", False), ("h100-sxm", False), ("gb10", True)],
+)
+def test_vllm_keeps_small_steps_on_the_a100(machine: str, small: bool) -> None:
+    """Its peak is a third: 256 sequences and 2,048 tokens where cards of 70 GiB have 1,024 and 8,192."""
+    memory = assess("llama-3.1-8b", machine, quantization="bf16", runtime="vllm").memory
+    assert memory is not None
+    assert (memory.activation_bytes.best < 2**30) is small
+
+
+def test_nothing_is_said_to_load_what_left_its_package() -> None:
+    assert "vllm-bnb-plugin" in CATALOG.runtimes["vllm"].install
+    sglang = assess("llama-3.1-8b", "h100-sxm", quantization="int4-torchao", runtime="sglang")
+    assert sglang.reasons[0].code == "format-not-supported-by-runtime"

@@ -9,14 +9,15 @@ from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
 from willitrun.estimators.host_compute import host_flop_per_s
 from willitrun.estimators.live_limits import live_limits
-from willitrun.estimators.overheads import outside_budget
 from willitrun.estimators.rates import DeviceRates, device_rates, host_bytes_per_s, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
+from willitrun.estimators.server_budgets import room_of_share
 from willitrun.estimators.topology import GroupLink, group_link, host_numbers
 from willitrun.frozen import frozen
 from willitrun.hardware.platforms import has_vnni
 from willitrun.kernels.llm_levels import level_code
 from willitrun.kernels.llm_peaks import mesh_link
+from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import InstalledAccelerator, Machine
 from willitrun.records.models import Model
 from willitrun.records.recipes import Workload
@@ -56,6 +57,8 @@ class MachineRow:
     on_host: bool
     windows: bool
     total_memory: int
+    small_steps: bool = False
+    """Whether vLLM keeps its small scheduler defaults on such devices, however much memory they have."""
 
 
 @frozen(eq=False)
@@ -84,6 +87,8 @@ class MachineView:
     reasons: tuple[Reason, ...]
     cites: tuple[str, ...]
     device_ids: tuple[str, ...]
+    free: tuple[int, ...]
+    """Room by device before a runtime bounds itself [bytes]."""
 
 
 def _image(model: Model, load: Workload) -> ImageInput | None:
@@ -248,7 +253,13 @@ def _machine_row(request: Request, chosen: tuple[int, ...]) -> MachineView:
         room = available_memory(machine, request.memory, request.catalog, on_host=True)
         row = _host_row(machine, room, host_bandwidth, host_flops, windows)
         return MachineView(
-            row, room.devices, room.names, room.reasons, (), (f"host:{machine.host.cpu or 'cpu'}",)
+            row,
+            room.devices,
+            room.names,
+            room.reasons,
+            (),
+            (f"host:{machine.host.cpu or 'cpu'}",),
+            room.devices,
         )
     used = machine.model_copy(update={"accelerators": tuple(machine.accelerators[i] for i in chosen)})
     room = available_memory(used, request.memory, request.catalog)
@@ -278,15 +289,10 @@ def _machine_row(request: Request, chosen: tuple[int, ...]) -> MachineView:
     )
     row = _device_row(request, used, room, rates, link, host_bandwidth, host_flops, windows)
     available = room.devices
-    limit = _utilization(request)
-    if limit is not None:
-        totals = [
-            device.memory_total_bytes or device.accelerator.memory or free
-            for device, free in zip(used.accelerators, available, strict=True)
-        ]
-        outside = outside_budget(request)
+    if request.profile.memory_share_of is not None:
         available = tuple(
-            min(free, round(limit * total) + outside) for free, total in zip(available, totals, strict=True)
+            room_of_share(request, free, device.memory_total_bytes or device.accelerator.memory or free)
+            for device, free in zip(used.accelerators, available, strict=True)
         )
     return MachineView(
         row,
@@ -295,6 +301,7 @@ def _machine_row(request: Request, chosen: tuple[int, ...]) -> MachineView:
         reasons,
         tuple(dict.fromkeys(cite for rate in rates for cite in rate.cites)),
         tuple(device.accelerator.id for device in used.accelerators),
+        room.devices,
     )
 
 
@@ -328,10 +335,6 @@ def _rpc_hop_s(request: Request) -> float | None:
     if "layer" not in request.profile.multi_gpu:
         return None
     return request.catalog.calibrations["network"].coefficients["rpc_hop_s"]
-
-
-def _utilization(request: Request) -> float | None:
-    return request.runtime.gpu_memory_utilization or request.profile.default_gpu_memory_utilization
 
 
 def _host_bandwidth(machine: Machine) -> float:
@@ -429,7 +432,13 @@ def _device_row(
             device.memory_total_bytes or device.accelerator.memory or available
             for device, available in zip(machine.accelerators, room.devices, strict=True)
         ),
+        small_steps=all(_keeps_small_steps(device.accelerator) for device in machine.accelerators),
     )
+
+
+def _keeps_small_steps(accelerator: Accelerator) -> bool:
+    """The A100, by its name, and GB10, by its compute capability (``EngineArgs.get_batch_defaults`` of vLLM 0.33.0)."""
+    return "a100" in accelerator.name.lower() or accelerator.compute_capability == "12.1"
 
 
 def by_stages(request: Request) -> bool:

@@ -21,8 +21,8 @@ from willitrun.kernels.overheads import (
     add_ranges,
     scale_range,
     vllm_activation_peak,
-    vllm_default_limits,
 )
+from willitrun.kernels.server_defaults import sglang_default_limits, vllm_default_limits
 from willitrun.kernels.splits import by_device, count_devices
 from willitrun.records.calibrations import Calibration
 
@@ -94,19 +94,25 @@ def runtime_overhead(request: Request, *, host: bool, ranks: str = "single") -> 
     return int(total.low), int(total.best), int(total.high)
 
 
-GRAPHS_IN_BUDGET = (0, 20)
-"""First version of vLLM that books CUDA graphs inside its memory budget."""
+GRAPHS_IN_BUDGET = (0, 21)
+"""First version of vLLM that books CUDA graphs inside its memory budget, as its own log says:
+https://github.com/vllm-project/vllm/pull/38284"""
 
 
 def outside_budget(request: Request) -> int:
-    """What a server takes beside its memory budget: the device context, and CUDA graphs before 0.20 [bytes]."""
+    """What a server takes beside its memory budget: the device context, and CUDA graphs before vLLM 0.21 [bytes]."""
     calibration = request.catalog.calibrations[CALIBRATION]
     system = request.machine.host.system if request.machine is not None else "linux"
     place = "windows" if system == "windows" else "linux"
     outside = int(calibration.intervals[f"context.pytorch.{place}"]["best"])
-    if server_version(request) < GRAPHS_IN_BUDGET and not request.runtime.enforce_eager:
+    if not _books_graphs(request) and not request.runtime.enforce_eager:
         outside += int(calibration.intervals["graphs.vllm"]["best"])
     return outside
+
+
+def _books_graphs(request: Request) -> bool:
+    """Whether graphs are inside the budget: since 0.21 of vLLM; a share of free memory never has them."""
+    return request.profile.memory_share_of == "card" and server_version(request) >= GRAPHS_IN_BUDGET
 
 
 PREFILL_CHUNK = 2048
@@ -222,7 +228,12 @@ def _paged_activation(ground: LlmGround, loads: Columns, request: Request) -> Me
     numbers, runtime = calibration.coefficients, request.runtime
     version = server_version(request) if _engine(request) == "vllm" else NEWEST
     each = machines["total_memory"] // maximum(machines["devices"], 1)
-    sequences, batched = vllm_default_limits(each, version=version, context_tokens=loads["context_tokens"])
+    if ENGINES.get(request.profile.id, request.profile.id) == "sglang":
+        sequences, batched = sglang_default_limits(each, tensor=ground.parallelism.tensor)
+    else:
+        sequences, batched = vllm_default_limits(
+            each, version=version, context_tokens=loads["context_tokens"], small_steps=machines["small_steps"]
+        )
     old = version < SAMPLER_CHANGED
     peak = vllm_activation_peak(
         by_device(models["vocab_size"]),

@@ -7,47 +7,81 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from willitrun.estimators.overheads import CALIBRATION, GRAPHS_IN_BUDGET, server_version
+from willitrun.estimators.server_budgets import memory_share
 from willitrun.kernels.columns import at
 from willitrun.kernels.kv_layouts import KvLayout
 from willitrun.kernels.kv_pages import paged_bytes_per_token
 from willitrun.kernels.overheads import vllm_kv_pool, vllm_kv_tokens
+from willitrun.kernels.server_defaults import pool_of_share, share_for_pool
 from willitrun.records.results import Reason
 from willitrun.units import format_bytes
 
 if TYPE_CHECKING:
     from willitrun.estimators.llm_evaluation import EvaluatedLlm
 
-__all__ = ["pool_notes"]
+__all__ = ["pool_notes", "share_of_memory"]
 
 
-def pool_notes(found: EvaluatedLlm) -> tuple[Reason, ...]:
-    """KV pool of the scarcest device and the tokens that it holds; nothing for runtimes without a budget."""
-    request, prepared = found.request, found.prepared
-    share = request.runtime.gpu_memory_utilization or request.profile.default_gpu_memory_utilization
-    machine = request.machine
-    if prepared.policy.cache != "pages" or share is None or machine is None or prepared.machine.row.on_host:
-        return ()
+def share_of_memory(found: EvaluatedLlm) -> float | None:
+    """The share that a server is told so that it holds what was asked: as told, its own, or more where its own would not do.
+
+    None for runtimes without such an option.
+    """
+    pool = _pool(found)
+    return None if pool is None else pool[0]
+
+
+def _pool(found: EvaluatedLlm) -> tuple[float, int] | None:
+    """Share and KV pool of the scarcest device; None for runtimes without a budget."""
+    request, prepared, layout, place = found.request, found.prepared, found.block.layout, found.place
+    machine, of = request.machine, request.profile.memory_share_of
+    if prepared.policy.cache != "pages" or of is None or machine is None or prepared.machine.row.on_host:
+        return None
     installed = {device.accelerator.id: device for device in machine.accelerators}
     used = [installed[name] for name in prepared.machine.device_ids]
     totals = np.array(
         [device.memory_total_bytes or device.accelerator.memory or 0 for device in used], dtype=np.int64
     )
-    calibration = request.catalog.calibrations[CALIBRATION]
     tensor, pipeline, _, _ = prepared.parallelism
-    graphs = 0.0
-    if server_version(request) >= GRAPHS_IN_BUDGET and not request.runtime.enforce_eager:
-        graphs = calibration.intervals["graphs.vllm"]["best"]
-    layout, place = found.block.layout, found.place
-    pool = vllm_kv_pool(
-        totals,
-        utilization=share,
-        weights_bytes=at(layout.weights, place),
-        activation_bytes=at(layout.activation, place),
-        non_torch_bytes=int(
-            calibration.coefficients["vllm.non_torch_tp_bytes" if tensor > 1 else "vllm.non_torch_bytes"]
-        ),
-        graph_bytes=int(graphs),
-    ).min()
+    share = memory_share(request, int(totals.min()), tensor=tensor, pipeline=pipeline)
+    if share is None:
+        return None
+    calibration = request.catalog.calibrations[CALIBRATION]
+    graphs = 0 if request.runtime.enforce_eager else int(calibration.intervals["graphs.vllm"]["best"])
+    weights, activation = at(layout.weights, place), at(layout.activation, place)
+    if of == "card":
+        pool = vllm_kv_pool(
+            totals,
+            utilization=share,
+            weights_bytes=weights,
+            activation_bytes=activation,
+            non_torch_bytes=int(
+                calibration.coefficients["vllm.non_torch_tp_bytes" if tensor > 1 else "vllm.non_torch_bytes"]
+            ),
+            graph_bytes=graphs if server_version(request) >= GRAPHS_IN_BUDGET else 0,
+        )
+        return share, int(pool.min())
+    free = np.array(prepared.machine.free, dtype=np.int64)
+    overhead = at(layout.overhead, place)
+    # SGLang counts what is free before it loads; TensorRT-LLM what weights and a trial run leave.
+    beside = overhead - graphs if of == "free" else overhead + weights + activation
+    within = weights if of == "free" else 0
+    if request.runtime.gpu_memory_utilization is None:
+        kv = at(layout.kv_cache, place)
+        needed = share_for_pool(free, pool_bytes=kv, beside_bytes=beside, within_bytes=within)
+        share = max(share, float(needed.max()))
+    pool = pool_of_share(free, share=share, beside_bytes=beside, within_bytes=within)
+    return share, int(pool.min())
+
+
+def pool_notes(found: EvaluatedLlm) -> tuple[Reason, ...]:
+    """KV pool of the scarcest device and the tokens that it holds; nothing for runtimes without a budget."""
+    request, prepared = found.request, found.prepared
+    budget = _pool(found)
+    if budget is None:
+        return ()
+    share, pool = budget
+    tensor, pipeline, _, _ = prepared.parallelism
     row = prepared.model
     cells = KvLayout(
         full_k=row.full_k,

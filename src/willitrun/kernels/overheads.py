@@ -17,7 +17,6 @@ __all__ = [
     "add_ranges",
     "scale_range",
     "vllm_activation_peak",
-    "vllm_default_limits",
     "vllm_kv_pool",
     "vllm_kv_tokens",
     "vllm_weight_extras",
@@ -76,35 +75,6 @@ def add_ranges(*parts: MemoryRange) -> MemoryRange:
 def _square(values: Int64Array) -> NDArray[np.float64]:
     width = as_float(values)
     return width * width
-
-
-ROOMY_CARD_BYTES = 70 * 2**30
-"""From this size on vLLM's server takes larger scheduler defaults."""
-
-
-def vllm_default_limits(
-    device_bytes: ArrayLike, *, version: tuple[int, int], context_tokens: ArrayLike
-) -> tuple[Int64Array, Int64Array]:
-    """``max_num_seqs`` and ``max_num_batched_tokens`` where nobody sets them.
-
-    256 sequences, 1,024 on cards of 70 GiB and more since 0.9; 2,048 tokens per step, 8,192 on such cards, and
-    before chunked prefill (0.8) at least the whole context.
-
-    References
-    ----------
-    https://docs.vllm.ai/en/latest/configuration/engine_args/
-
-    Examples
-    --------
-    >>> [int(limit) for limit in vllm_default_limits(80 * 2**30, version=(0, 11), context_tokens=8192)]
-    [1024, 8192]
-    """
-    roomy = as_int64(device_bytes) >= ROOMY_CARD_BYTES
-    sequences = where(roomy & (version >= (0, 9)), 1024, 256)
-    batched = where(roomy, 8192, 2048)
-    if version < (0, 8):
-        batched = maximum(batched, as_int64(context_tokens))
-    return as_int64(sequences), as_int64(batched)
 
 
 def vllm_activation_peak(

@@ -78,6 +78,9 @@ class RuntimeProfile(CitedRecord):
     """Whether it trains and fine-tunes, and does not only run what was trained."""
     preallocates: bool = False
     default_gpu_memory_utilization: float | None = None
+    memory_share_of: Literal["card", "free", "left"] | None = None
+    """What a server's share of memory is a share of: the whole card, what is free before it loads, what weights and
+    activations leave. None: it has no such option."""
     parallel_slots: int = 1
     install: str = ""
     command: str = ""

@@ -377,6 +377,7 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mended-nineteenth", 0.9),
         ("mended-twentieth", 0.9),
         ("mended-twenty-first", 0.9),
+        ("mended-twenty-second", 0.9),
         ("held-out", 0.65),
         ("held-out-eighth", 0.3),
         ("held-out-tenth", 0.3),

@@ -75,7 +75,8 @@ def diagnose(
             for expression in entry.uncited_signatures + entry.uncited_general_signatures
         ),
     )
-    seen = scan(text, index)
+    minor = frozenset(entry.id for entry in entries.values() if entry.severity == "warning")
+    seen = scan(text, index, minor)
     ranked = sorted(seen, key=lambda identifier: _rank(entries[identifier], seen[identifier]))
     return tuple(_diagnosis(entries[identifier], seen[identifier], here) for identifier in ranked)
 
@@ -92,10 +93,11 @@ def _best(sighting: Sighting) -> Hit:
     return max(sighting.hits, key=lambda hit: (len(hit.groups), len(hit.text), -hit.line))
 
 
-def _rank(entry: TroubleshootingEntry, sighting: Sighting) -> tuple[int, int, int, int, str]:
+def _rank(entry: TroubleshootingEntry, sighting: Sighting) -> tuple[bool, int, int, int, int, str]:
     best = _best(sighting)
     specific = min(len(best.text), 200) + 20 * len(best.groups)
-    return (sighting.kind, _SEVERITY[entry.severity], -specific, sighting.hits[0].line, entry.id)
+    warning = entry.severity == "warning"  # the program went on: what else was seen is the failure
+    return (warning, sighting.kind, _SEVERITY[entry.severity], -specific, sighting.hits[0].line, entry.id)
 
 
 def _diagnosis(entry: TroubleshootingEntry, sighting: Sighting, machine: Machine | None) -> Diagnosis:

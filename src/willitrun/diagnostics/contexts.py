@@ -17,9 +17,10 @@ COMPLAINT = re.compile(
 
 FIELD = re.compile(
     r"\b(?:tensors?|torch|pytorch|cuda|gpus?|dtype|quantiz\w{1,8}|lora|gguf|ggml|vllm|llama\w{0,8}|qwen\w{0,8}|gemma\w{0,8}|mistral|"
-    r"transformers|diffusers|onnx\w{0,8}|tensorrt|openvino|mps|rocm|nccl|bfloat16|float16|fp16|bf16|fp8|nvfp4|mxfp4|unet|vae|"
+    r"transformers|diffusers|onnx\w{0,8}|tensorrt|openvino|mps|rocm|nccl|nvidia|nvml|amdgpu|exllama\w{0,4}|multimodal|image tokens|bfloat16|float16|fp16|bf16|fp8|nvfp4|mxfp4|unet|vae|"
     r"logits|embeddings?|attention|attn|safetensors|ollama|whisper|comfyui|deepspeed|xformers|triton|llms?|kv cache|mlx|sglang|"
-    r"num_(?:attention_)?heads|hidden_size|head_dim|input_ids|seq_?len|sm_?\d{2,3}|yolo\w{0,4}|\w{2,40}For(?:CausalLM|ConditionalGeneration))\b",
+    r"num_(?:attention_)?heads|hidden_size|head_dim|input_ids|seq_?len|sm_?\d{2,3}|yolo\w{0,4}|\w{2,40}For(?:CausalLM|ConditionalGeneration))\b|"
+    r"\.(?:pth?|ckpt|safetensors|gguf|onnx)\b",
     re.IGNORECASE,
 )
 """Words of the field in the line itself."""
@@ -36,6 +37,25 @@ CONTEXTS = (
     r"sentencepiece|apex|gguf|kornia|basicsr|open_clip|clip|pyannote|coremltools|"
     r"paddle|lmdeploy)[\\/]",
     r"custom_nodes",
+    r"(?:train|finetune|fine_tune|infer|inference|predict|generate|eval|evaluate|demo|export|quantize)\w{0,30}\.py\", line \d",
+    r"autograd",
+    r"loss\.backward",
+    r"optimizer\.step",
+    r"mmdetection",
+    r"detectron2",
+    r"kohya_ss",
+    r"sd-scripts",
+    r"LLaMA-Factory",
+    r"open-webui",
+    r"tritonserver",
+    r"TRITONBACKEND",
+    r"model_lifecycle",
+    r"nvidia\.com/gpu",
+    r"/dev/nvidia",
+    r"pyarrow\.lib",
+    r"pycocotools",
+    r"whisperx",
+    r"exllamav2",
     r"model_management",
     r"model_patcher",
     r"ComfyUI_windows_portable",

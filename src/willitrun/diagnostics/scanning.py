@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
@@ -51,11 +51,11 @@ class Sighting:
     """What saw it; of general and contextual signatures the kind of failure is known, not which."""
 
 
-def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
+def scan(text: Text, index: SignatureIndex, minor: Container[str] = ()) -> dict[str, Sighting]:
     """Find the signatures of an index in a text.
 
     A general one counts on lines where no exact one holds. A contextual one counts beside general ones, if no exact
-    one holds anywhere and a program of the field speaks somewhere in the text or the line has a word of the field.
+    one of a failure holds anywhere and a program of the field speaks somewhere in the text or the line has a word of the field.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
         The text itself (`str`, `bytes`), a path, an open file, or an iterable of lines.
     index
         What to look for.
+    minor
+        Entries that are warnings: they explain no failure, so contextual signatures count beside them.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def scan(text: Text, index: SignatureIndex) -> dict[str, Sighting]:
     seen = _sightings(text, index)
     found = {entry: sighting for (entry, kind), sighting in seen.items() if kind is Kind.EXACT}
     wider = [Kind.GENERAL]
-    if not found and _CONTEXT in seen:
+    if _CONTEXT in seen and all(entry in minor for entry in found):
         wider.append(Kind.CONTEXTUAL)
     for kind in wider:
         explained = {hit.line for sighting in found.values() for hit in sighting.hits}
@@ -120,7 +122,11 @@ def _sightings(text: Text, index: SignatureIndex) -> dict[tuple[str, Kind], Sigh
                         _note(seen.setdefault(_CONTEXT, Sighting()), newlines + 1, match, cited=True)
                 _note(sighting, newlines + 1, match, signature.cited)
         lines_before += buffer.count(b"\n", 0, owned)
-        worn = {key for key, sighting in seen.items() if sighting.tries > _MOST_TRIES}
+        worn = {
+            key
+            for key, sighting in seen.items()
+            if sighting.tries > _MOST_TRIES or (key == _CONTEXT and sighting.hits)
+        }
         if worn != worn_out:
             worn_out = worn
             active = index.without(worn_out)

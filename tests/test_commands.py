@@ -108,3 +108,32 @@ def test_training_and_foreign_benchmarks_have_no_line() -> None:
     assert command("resnet-50", "rtx-4090", Workload(mode="full-finetune", batch_size=8)) == ""
     # The benchmark script of timm knows its own models only.
     assert command("yolo11n", "rtx-4090") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "begins"),
+    [
+        ("TheBloke/Llama-2-13B-chat-AWQ", "rtx-4090", "vllm serve TheBloke/Llama-2-13B-chat-AWQ "),
+        ("RedHatAI/Qwen3-32B-FP8-dynamic", "h100-sxm", "vllm serve RedHatAI/Qwen3-32B-FP8-dynamic "),
+        ("unsloth/Qwen3-8B-bnb-4bit", "rtx-4090", "transformers chat unsloth/Qwen3-8B-bnb-4bit"),
+        ("mlx-community/Qwen3-30B-A3B-4bit", "m3-max-40gpu:64 GiB", "mlx_lm.server --model mlx-community/Qwen3-30B-A3B-4bit "),
+        ("bartowski/Qwen2.5-32B-Instruct-GGUF", "h100-sxm", "llama-server -hf bartowski/Qwen2.5-32B-Instruct-GGUF:Q8_0 "),
+        ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "rtx-4090", "llama-server -hf unsloth/Qwen3-8B-GGUF:Q4_K_M "),
+        ("unsloth/gpt-oss-20b-GGUF", "h100-sxm", "llama-server -hf unsloth/gpt-oss-20b-GGUF:MXFP4 "),
+        ("unsloth/DeepSeek-R1-GGUF", "m3-ultra-80gpu:512 GiB", "llama-server -hf unsloth/DeepSeek-R1-GGUF:"),
+    ],
+)  # fmt: skip
+def test_a_repository_that_is_named_is_the_one_that_is_loaded(name: str, machine: str, begins: str) -> None:
+    """The line loaded the model's own weights in 16 bits, of another tuning, where four bits had been judged."""
+    assert command(name, machine).startswith(begins)
+
+
+def test_another_format_than_the_repository_holds_is_looked_for_elsewhere() -> None:
+    named = "TheBloke/Llama-2-13B-chat-AWQ"
+    assert named not in command(named, "rtx-4090", quantization="gptq-int4", runtime="vllm")
+    assert "vllm serve meta-llama/Llama-3.1-8B-Instruct " in command(
+        "meta-llama/Llama-3.1-8B-Instruct", "h100-sxm", runtime="vllm"
+    )
+    # The projector of a repository comes along with -hf; of a file it has to be named.
+    assert "--mmproj" not in command("bartowski/Qwen2.5-VL-7B-Instruct-GGUF", "rtx-4090")
+    assert "--mmproj mmproj-qwen2.5-vl-7b.gguf" in command("qwen2.5-vl-7b", "rtx-4090")

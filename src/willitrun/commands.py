@@ -46,9 +46,12 @@ def _values(found: Evaluated) -> dict[str, Any]:
     layers = model.transformer.num_hidden_layers if model.transformer else 0
     return {
         "model": _published(request),
-        "source": _own_repository(model),
+        "source": _own_repository(request),
         "id": model.id,
         "task": workload.task or model.task,
+        "weights": _weights(request),
+        # With -hf the projector of a repository comes along.
+        "projector": "" if _holds_gguf(model) else f"--mmproj mmproj-{model.id}.gguf",
         "file": f"{model.id}-{request.quantization.id}.gguf" if request.quantization else model.id,
         "context": (workload.context_tokens or 0) * workload.concurrency,
         "context_per_sequence": workload.context_tokens or 0,
@@ -100,15 +103,33 @@ def _own_offload(found: Evaluated) -> str | None:
     return next((str(way) for way in ways if way is not None), None)
 
 
-def _own_repository(model: Model) -> str:
-    """Where the model's own weights are published, for runtimes that convert them as they load."""
+def _own_repository(request: Request) -> str:
+    """Where weights in 16 bits are published, for runtimes that convert them as they load: as asked for, else the model's own."""
+    model = request.model
+    plain = request.catalog.quantizations[model.quantization].kind == "float"
+    if plain and model.repository and not _holds_gguf(model):
+        return model.repository
     return next((alias for alias in model.aliases if "/" in alias), model.id)
+
+
+def _holds_gguf(model: Model) -> bool:
+    return model.repository.lower().endswith("gguf")
+
+
+def _weights(request: Request) -> str:
+    """The option of llama.cpp that loads the weights: from the repository that was asked for, else from a file."""
+    quantization = request.quantization
+    if quantization is not None and _holds_gguf(request.model):
+        return f"-hf {request.model.repository}:{quantization.id.upper()}"
+    return f"-m {request.model.id}-{quantization.id}.gguf" if quantization else f"-m {request.model.id}"
 
 
 def _published(request: Request) -> str:
     """Where the weights in the verdict's format are published; a name for them where no source knows a place."""
     model, quantization = request.model, request.quantization
-    own = _own_repository(model)
+    if model.repository and quantization is not None and quantization.id == model.quantization:
+        return model.repository
+    own = _own_repository(request)
     if quantization is None or quantization.kind == "float" or quantization.id == model.quantization:
         return own
     # Thousands of checkpoints are gone through once for a catalog, not for every verdict.

@@ -85,6 +85,13 @@ class CatalogInvalidError(CatalogError):
         self.problem = problem
 
 
+# What helps where no spelling is near.
+_WHERE_TO_LOOK = {
+    "model": "Pass the path or the keys of its config.json, its GGUF file or https address, or look with `willitrun catalog find`.",
+    "accelerator or host": "Pass an id from `willitrun catalog find`, or describe it: {'name': ..., 'memory': '12 GiB', 'memory_bandwidth': '360 GB/s', 'peaks': {'fp16_tensor': '50 TFLOP/s'}}.",
+}
+
+
 class UnknownIdError(CatalogError, LookupError):
     """No record has this id, alias or name. ``suggestions`` holds near spellings, best first."""
 
@@ -94,7 +101,7 @@ class UnknownIdError(CatalogError, LookupError):
         self, kind: str, name: str, suggestions: tuple[str, ...] = (), *, hint: str | None = None
     ) -> None:
         if hint is None:
-            hint = f"Did you mean {_listed(suggestions)}?" if suggestions else ""
+            hint = f"Did you mean {_listed(suggestions)}?" if suggestions else _WHERE_TO_LOOK.get(kind, "")
         noun = f"{kind} entry" if kind in ("glossary", "troubleshooting") else kind
         super().__init__(f"no {noun} is known as {name!r}.", hint=hint)
         self.kind = kind

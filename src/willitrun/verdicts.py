@@ -122,7 +122,9 @@ class _Wording:
     @derived
     def _unlinked(self) -> tuple[Reason, ...]:
         floor = () if self.floor_reason is None else (self.floor_reason,)
-        return (*self.request.blockers, *self.found.reasons, *floor, *self.request.notes)
+        told = (*self.request.blockers, *self.found.reasons, *floor, *self.request.notes)
+        # What was tried in another way may fail for the same reason.
+        return tuple({(reason.code, reason.message): reason for reason in reversed(told)}.values())[::-1]
 
     @derived
     def _linked(self) -> tuple[dict[str, tuple[str, ...]], tuple[Link, ...]]:

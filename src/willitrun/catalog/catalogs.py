@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +51,10 @@ class Found:
     kind: str
     id: str
     name: str
+
+
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?::[\w.-]+)?")
+_GGUF = re.compile(r"(?i)[-_.]gguf\b")
 
 
 class Catalog:
@@ -182,7 +187,8 @@ class Catalog:
     def _resolve_model(self, name: str) -> Model:
         for spelling in (name, respelled(name)):
             if spelling is not None and (model := self._spelled_model(spelling)) is not None:
-                return model
+                asked = _REPOSITORY.fullmatch(name)
+                return model.model_copy(update={"repository": asked[1]}) if asked else model
         raise UnknownIdError("model", name, self.models.suggestions(name))
 
     def _spelled_model(self, name: str) -> Model | None:
@@ -194,9 +200,18 @@ class Catalog:
             if stated and len(weights) != 1:
                 continue
             if (model := self._model(shorter)) is not None:
-                return model.model_copy(update={"quantization": weights[0]}) if weights else model
+                return self._in_format(model, weights[0] if weights else "", name)
         sized = name_and_size(name)
         return self._of_size(*sized) if sized is not None else None
+
+    def _in_format(self, model: Model, stated: str, name: str) -> Model:
+        """A model as its name says that it is stored."""
+        if stated:
+            return model.model_copy(update={"quantization": stated})
+        if _GGUF.search(name) and "gguf" not in self.quantizations[model.quantization].container:
+            # A conversion that may have any of the container's formats: as of weights in 16 bits, none is meant.
+            return model.model_copy(update={"quantization": "bf16"})
+        return model
 
     def _of_size(self, name: str, billions: float) -> Model | None:
         """The model of a name where it has about that many parameters: a size may be stated, not guessed."""

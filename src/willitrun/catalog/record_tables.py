@@ -61,6 +61,8 @@ def trusted(kind: str, raw: Mapping[str, Any], file: str) -> Record:
 
 
 MOST_SUGGESTIONS = 5
+_FEW = 40
+"""Of so few records all are named where no spelling is near."""
 
 
 def _mentions(raw: Mapping[str, Any], words: Sequence[str]) -> bool:
@@ -250,7 +252,9 @@ class Table(Mapping[str, R], Generic[R]):
     def _resolve(self, name: str) -> R:
         found = self.named(name) or self.variants(name) or self._spoken(name)
         if not found:
-            raise UnknownIdError(self._kind.name, name, self.suggestions(name))
+            near = self.suggestions(name)
+            all_of_them = None if near or len(self) > _FEW else f"Known: {', '.join(self)}."
+            raise UnknownIdError(self._kind.name, name, near, hint=all_of_them)
         if len(found) > 1:
             raise AmbiguousNameError(self._kind.name, name, found)
         return self[found[0]]

@@ -65,7 +65,8 @@ def default_runtime(
         return "transformers"
     if quantization is None:
         return "transformers"
-    if "gguf" in quantization.container and quantization.kind in ("gguf-type", "gguf-mix"):
+    holds_gguf = model.repository.lower().endswith("gguf")
+    if "gguf" in quantization.container and (holds_gguf or quantization.kind in ("gguf-type", "gguf-mix")):
         return "llama.cpp"
     if quantization.kind == "mlx":
         return "mlx"

@@ -245,6 +245,8 @@ def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
             f"It would need {format_bytes(host)} of host memory and "
             f"{format_bytes(found.prepared.machine.row.host_available)} are available."
         )
+    elif total.best <= room and (lacking := _lacking_device(found)):
+        message = f"{need} are less than the {have} of all devices, but {lacking}."
     elif code == "no-cpu-offload-in-runtime":
         message = (
             f"It needs {need} and {have} are available; "
@@ -253,3 +255,13 @@ def _fit_reason(found: EvaluatedLlm, total: Interval) -> Reason:
     else:
         message = f"It needs {need} and {have} are available."
     return Reason.model_construct(code=code, message=message, numbers=numbers)
+
+
+def _lacking_device(found: EvaluatedLlm) -> str:
+    """The device whose part is larger than its memory, in words; empty where none is."""
+    parts = devices_at(found.block.layout.total, found.place)
+    machine = found.prepared.machine
+    for name, part, room in zip(machine.names, parts, machine.available, strict=False):
+        if part > room:
+            return f"{name} has {format_bytes(room)} for its part of {format_bytes(float(part))}"
+    return ""

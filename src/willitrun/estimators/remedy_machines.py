@@ -41,6 +41,9 @@ def hardware_changes(request: Request) -> Iterator[Candidate]:
         return
     if devices:
         yield from _more_cards(request, machine)
+    elif (machine.host.memory_type or "").upper().startswith("LPDDR"):
+        # Soldered memory: a board or a thin laptop, which has no slot for a card.
+        return
     vendor = devices[0].accelerator.vendor if devices else "nvidia"
     have = max((d.memory_total_bytes or d.accelerator.memory or 0 for d in devices), default=0)
     counts = (1, len(devices)) if len(devices) > 1 and _divides_work(request) else (1,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from willitrun.errors import MissingDataError, UnknownIdError, WillItRunError
 from willitrun.hardware.budgets import metal_budget
 from willitrun.hardware.devices import DeviceWish, read_wishes, resolve_wish
 from willitrun.hardware.hosts import describe_host, host_of_board
+from willitrun.hardware.identity import is_share
 from willitrun.records.accelerators import Accelerator
 from willitrun.records.machines import Host, InstalledAccelerator, Link, Machine
 from willitrun.units import format_bytes, parse_rate
@@ -92,7 +94,21 @@ def _from_name(name: str, catalog: Catalog) -> Machine:
         if error.kind != "accelerator":
             raise
         near = tuple(dict.fromkeys([*error.suggestions, *catalog.hosts.suggestions(base)]))[:5]
-        raise UnknownIdError("accelerator or host", name, near) from None
+        raise UnknownIdError("accelerator or host", name, near, hint=_way_to_say(name)) from None
+
+
+def _way_to_say(name: str) -> str | None:
+    """How to write what somebody means by a name that is none; None where near spellings tell more."""
+    if is_share(name):
+        return (
+            "A MIG slice or a vGPU profile is a share of its card, never the card: detect() reads it where it runs; described, it takes "
+            "what it has: {'name': 'H100 1g.10gb', 'vendor': 'nvidia', 'memory': ..., 'memory_bandwidth': ..., 'peaks': {'fp16_tensor': ...}}."
+        )
+    if re.search(r"(?i)\bmac|\bimac", name):
+        return "A Mac goes by its chip, with its memory behind a colon: 'apple-m4-10gpu:16 GiB'; `willitrun catalog find m4` lists chips."
+    if re.search(r"[,+]", name):
+        return "Several cards of one machine are a list: ['rtx-3090', 'rtx-3060-12gb']."
+    return None
 
 
 def _from_mapping(spec: Mapping[Any, Any], catalog: Catalog) -> Machine:

@@ -83,6 +83,15 @@ class Identity:
     decided_by: tuple[str, ...] = ()
 
 
+def is_share(name: str) -> bool:
+    """Whether a name is that of a part of a card: a MIG slice in any spelling, or a virtual GPU.
+
+    >>> is_share("h100 mig 1g.10gb"), is_share("a100-sxm4-80gb:mig-3g.40gb"), is_share("A40-24Q"), is_share("rtx-4090")
+    (True, True, True, False)
+    """
+    return re.search(rf"(?i)\bmig\b|\b\d(?:c\.\d)?g\.\d+gb\b|{_VGPU}", name) is not None
+
+
 def is_virtual(name: str) -> bool:
     """Whether a name is that of a virtual GPU, which is a share of a card.
 

@@ -24,8 +24,8 @@ FIT_REASONS = (
 )
 DOMINANCE_REASONS = ("", "kv-cache-dominates", "weights-dominate")
 
-KV_SHARE = (2, 5)
-"""From this share of the total on, as a fraction, the cache decides rather than the weights."""
+DECIDING_SHARE = (2, 5)
+"""From this share of the total on, as a fraction, the cache decides, else the weights."""
 
 
 def fit_codes(layout: Layout, *, can_offload: bool | BoolArray, unified: BoolArray) -> CodeArray:
@@ -45,8 +45,10 @@ def dominance_codes(layout: Layout) -> CodeArray:
     total = sum_devices(layout.total)
     kv = sum_devices(layout.kv_cache)
     weights = sum_devices(layout.weights)
-    part, whole = KV_SHARE
+    part, whole = DECIDING_SHARE
     short = layout.tier <= TIGHT
     cache = (whole * kv > part * total) & (short | (kv > weights))
-    result: CodeArray = as_code(cache) + 2 * as_code(short & ~cache)
+    # Where buffers take it all, neither decides.
+    heavy = short & ~cache & (whole * weights > part * total)
+    result: CodeArray = as_code(cache) + 2 * as_code(heavy)
     return result

@@ -262,6 +262,8 @@ class Model(CitedRecord):
     released: date | None = None
     quantization: str = "bf16"
     """Format of the checkpoint that the name stands for."""
+    repository: str = ""
+    """Repository by which the model was asked for; empty where it was by another name. Records have none."""
     transformer: TransformerConfig | None = None
     speech: SpeechConfig | None = None
     vision: VisionConfig | None = None
@@ -274,4 +276,4 @@ class Model(CitedRecord):
 
     @classmethod
     def _labels(cls) -> set[str]:
-        return {"family", "task", "parameters_note", "origin"}
+        return {"family", "task", "repository", "parameters_note", "origin"}

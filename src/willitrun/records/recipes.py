@@ -1,5 +1,6 @@
 """How a model is run: quantizations, runtimes, workloads, placements."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -147,6 +148,18 @@ class _FieldsAsParameters:
         return Signature(parameters)
 
 
+# What others call a value, or where they look for it.
+_SHARDED = "States that are sharded over devices are asked of the workload: Workload(mode='full-finetune', zero_stage=3) for FSDP or ZeRO-3."
+_MEANT = {
+    **{("strategy", word): _SHARDED for word in ("fsdp", "fsdp2", "zero", "zero1", "zero2", "zero3", "zero-1", "zero-2", "zero-3", "deepspeed")},
+    **{("strategy", word): "That is 'data'." for word in ("ddp", "dp", "replica", "replicas")},
+    **{("strategy", word): "That is 'tensor', or Placement(tp=2) for so many ranks." for word in ("tp", "row", "tensor-parallel")},
+    **{("strategy", word): "That is 'pipeline', or Placement(pp=2) for so many stages." for word in ("pp", "pipeline-parallel")},
+    **{("strategy", word): "That is 'expert', or Placement(ep=2) for so many ranks." for word in ("ep", "expert-parallel")},
+    **{("mode", word): "That is 'full-finetune', 'lora' or 'qlora'." for word in ("train", "training", "finetune", "fine-tune", "sft")},
+}  # fmt: skip
+
+
 class Recipe(Record):
     """A record that callers write by hand: what is wrong with it is said in the library's own words."""
 
@@ -161,14 +174,15 @@ class Recipe(Record):
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"]) or type(self).__name__
             known = sorted(type(self).model_fields)
-            near = get_close_matches(name, known, n=2)
-            hint = ""
-            if first["type"] == "extra_forbidden":
-                hint = (
-                    f"Did you mean {' or '.join(map(repr, near))}?"
-                    if near
-                    else f"Fields: {', '.join(known)}."
-                )
+            hint = _MEANT.get((name, str(first["input"]).lower()), "")
+            if not hint and first["type"] in ("extra_forbidden", "literal_error"):
+                foreign = first["type"] == "extra_forbidden"
+                words = known if foreign else re.findall(r"'([^']+)'", first["ctx"]["expected"])
+                near = get_close_matches(name if foreign else str(first["input"]), words, n=2)
+                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
+                hint = hint or (f"Fields: {', '.join(known)}." if foreign else "")
+            elif not hint and (short := re.fullmatch(r"(\d{1,6})\s*[kK]", str(first["input"]))):
+                hint = f"Write {int(short[1]) * 1024}."
             value = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
             raise InvalidWorkloadError(
                 f"{type(self).__name__}.{name}: {first['msg'].removeprefix('Value error, ')}{value}.",

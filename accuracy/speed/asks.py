@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from accuracy.speed.commands import Command, read_command
 from accuracy.speed.formats import is_gguf, quantization_of
 from accuracy.speed.recipes import held_steps, is_drafted, is_inferencex, mean_length
 from willitrun import load_catalog
@@ -72,6 +73,10 @@ _BOARD = re.compile(r"\b(?:HiFive|DC-ROMA)\b|\bRISC-V\b")
 _HOST = re.compile(r"\bcpu=([^;]+)")
 _SYSTEM = re.compile(r"\bos=(Linux|Windows|Darwin)")
 _RAM = re.compile(r"\bram=([\d.]+)GB")
+#: A sweep with and without hipBLASLt: no request can say which, and what stays is what the source found better.
+_SWITCHED_OFF = re.compile(r"\bbuild=\S*(?:hip|rocwmma)\S*.*\bhipblaslt=(?:\s|;|$)")
+#: Memory per core below which a processor's name is that of a virtual machine's host [GiB].
+LEAST_RAM = 0.75
 #: A prompt of this many times the answer takes about as long as it, on cards of any size.
 LONG_PROMPT = 8
 #: A context that a server was started with says nothing about how full it was; this sweep's is the depth.
@@ -146,6 +151,7 @@ def _era(text: str) -> str | None:
 def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str | int], ...]:
     """What a row says of its host: processor, memory, system."""
     found: dict[str, str | int] = {}
+    cores = None
     name = _HOST.search(record["notes"])
     if name:
         found["cpu"] = name.group(1).strip()
@@ -158,6 +164,9 @@ def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str | int
         if cores is None and not known and not cpu.startswith("Apple "):
             raise RowSkipped("processor of which neither memory nor cores are known")
         threads = _whole(record["n_threads"], 0)
+        if cores is None and not threads and not cpu.startswith("Apple "):
+            # Makers sell some parts to clouds alone: what a name stands for there is a share of it.
+            raise RowSkipped("processor of which nobody says how many cores ran")
         if threads:
             # As many cores as it was told to use; threads beyond the cores share their vector units.
             found["cores"] = min(threads, cores) if cores else threads
@@ -165,6 +174,8 @@ def _host(record: Mapping[str, str], on_cpu: bool) -> tuple[tuple[str, str | int
     if system:
         found["os"] = system.group(1)
     ram = _RAM.search(record["notes"])
+    if ram and on_cpu and cores and not found.get("cores") and float(ram.group(1)) < LEAST_RAM * cores:
+        raise RowSkipped("memory of a part of the processor, and how many of its cores is not stated")
     if ram and float(ram.group(1)) >= 1:
         found["ram"] = f"{ram.group(1)} GiB"
     return tuple(found.items())
@@ -184,8 +195,13 @@ def _placement(record: Mapping[str, str], runtime: str, count: int) -> dict[str,
     raise RowSkipped("unknown parallelism")
 
 
-def _offload(record: Mapping[str, str], runtime: str, placement: dict[str, object]) -> bool:
+def _offload(record: Mapping[str, str], command: Command, runtime: str, placement: dict[str, object]) -> bool:
     """Write what lies on the host into the placement; True where anything does."""
+    if command.by_pattern:
+        raise RowSkipped("tensors placed by a pattern of names")
+    if command.cpu_moe_layers and record["cpu_offload_ngl"] in {"", *_ALL_LAYERS} and runtime in GGML:
+        placement |= {"gpu_layers": 999, "cpu_moe_layers": command.cpu_moe_layers}
+        return True
     stated = _OFFLOAD.search(record["notes"])
     layers = record["cpu_offload_ngl"]
     if stated and record["qc_flag"]:
@@ -225,7 +241,8 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
     # "spill-suspect" marks files larger than the card; where the offload is stated there is nothing to suspect.
     if record["qc_flag"] and not (stated and record["qc_flag"] == "spill-suspect;"):
         raise RowSkipped("quality flag")
-    if record["spec_decode"]:
+    command = read_command(record["notes"])
+    if record["spec_decode"] or command.drafts:
         raise RowSkipped("speculative decoding whose cost per draft is not stated")
     runtime = RUNTIMES.get(record["runtime"].lower())
     if runtime is None:
@@ -242,6 +259,7 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
     if "kernel GEMV" in record["notes"]:
         raise RowSkipped("kernel made for one sequence")
     metric = record["metric_def"]
+    prompt, output = _whole(record["prompt_tokens"], 0), _whole(record["gen_tokens"], 0)
     batch = _whole(record["batch_size_concurrency"], 1)
     if "kind=single_stream" in record["notes"] and batch > 1:
         raise RowSkipped("one stream of several sequences")
@@ -251,6 +269,10 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
         raise RowSkipped("rate of an answer after a long prompt, whose time may be in it")
     if metric.startswith("end-to-end") and record["phase"] == "decode":
         raise RowSkipped("end-to-end decode figure")
+    if record["prompt_tokens"] and record["gen_tokens"] and not prompt and not output:
+        raise RowSkipped("neither prompt nor answer stated")
+    if record["phase"] == "prefill" and _SWITCHED_OFF.search(record["notes"]):
+        raise RowSkipped("library of matrix products left off in a sweep over it")
     if "/" in record["backend"]:
         raise RowSkipped("several back ends named")
     backend = _BACKENDS.get(record["backend"].lower())
@@ -264,23 +286,22 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
         raise RowSkipped("card on a single-board computer")
     count = 1 if on_cpu else _whole(record["device_count"], 1)
     placement = _placement(record, runtime, count)
-    offload = False if on_cpu else _offload(record, runtime, placement)
+    offload = False if on_cpu else _offload(record, command, runtime, placement)
     options: dict[str, object] = {
         "name": runtime,
         "backend": backend,
         "version": _era(record["date_or_version"]),
     }
     options["flash_attention"] = {"1.0": True, "0.0": False}.get(record["flash_attn"])
-    if record["n_ubatch"] and runtime in GGML:
-        options["n_ubatch"] = _whole(record["n_ubatch"], 512)
+    if (record["n_ubatch"] or command.microbatch) and runtime in GGML:
+        options["n_ubatch"] = _whole(record["n_ubatch"], command.microbatch or 512)
     kv = _KV_TYPES.get(record["kv_cache_type"].lower().split("/")[0])
     if kv and (runtime in GGML) != (kv == "fp8"):
         options["kv_dtype_k"] = options["kv_dtype_v"] = kv
     value = float(record["value_tok_s"])
     if not value > 0:
         raise RowSkipped("no value")
-    prompt, output = _whole(record["prompt_tokens"], 0), _whole(record["gen_tokens"], 0)
-    depth = _whole(record["context_depth"], -1)
+    depth = _whole(record["context_depth"], -1 if command.depth is None else command.depth)
     phase, static = record["phase"], 0
     if phase == "decode":
         # llama-bench states the depth at which a run starts; others only the prompt before it.

@@ -32,6 +32,8 @@ PRIORS: dict[str, tuple[float, float]] = {
     "prefill_power": (1e-12, 0.5),
     "prefill_attention": (3.0, 0.8),
     "prefill_layer": (8e-5, 0.8),
+    # Two or three operations per element, by a small part of a unit's lanes: each token waits for the one before.
+    "scan": (0.1, 0.7),
     "prefill_experts": (1.0, 0.3),
     "expert_tile": (16.0, 0.8),
     # All-reduces of large messages over NVLink alone, A100 to B200, reach 0.3 to 0.45 of the sheet.
@@ -77,6 +79,7 @@ LEVEL_AXES: dict[str, tuple[str, ...]] = {
     "prefill_power": ("stack", "runtime", "generation", "product"),
     "prefill_attention": ("stack", "runtime", "backend", "attention", "era", "vendor", "engine"),
     "prefill_layer": ("stack", "runtime", "backend", "kind", "engine", "system"),
+    "scan": ("stack", "runtime", "backend", "era"),
     "prefill_experts": ("stack", "runtime", "format"),
     "expert_tile": ("stack", "runtime", "backend", "format", "engine"),
     "request": ("stack", "runtime", "kind"),
@@ -130,6 +133,8 @@ LEVEL_WIDTH: dict[tuple[str, str], float] = {
 }
 #: Intel's GPUs are measured under OpenVINO and one vLLM: what they show is those programs' doing as soon as the chips'.
 LEVEL_WIDTH |= {("vendor", "intel"): 0.1}
+#: What kernels find in a processor differs by factors, where generations of one maker's GPUs differ by percents.
+LEVEL_WIDTH |= {("generation", level): 0.25 for level in ("cpu-avx", "cpu-scalar", "cpu-two-kinds")}
 
 #: Factor on the precision of all priors, chosen by leave-one-device-out.
 STRENGTH = 0.5
@@ -166,10 +171,18 @@ LEVEL_PRIORS |= {("request", "kind", "dense"): -0.4, ("request", "kind", "moe"):
 #: shift, those of K-quants scales of scales too, and with fewer than four bits each weight lies in two arrays.
 LEVEL_PRIORS |= {
     ("unpack", "format", "f16"): -0.7,
+    ("unpack", "format", "bf16"): -0.7,
     ("unpack", "format", "q8"): -0.7,
     ("unpack", "format", "legacy-quant"): -0.6,
     ("unpack", "format", "kquant"): -0.4,
     ("unpack", "format", "kquant-low"): 0.6,
+}
+#: ggml's products of K-quants and of eight bits have paths for AVX2 and for AVX, and are plain C without either
+#: (``ggml-cpu/arch/x86/quants.c``); threads on a small core keep those on large ones waiting.
+LEVEL_PRIORS |= {
+    ("prefill_issue", "generation", "cpu-scalar"): 1.0,
+    ("unpack", "generation", "cpu-scalar"): 0.7,
+    ("prefill_issue", "generation", "cpu-two-kinds"): 0.3,
 }
 #: A graph recorded once (CUDA graphs, Vulkan command buffers) starts sooner than threads that meet at a barrier.
 LEVEL_PRIORS |= {("layer", "backend", "vulkan"): -0.3, ("layer", "backend", "cpu"): 0.7}

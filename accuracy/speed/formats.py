@@ -43,12 +43,23 @@ _SPELLINGS: tuple[tuple[str, str], ...] = (
 )
 
 
+#: Bits per weight of llama.cpp's formats with a codebook, as its program lists them (tools/quantize/quantize.cpp).
+_CODEBOOK_BITS = {
+    "iq1_s": 1.56, "iq1_m": 1.75, "iq2_xxs": 2.06, "iq2_xs": 2.31, "iq2_s": 2.5, "iq2_m": 2.7, "iq3_xxs": 3.06,
+    "iq3_xs": 3.3, "iq3_s": 3.44, "iq3_m": 3.66, "iq4_xs": 4.25, "iq4_nl": 4.5,
+}  # fmt: skip
+#: A publisher's own mix that states the bits per weight of the whole file.
+_STATED_BITS = re.compile(r"^iq\d_\w+-(\d\.\d+)bpw$")
+
+
 @lru_cache(maxsize=4096)
 def quantization_of(text: str) -> str | None:
     """A quantization id of the catalog for a spelling found in the data, None where there is none.
 
     >>> quantization_of("UD-Q4_K_XL"), quantization_of("fp16/bf16"), quantization_of("INT4-MIXED")
     ('ud-q4_k_xl', 'f16', 'awq-int4')
+    >>> quantization_of("IQ3_S-2.81bpw"), quantization_of("IQ4_XS-3.60bpw")
+    ('iq2_m', 'iq3_m')
     """
     catalog = load_catalog()
     lowered = text.strip().lower().replace(" ", "")
@@ -56,6 +67,10 @@ def quantization_of(text: str) -> str | None:
         if name != "int4" and catalog.quantizations.named(name):
             return catalog.quantizations.named(name)[0]
     spelt = text.strip().lower().removeprefix("gguf ").removeprefix("gguf-")
+    stated = _STATED_BITS.match(spelt)
+    if stated:
+        bits = float(stated.group(1))
+        return min(_CODEBOOK_BITS, key=lambda name: abs(_CODEBOOK_BITS[name] - bits))
     for pattern, identifier in _SPELLINGS:
         if re.search(pattern, spelt):
             known = catalog.quantizations.named(identifier) if identifier else ()

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from accuracy.speed.asks import Ask, RowSkipped, ask_serving, ask_single, machine_asked
+from accuracy.speed.contradictions import contradicted
 from willitrun import (
     Placement,
     Runtime,
@@ -34,7 +35,7 @@ from willitrun.estimators.support import device_classes, model_family
 from willitrun.kernels.llm_block import LlmBlock
 from willitrun.kernels.llm_ground import level_codes
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
-from willitrun.kernels.llm_levels import AXES, UNKNOWN, LevelTables
+from willitrun.kernels.llm_levels import AXES, UNKNOWN, LevelTables, level_code
 from willitrun.kernels.llm_speed import effective_concurrency
 
 DATA_FILES = ("llm_speed.csv", "serving_speed.csv")
@@ -94,11 +95,19 @@ def read_asks(folder: Path) -> tuple[list[Ask], Counter[str]]:
         if not path.exists():
             continue
         with path.open(encoding="utf-8", newline="") as stream:
-            for record in csv.DictReader(stream):
-                try:
-                    asks.extend(ask(record))
-                except RowSkipped as reason:
-                    skipped[f"{name}: {reason}"] += 1
+            records = list(csv.DictReader(stream))
+        # Served rows have the copies and labels of their own collection, which `ask_serving` knows.
+        doubted = contradicted(records) if ask is ask_single else {}
+        for record in records:
+            try:
+                found = list(ask(record))
+            except RowSkipped as reason:
+                skipped[f"{name}: {reason}"] += 1
+                continue
+            if found and found[0].identifier in doubted:
+                skipped[f"{name}: {doubted[found[0].identifier]}"] += 1
+            else:
+                asks.extend(found)
     return _without_copies(asks, skipped), skipped
 
 
@@ -247,7 +256,10 @@ def pack_asks(kept: list[tuple[Ask, Prepared]], skipped: dict[str, int]) -> Obse
         skipped=skipped,
         **{name: np.array(values) for name, values in text.items()},
     )
-    return _without_saturated(found)
+    # Of memory that the host shares, and of the host's own, nobody says how much there is.
+    rows = [prepared.machine.row for _, prepared in kept]
+    room = np.array([np.inf if row.unified or row.on_host else row.total_memory for row in rows])
+    return _without_saturated(_without_impossible(_without_spilled(found, room)))
 
 
 def thin_rows(found: Observations) -> Observations:
@@ -291,6 +303,46 @@ def _codes(
         parts = [np.broadcast_to(codes.get(axis, np.array([UNKNOWN])), (count,)) for codes, count in known]
         result[axis] = np.concatenate(parts)[back].astype(np.int64)
     return result
+
+
+def _without_spilled(found: Observations, room: np.ndarray) -> Observations:
+    """Without rows whose weights are larger than all memory of the devices while none is said to lie elsewhere."""
+    from accuracy.speed.prediction import select_rows
+
+    work, load = found.work, found.load
+    weights = work.dense_bytes + work.lm_head_bytes + work.expert_bytes
+    told = (load.host_dense_fraction > 0) | (load.host_expert_fraction > 0)
+    over = np.zeros(len(found), dtype=bool)
+    over[found.row] = np.broadcast_to((weights > room) & ~told, found.row.shape)
+    if not over.any():
+        return found
+    found.skipped["weights larger than the memory, and no offload stated"] = int(over.sum())
+    return select_rows(found, ~over)
+
+
+def _without_impossible(found: Observations) -> Observations:
+    """Without rows of 16-bit weights, whose size is certain, that read them faster than their memory's sheet allows.
+
+    A prompt that a cache answers in part is one such. What experts are read is not certain: they count for nothing.
+    """
+    from accuracy.speed.prediction import select_rows
+
+    work, load = found.work, found.load
+    phase = found.phase[found.row]
+    prompt = phase == "prefill"
+    read = (1.0 - load.host_dense_fraction) * work.dense_bytes + np.where(prompt, 0.0, work.lm_head_bytes)
+    least_s = read / (load.tensor * found.rates.memory_bytes_per_s)
+    done = np.where(prompt, load.prompt_tokens * load.prefill_sequences, load.concurrency)
+    taken_s = done / found.actual[found.row]
+    whole = [level_code("format", name) for name in ("f16", "bf16", "f32")]
+    alone = np.bincount(found.row)[found.row] == 1
+    faster = alone & np.isin(phase, ("decode", "prefill")) & np.isin(found.codes["format"], whole)
+    over = np.zeros(len(found), dtype=bool)
+    over[found.row[faster & (taken_s < least_s)]] = True
+    if not over.any():
+        return found
+    found.skipped["16-bit weights read faster than the memory's sheet allows"] = int(over.sum())
+    return select_rows(found, ~over)
 
 
 def _without_saturated(found: Observations) -> Observations:

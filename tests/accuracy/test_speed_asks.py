@@ -215,6 +215,38 @@ def test_llama_bench_times_prompts_apart() -> None:
         one(DECODE | said | {"notes": "cmd=llama-server -c 4096"})
 
 
+def test_a_command_says_what_a_form_leaves_out() -> None:
+    bench = one(
+        DECODE | {"context_depth": "", "notes": "ctx=131072; cmd=llama-bench -m  -p 512 -n 128 -d 131072"}
+    )
+    assert dict(bench.workload)["cached_tokens"] == 131072
+    served = one(
+        DECODE | {"cpu_offload_ngl": "99", "notes": "cmd=llama-server -ngl 99 --n-cpu-moe 26 -ub 1024 -fa on"}
+    )
+    assert served.phase == "offload-decode"
+    assert dict(served.placement)["cpu_moe_layers"] == 26
+    assert dict(served.runtime)["n_ubatch"] == 1024
+
+
+def test_a_switch_of_a_library_that_was_left_off_counts_for_prefill_only() -> None:
+    off = {"notes": "build=llama.cpp-hip fa=-fa 1 b= hipblaslt= avg_power_w=97.1;"}
+    with pytest.raises(RowSkipped, match="left off"):
+        one(PREFILL | off)
+    assert one(DECODE | off).actual == 140
+    assert one(PREFILL | {"notes": off["notes"].replace("hipblaslt=", "hipblaslt=1")})
+
+
+def test_weights_that_no_memory_holds_and_reads_that_no_memory_allows_are_left_out() -> None:
+    def kept(**change: str) -> int:
+        row = one(DECODE | change)
+        return len(pack_asks([(row, prepare_ask(row))], {}))
+
+    whole = {"model_norm": "meta-llama/Llama-3.1-8B-Instruct", "quant": "F16", "cpu_offload_ngl": "all"}
+    assert kept(**whole, value_tok_s="55") == 1
+    assert kept(**whole, value_tok_s="80") == 0
+    assert kept(**whole | {"model_norm": "meta-llama/Llama-3.1-70B-Instruct"}, value_tok_s="1") == 0
+
+
 def test_a_processor_runs_on_as_many_cores_as_it_was_given_threads() -> None:
     record = DECODE | {"hardware_id": "", "backend": "cpu", "device": "Intel Core i5-1235U"}
     assert dict(one(record | {"n_threads": "6.0"}).host)["cores"] == 6
@@ -227,6 +259,19 @@ def test_a_processor_runs_on_as_many_cores_as_it_was_given_threads() -> None:
     [
         ({"device": "Pi 5 - 8GB (NVIDIA RTX 4090)"}, "single-board"),
         ({"device": "HiFive Premier P550 (NVIDIA RTX 4090)"}, "single-board"),
+        (
+            {
+                "device": "AMD EPYC 9634 84-Core Processor",
+                "hardware_id": "",
+                "backend": "cpu",
+                "notes": "ram=7.8GB;",
+            },
+            "memory of a part",
+        ),
+        (
+            {"device": "Intel Xeon Platinum 8259CL CPU @ 2.50GHz", "hardware_id": "", "backend": "cpu"},
+            "how many cores ran",
+        ),
         ({"device": "Some Box (128GB)", "hardware_id": "", "backend": "cpu"}, "neither memory nor cores"),
     ],
 )
@@ -256,6 +301,9 @@ def test_llamafile_beside_avx512_bf16_is_a_program_of_its_own() -> None:
         ({"cpu_offload_ngl": "0"}, "holds no layer"),
         ({"value_tok_s": "0"}, "no value"),
         ({"metric_def": "end-to-end gen tok/s"}, "end-to-end"),
+        ({"prompt_tokens": "0.0", "gen_tokens": "0.0"}, "neither prompt nor answer"),
+        ({"notes": "cmd=llama-server -m a.gguf --draft-max 8"}, "speculative decoding"),
+        ({"notes": 'cmd=-ot "blk.3.ffn_.*_exps=CPU"'}, "pattern of names"),
         (
             {"device": "Jetson Orin Nano Super", "hardware_id": "nvidia-jetson-orin-nano-8gb"},
             "another variant",

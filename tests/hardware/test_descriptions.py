@@ -8,7 +8,7 @@ import pytest
 
 from willitrun.catalog import load_catalog
 from willitrun.errors import AmbiguousNameError, MissingDataError, UnitError, UnknownIdError, WillItRunError
-from willitrun.estimators.host_compute import host_flop_per_s
+from willitrun.estimators.host_compute import core_level, host_flop_per_s
 from willitrun.hardware.budgets import metal_budget
 from willitrun.hardware.descriptions import describe_machine
 from willitrun.hardware.platforms import platform_of
@@ -336,6 +336,22 @@ def test_vectors_of_older_processors_are_narrower() -> None:
     ]
     assert rates[1] == 2 * rates[0]
     assert rates[2] == 2 * rates[1]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "system", "level"),
+    [
+        ("Intel(R) Xeon(R) CPU X5660 @ 2.80GHz", "Linux", "cpu-scalar"),
+        ("Intel(R) Core(TM) i5-2500 CPU @ 3.30GHz", "Linux", "cpu-avx"),
+        ("Intel(R) Core(TM) i5-4570 CPU @ 3.20GHz", "Windows", "cpu-simd"),
+        ("13th Gen Intel(R) Core(TM) i5-1335U", "Windows", "cpu-two-kinds"),
+        ("13th Gen Intel(R) Core(TM) i5-1335U", "Linux", "cpu-simd"),
+        ("Raspberry Pi 5 Model B Rev 1.0", "Linux", "cpu-simd"),
+    ],
+)
+def test_what_kernels_find_in_the_cores(cpu: str, system: str, level: str) -> None:
+    host = describe_machine({"accelerators": [], "host": {"cpu": cpu, "cores": 4, "os": system}}).host
+    assert core_level(host, load_catalog()) == level
 
 
 def test_metal_budget_grows_with_memory_and_stays_below_it() -> None:

@@ -173,6 +173,7 @@ PLAIN = {
     "prefill_power": 1e-12,
     "prefill_attention": 4.0,
     "prefill_layer": 2e-4,
+    "scan": 0.05,
     "prefill_experts": 2.0,
     "expert_tile": 40.0,
     "link": 1.5,
@@ -248,6 +249,7 @@ _PREFILL_BOUNDS = {
     "linear-compute": "compute",
     "expert-compute": "compute",
     "attention-compute": "compute",
+    "recurrent-scan": "compute",
     "lm-head": "compute",
     "streamed-weights": "host-memory",
     "collectives": "interconnect",
@@ -607,6 +609,9 @@ def test_the_peak_follows_runtime_and_format() -> None:
     assert peak("llama.cpp", "kquant") == 660.6e12
     assert peak("llama.cpp", "f16") == 330.3e12
     assert peak("llama.cpp", "kquant", "vulkan") == 330.3e12
+    assert peak("llama.cpp", "bf16") == 165.2e12  # accumulates in FP32
+    assert peak("llama.cpp", "bf16", "vulkan") == 165.2e12
+    assert peak("llama.cpp", "bf16", "vulkan", "rdna-wmma") == 82.6e12
     assert peak("vllm", "f16") == peak("vllm", "int4") == 165.2e12
     assert peak("vllm", "fp8") == 330.3e12
     assert peak("vllm", "nvfp4") == 165.2e12  # no FP4 unit: weight-only
@@ -649,7 +654,8 @@ def test_classes_come_from_codes_not_names() -> None:
     assert classify_generation("nvidia", "12.0") == "blackwell-rtx"
     assert classify_generation("amd", "gfx942") == "cdna"
     assert classify_generation("acme", "1.0") is None
-    assert classify_format("bf16") == "f16"
+    assert classify_format("bf16") == "bf16"
+    assert classify_format("fp16") == "f16"
     assert classify_format("q5_k_m") == "kquant"
     assert classify_format("q3_k_s") == classify_format("ud-q2_k_xl") == "kquant-low"
     assert classify_format("mlx-4bit") == "int4"
@@ -661,3 +667,13 @@ def test_inputs_are_frozen() -> None:
     with pytest.raises(AttributeError):
         work.dense_bytes = column(0.0)
     assert replace(work, dense_bytes=column(0.0)).dense_bytes[0] == 0.0
+
+
+def test_a_recurrent_state_is_updated_by_every_token_of_a_prompt() -> None:
+    def seconds(tokens: float, state: float) -> float:
+        load = {"prompt_tokens": tokens, "output_tokens": 1.0, "microbatch_tokens": 512.0}
+        found = run(LLAMA_8B | {"state_bytes": state}, load=load)
+        return float(np.ravel(dict(found.prefill_terms)["recurrent-scan"])[0])
+
+    assert seconds(2048.0, 0.0) == 0.0
+    assert seconds(4096.0, 1e6) == pytest.approx(2.0 * seconds(2048.0, 1e6), rel=0.01)

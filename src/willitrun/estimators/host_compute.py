@@ -13,7 +13,7 @@ from willitrun.records.machines import Host
 if TYPE_CHECKING:
     from willitrun.catalog import Catalog
 
-__all__ = ["SUSTAINED_CLOCK_HZ", "host_flop_per_s"]
+__all__ = ["SUSTAINED_CLOCK_HZ", "core_level", "host_flop_per_s"]
 
 SUSTAINED_CLOCK_HZ = 3e9
 """Clock that all cores are taken to sustain with wide vectors [Hz]: an assumption and no fact, since neither a system
@@ -54,6 +54,26 @@ def host_flop_per_s(host: Host, catalog: Catalog) -> float:
         return math.nan
     per_cycle = _results_per_cycle(host, processor_of(host.cpu, catalog), catalog)
     return host_peak(float(host.cores), share, per_cycle, SUSTAINED_CLOCK_HZ)
+
+
+def core_level(host: Host, catalog: Catalog) -> str:
+    """Level of the axis ``generation`` that a processor stands at: what programs' kernels find in its cores.
+
+    ggml's products of quantized weights are written for AVX2 and for AVX, and are plain C where x86 has neither, as on
+    RISC-V. Where cores are of two kinds, Linux lets llama.cpp start threads on the larger ones only; Windows does not,
+    and the system moves threads of programs without a window to the smaller ones.
+
+    References
+    ----------
+    llama.cpp, ``ggml/src/ggml-cpu/arch/x86/quants.c`` (``ggml_vec_dot_q4_K_q8_K``), ``common/common.cpp``
+    (``common_cpu_get_num_math``); as in llama-cpp-python 0.3.36
+    """
+    names = {name.lower() for name in host.instruction_sets}
+    if names and not names & {"avx2", "fma", "avx512", "neon", "asimd"}:
+        return "cpu-avx" if "avx" in names else "cpu-scalar"
+    record = processor_of(host.cpu, catalog)
+    two_kinds = record is not None and record.efficiency_cores is not None
+    return "cpu-two-kinds" if two_kinds and host.system == "windows" else "cpu-simd"
 
 
 def _results_per_cycle(host: Host, record: HostPlatform | None, catalog: Catalog) -> float:

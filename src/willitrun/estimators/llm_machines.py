@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from willitrun.errors import MissingDataError
 from willitrun.estimators.availability import Availability, available_memory
-from willitrun.estimators.host_compute import host_flop_per_s
+from willitrun.estimators.host_compute import core_level, host_flop_per_s
 from willitrun.estimators.live_limits import live_limits
 from willitrun.estimators.rates import DeviceRates, device_rates, host_bytes_per_s, pcie_bytes_per_s
 from willitrun.estimators.requests import Request
@@ -251,7 +251,8 @@ def _machine_row(request: Request, chosen: tuple[int, ...]) -> MachineView:
     windows = machine.host.system == "windows"
     if on_host(request):
         room = available_memory(machine, request.memory, request.catalog, on_host=True)
-        row = _host_row(machine, room, host_bandwidth, host_flops, windows)
+        level = core_level(machine.host, request.catalog)
+        row = _host_row(machine, room, host_bandwidth, host_flops, windows, level)
         return MachineView(
             row,
             room.devices,
@@ -347,7 +348,7 @@ def _host_bandwidth(machine: Machine) -> float:
 
 
 def _host_row(
-    machine: Machine, room: Availability, bandwidth: float, flops: float, windows: bool
+    machine: Machine, room: Availability, bandwidth: float, flops: float, windows: bool, level: str
 ) -> MachineRow:
     return MachineRow(
         memory_bytes_per_s=bandwidth,
@@ -373,7 +374,7 @@ def _host_row(
         devices=1,
         vendor=level_code("vendor", "cpu"),
         memory_class=level_code("memory_class", "ddr"),
-        generation=level_code("generation", "cpu-simd"),
+        generation=level_code("generation", level),
         on_host=True,
         windows=windows,
         total_memory=machine.host.ram_total_bytes or room.host,

@@ -128,6 +128,7 @@ _AVX512_BF16 = (
     # Desktop 7000 and 9000; of the mobile and 8000 numbers the third digit tells the core.
     r"|\bRyzen [3579] (?:PRO )?(?:7[5-9][05]0|9[6-9][05]0)(?:X|X3D|F)?(?= |$)"
     r"|\bRyzen [3579] (?:PRO )?(?:[78]\d4\d(?:U|H|HS|HX)|8[3-7]00(?:G|GE|F))(?= |$)"
+    r"|\bRyzen AI (?:Max\+? )?(?:PRO )?(?:[3579] )?(?:PRO )?(?:HX )?[34]\d\d"
     r"|\bXeon\S*(?: CPU)? +(?:Platinum|Gold|Silver|Bronze|Max) (?:[3-9][45]\d\d|[568]3\d\dH)|\bXeon\S* 6[579]\d\dP"
 )
 
@@ -139,6 +140,8 @@ def has_avx512_bf16(cpu: str | None, instruction_sets: Collection[str] = ()) -> 
     (True, False)
     >>> has_avx512_bf16("Intel(R) Xeon(R) CPU Max 9480"), has_avx512_bf16("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz")
     (True, False)
+    >>> has_avx512_bf16("AMD Ryzen AI 9 HX 370 w/ Radeon 890M"), has_avx512_bf16("AMD RYZEN AI MAX+ 395 w/ Radeon 8060S")
+    (True, True)
     >>> has_avx512_bf16("AMD Ryzen 7 7800X3D 8-Core", ("avx512", "avx2")), has_avx512_bf16("x", ("avx512f", "avx2"))
     (True, False)
     """

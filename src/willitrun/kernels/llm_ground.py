@@ -19,7 +19,7 @@ from willitrun.kernels.kv_cells import CellBytes, bytes_of_cells
 from willitrun.kernels.kv_layouts import KvLayout, bytes_per_element, quantizes
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmRates, LlmWork
 from willitrun.kernels.llm_levels import LevelTables, look_up
-from willitrun.kernels.llm_peaks import product_codes, select_compute_peak
+from willitrun.kernels.llm_peaks import format_codes, product_codes, select_compute_peak
 from willitrun.kernels.llm_runtime import CacheKinds, Parallelism, RuntimePolicy
 from willitrun.kernels.splits import by_device
 
@@ -103,6 +103,7 @@ def level_codes(policy: RuntimePolicy, models: Columns, machines: Columns) -> di
         "format": models["format"],
         "kind": (models["experts"] > 0).astype(np.int64),
     }
+    codes["format"] = format_codes(codes)
     return codes | {"product": product_codes(codes)}
 
 

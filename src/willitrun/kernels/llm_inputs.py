@@ -194,6 +194,7 @@ class LlmCoefficients:
     ``attention``, ``prefill_linear``, ``prefill_attention``: 1 / efficiency on the legal peak.
     ``prefill_issue``: unit cycles per FLOP. ``prefill_power``: joules of board energy per FLOP. ``step``, ``layer``,
     ``moe_layer``, ``sequence``: seconds per step, per layer, more per MoE layer, per sequence. ``prefill_layer``: seconds per layer and micro-batch.
+    ``scan``: unit cycles per token and byte of recurrent state that a prefill updates.
     ``prefill_experts``: what a FLOP of the grouped products of experts costs on top of one of a dense product in a
     prefill. ``expert_tile``: tokens of padding per expert touched in a prefill micro-batch. ``link``, ``host``, ``pcie``:
     1 / efficiency. ``host_layer``: seconds per MoE layer whose experts run on the host. ``hop``: multiplier of the
@@ -219,6 +220,7 @@ class LlmCoefficients:
     prefill_power: FloatArray
     prefill_attention: FloatArray
     prefill_layer: FloatArray
+    scan: FloatArray
     prefill_experts: FloatArray
     expert_tile: FloatArray
     link: FloatArray

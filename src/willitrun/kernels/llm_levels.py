@@ -51,6 +51,7 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
     "format": (
         "f32",
         "f16",
+        "bf16",
         "q8",
         "kquant",
         "kquant-low",
@@ -78,6 +79,9 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
         "xe",
         "xe-xmx",
         "cpu-simd",
+        "cpu-avx",
+        "cpu-scalar",
+        "cpu-two-kinds",
     ),
     # The same program differs more between back ends than runtime and back end say apart.
     "engine": (
@@ -106,7 +110,7 @@ AXES: Final[dict[str, tuple[str, ...]]] = {
 _FORMAT_CLASSES: Final[dict[str, str]] = {
     "f32": "f32",
     "f16": "f16",
-    "bf16": "f16",
+    "bf16": "bf16",
     "q8_0": "q8",
     "int8": "q8",
     # Bits of one weight lie in two arrays and under two scales: more to unpack than what it saves to read.

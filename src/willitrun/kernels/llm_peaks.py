@@ -20,6 +20,7 @@ FloatArray = NDArray[np.float64]
 _GGML_RUNTIMES = ("llama.cpp", "ik_llama.cpp", "llamafile", "llamafile-avx512-bf16")
 _MATRIX_UNITS = ("volta", "turing", "ampere", "ada", "hopper")
 _SERVERS = ("vllm", "sglang")
+_AMD = ("gcn", "cdna", "rdna", "rdna-wmma")
 _GGML_INTEGER_FORMATS = ("q8", "kquant", "kquant-low", "legacy-quant", "low-bit", "mxfp4")
 
 
@@ -43,12 +44,22 @@ def product_codes(codes: Mapping[str, IntArray]) -> IntArray:
     ggml leaves 16- and 32-bit weights to cuBLAS and hipBLAS; old builds did so with all weights on chips with matrix units.
     """
     library = level_code("product", "library")
-    plain = _any_code(codes["format"], "format", ("f16", "f32"))
+    plain = _any_code(codes["format"], "format", ("f16", "bf16", "f32"))
     plain = plain & _any_code(codes["backend"], "backend", ("cuda", "rocm"))
     expanded = (codes["product"] == library) & _any_code(codes["backend"], "backend", ("cuda",))
     expanded = expanded & _any_code(codes["generation"], "generation", _MATRIX_UNITS)
     result: IntArray = np.where(
         (plain | expanded) & _any_code(codes["runtime"], "runtime", _GGML_RUNTIMES), library, UNKNOWN
+    )
+    return result
+
+
+def format_codes(codes: Mapping[str, IntArray]) -> IntArray:
+    """Level of the axis ``format`` as the runtime of each row tells formats apart: PyTorch's programs multiply both kinds of
+    16 bits alike, ggml's do not."""
+    other = ~_any_code(codes["runtime"], "runtime", _GGML_RUNTIMES)
+    result: IntArray = np.where(
+        other & _any_code(codes["format"], "format", ("bf16",)), level_code("format", "f16"), codes["format"]
     )
     return result
 
@@ -78,7 +89,9 @@ def select_compute_peak(
 
     - ggml runtimes on CUDA, ROCm and CPU multiply quantized weights as INT8 (tensor cores, MFMA/WMMA or
       DP4A): the INT8 peak. Vulkan, Metal and SYCL backends expand them to FP16 first, as old builds did for a library.
-    - ggml on F16 weights accumulates in FP16 where the chip is faster that way.
+    - ggml on F16 weights accumulates in FP16 where the chip is faster that way; on BF16 it never does, and its Vulkan
+      back end expands them to FP32 where the driver multiplies no matrices of BF16, as AMD's mostly do not
+      (``ggml-vulkan.cpp``, "BF16 fallback").
     - PyTorch, vLLM, SGLang, TensorRT-LLM, MLX, OpenVINO accumulate in FP32; weight-only INT4 runs at the
       FP16 rate, FP8 and FP4 weights at theirs where the chip has it (FP4 falls back to FP8's substitute,
       FP16: weight-only), INT8 activations at the INT8 rate. OpenVINO's 8 bits are those of weights alone.
@@ -117,6 +130,9 @@ def select_compute_peak(
     fp8, fp4 = np.where(expands, half, fp8), np.where(expands, half, fp4)
     int8_activations = _any_code(format, "format", ("q8",)) & ~_any_code(runtime, "runtime", ("openvino",))
 
+    brain = _any_code(format, "format", ("bf16",))
+    scalar = _any_code(backend, "backend", ("vulkan",)) & _any_code(generation, "generation", _AMD)
+    half_fast = np.where(brain, np.where(scalar, vector, half), half_fast)
     peak = np.where(
         ggml,
         np.where(integer_format & integer_backend, int8, half_fast),

@@ -65,9 +65,12 @@ def time_prefill(
         / ranks
         * (k.prefill_attention / rates.attention_flop_per_s)
     )
+    # A recurrent state is updated token by token, by few threads.
+    new_tokens = load.prefill_sequences * load.prompt_tokens * per_token
+    scan_s = (new_tokens * work.state_bytes / ranks) * (k.scan / rates.issue_per_s)
     # The output matrix runs once per prompt, on its last token, in the last stage.
     head_s = load.prefill_sequences * 2.0 * work.lm_head_params * per_flop
-    compute_s = linear_s + expert_linear_s + attention_s + head_s
+    compute_s = linear_s + expert_linear_s + attention_s + head_s + scan_s
     busy_s = smooth_maximum(memory_s, compute_s)
 
     # Weights in host memory stream over the bus once per micro-batch.
@@ -89,6 +92,7 @@ def time_prefill(
             ("linear-compute", linear_s * compute_share),
             ("expert-compute", expert_linear_s * compute_share),
             ("attention-compute", attention_s * compute_share),
+            ("recurrent-scan", scan_s * compute_share),
             ("lm-head", head_s * compute_share),
             ("streamed-weights", stream_s),
             ("collectives", link_s),

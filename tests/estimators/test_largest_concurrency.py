@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from willitrun import InvalidWorkloadError, Workload, ask, estimate_speed, largest_concurrency
+from willitrun import InvalidWorkloadError, Workload, ask, estimate_speed, largest_concurrency, plan_serving
 
 LOAD = Workload(context_tokens=4096, prompt_tokens=1000, output_tokens=300)
 SERVED = {"quantization": "fp8", "runtime": "vllm"}
@@ -33,6 +33,37 @@ def test_a_shorter_limit_never_holds_more() -> None:
     assert found == sorted(found, reverse=True)
     assert found[0] == largest_concurrency("llama-3.1-8b", "l4", LOAD, **SERVED)
     assert found[-1] == 0
+
+
+def test_prompts_of_others_count_where_the_estimate_is_of_writing_alone() -> None:
+    options = {"quantization": "q4_k_m", "runtime": "llama.cpp"}
+    limit = {"time_per_output_token_s": 0.05}
+    few, many = (
+        largest_concurrency(
+            "llama-3.1-8b",
+            "rtx-3090",
+            LOAD.model_copy(update={"prompt_tokens": prompt}),
+            targets=limit,
+            **options,
+        )
+        for prompt in (3000, 10)
+    )
+    assert few is not None
+    assert many is not None
+    assert few < many
+    # A plan's slots keep the same pace.
+    plan = plan_serving(
+        "llama-3.1-8b",
+        "rtx-3090",
+        requests_per_s=0.2,
+        prompt_tokens=3000,
+        output_tokens=300,
+        targets=limit,
+        tier="comfortable",
+        **options,
+    )
+    assert plan.options[0].slots is not None
+    assert plan.options[0].slots <= few
 
 
 def test_a_target_is_a_latency_above_zero() -> None:

@@ -233,3 +233,8 @@ def test_on_the_command_line_and_in_a_notebook() -> None:
         app, ["batch-plan", "resnet-50", "--on", "rtx-3060-12gb", "--items", "1000", "--batch", "8"]
     )
     assert job.exit_code == 0, job.output
+
+
+def test_a_model_that_writes_no_tokens_is_no_service() -> None:
+    with pytest.raises(w.InvalidWorkloadError, match="write tokens"):
+        w.plan_serving("resnet-50", "l4", requests_per_s=5)

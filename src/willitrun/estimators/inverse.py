@@ -18,6 +18,7 @@ from willitrun.estimators.requests import (
     with_quantization_checked,
 )
 from willitrun.hardware.descriptions import describe_machine
+from willitrun.kernels.queueing import shared_token_seconds
 from willitrun.records.machines import Machine
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.records.results import SpeedEstimate
@@ -122,7 +123,8 @@ def largest_concurrency(
         Least tier that is good enough.
     targets
         ``time_to_first_token_s`` and ``time_per_output_token_s``, at most, by the best estimate and with all of them in
-        flight all the time. For requests that come at random see `plan_serving`.
+        flight all the time, so that prompts of the others are read in between. For requests that come at random see
+        `plan_serving`.
     most
         Where the search ends.
 
@@ -169,12 +171,25 @@ def _largest_count(
     return _largest(at, 1, most, tier, goals or {})
 
 
-def _keeps(speed: SpeedEstimate | None, goals: Mapping[str, float]) -> bool:
+def _keeps(request: Request, speed: SpeedEstimate | None, goals: Mapping[str, float]) -> bool:
     """Whether latencies are known and no longer than asked for."""
     if speed is None:
         return not goals
-    found = {name: getattr(speed, name) for name in goals}
-    return all(value is not None and value.best <= goals[name] for name, value in found.items())
+    for name, longest in goals.items():
+        value = getattr(speed, name)
+        if value is None:
+            return False
+        best, load = value.best, request.workload
+        read = speed.prefill_tokens_per_s
+        if name == "time_per_output_token_s" and request.profile.kv_policy != "pages" and read is not None:
+            # The estimate is that of writing alone; a server reads the prompts of the others in between.
+            outputs = max(load.output_tokens or 1, 1)
+            best = float(
+                shared_token_seconds(best, load.concurrency - 1, load.prompt_tokens or 0, outputs, read.best)
+            )
+        if best > longest:
+            return False
+    return True
 
 
 def _largest(
@@ -187,9 +202,10 @@ def _largest(
     wanted = TIER_ORDER[tier]
 
     def good(values: Sequence[int]) -> list[bool]:
+        asked = [at(value) for value in values]
         return [
-            TIER_ORDER[found.tier] >= wanted and (not goals or _keeps(found.speed_estimate(), goals))
-            for found in evaluate([at(value) for value in values])
+            TIER_ORDER[found.tier] >= wanted and (not goals or _keeps(request, found.speed_estimate(), goals))
+            for request, found in zip(asked, evaluate(asked), strict=True)
         ]
 
     if not good([low])[0]:

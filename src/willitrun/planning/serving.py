@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from willitrun.catalog import Catalog, load_catalog
+from willitrun.checkpoints.descriptions import describe_model
 from willitrun.errors import InvalidWorkloadError
 from willitrun.estimators.evaluation import Evaluated, evaluate
 from willitrun.estimators.requests import Request, complete_request
+from willitrun.estimators.workloads import LLM_TASKS
 from willitrun.frozen import frozen
 from willitrun.intervals import Interval
 from willitrun.kernels.costs import SECONDS_PER_HOUR, cost_per_unit
@@ -123,6 +125,12 @@ def plan_serving(
     """
     goals = _checked(requests_per_s, users, think_time_s, percentile, utilisation, targets or {}, tier)
     catalog = catalog or load_catalog()
+    model = describe_model(model, catalog=catalog)
+    if model.task not in LLM_TASKS:
+        raise InvalidWorkloadError(
+            f"{model.name} does {model.task}: a service is planned for models that write tokens.",
+            hint="plan_batch plans jobs of other models.",
+        )
     prompt, output = (
         read_lengths(prompt_tokens, "prompt_tokens"),
         read_lengths(output_tokens, "output_tokens"),

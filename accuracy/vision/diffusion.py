@@ -272,16 +272,29 @@ def seen(rows: pd.DataFrame, data: Path) -> dict[str, list[str]]:
     }
 
 
-def tier_errors(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fit on everything and log errors of rows predicted without their device."""
-    everything = problem.solve(np.ones(len(problem.rows), bool))
+def tier_errors(problem: Problem, theta: np.ndarray) -> dict[str, np.ndarray]:
+    """Return log errors of rows by tier: of a fit on everything, without their device, and without their device's class."""
+    rows = problem.rows
+    devices = rows["device_id"].map(lambda name: sum(map(ord, name)) % 6).to_numpy()
+    return {
+        "own-device": _log_errors(problem, theta),
+        "unseen-device": _held_out(problem, devices),
+        "unseen-class": _held_out(problem, rows["device_class"].to_numpy()),
+    }
+
+
+def _log_errors(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    return np.asarray(
+        np.log(problem.seconds_per_step(theta) / problem.rows["seconds_per_step"].to_numpy(float))
+    )
+
+
+def _held_out(problem: Problem, fold: np.ndarray) -> np.ndarray:
     held = np.full(len(problem.rows), np.nan)
-    fold = problem.rows["device_id"].map(lambda name: sum(map(ord, name)) % 6).to_numpy()
     for group in np.unique(fold):
-        theta = problem.solve(fold != group)
         rows = fold == group
-        held[rows] = np.log(problem.seconds_per_step(theta) / problem.rows["seconds_per_step"])[rows]
-    return everything, held
+        held[rows] = _log_errors(problem, problem.solve(~rows))[rows]
+    return held
 
 
 def main() -> None:
@@ -291,20 +304,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TRACES.parent / "calibrations" / "diffusion-speed.toml")
     options = parser.parse_args()
     problem = Problem(options.data, options.vision)
-    theta, held = tier_errors(problem)
-    inside = np.log(problem.seconds_per_step(theta) / problem.rows["seconds_per_step"].to_numpy(float))
-    rows = problem.rows.assign(held=held, inside=inside)[problem.usable]
+    theta = problem.solve(np.ones(len(problem.rows), bool))
+    rows = problem.rows.assign(**tier_errors(problem, theta))[problem.usable]
     intervals: dict[str, dict[str, float]] = {}
     for crowd, label in ((False, "lab"), (True, "crowd")):
         part = rows[rows["crowd"].eq(crowd)]
-        for column, tier in (("inside", "own-device"), ("held", "unseen-device")):
-            drawn = part.groupby(["device_id", "model", "size", "execution"])[column].median().reset_index()
-            one, devices = drawn[column].to_numpy(), folded(drawn["device_id"])
-            low, high = conformal_interval(one, devices)
-            covered = nested_coverage(one, devices)
+        for tier in ("own-device", "unseen-device", "unseen-class"):
+            drawn = part.groupby(["device_id", "device_class", "model", "size", "execution"])[tier]
+            one = drawn.median().reset_index()
+            # Groups that are left out together are what an interval has to hold on.
+            groups = one["device_class"].to_numpy() if tier == "unseen-class" else folded(one["device_id"])
+            errors = one[tier].to_numpy()
+            low, high = conformal_interval(errors, groups)
+            covered = nested_coverage(errors, groups)
             intervals[f"{label}/{tier}"] = {"low": low, "high": high, "n": len(one), "coverage": covered}
     for (crowd, kind), part in rows.groupby(["crowd", "device_class"]):
-        error = np.abs(np.expm1(part["held"]))
+        error = np.abs(np.expm1(part["unseen-device"]))
         print(
             "crowd" if crowd else "lab",
             kind,

@@ -245,3 +245,19 @@ def test_a_traced_denoiser_has_the_parameters_of_its_record(model: str) -> None:
     trace = load_catalog().traces.find(denoiser.name, 1024, 1)
     assert trace is not None
     assert trace.parameters == denoiser.parameters
+
+
+@pytest.mark.parametrize(
+    ("device", "seconds"),
+    [("m1-max-24gpu", 46.0), ("m1-max-32gpu", 46.0), ("m2-max-38gpu", 37.0), ("m1-ultra-64gpu", 25.0)],
+)
+def test_a_class_of_cards_that_nobody_measured_has_a_range_of_its_own(device: str, seconds: float) -> None:
+    # Apple's own times for SDXL, 20 steps, on the GPU (the Core ML program's, whose cores it does not state):
+    # https://github.com/apple/ml-stable-diffusion/blob/e12202c1f6405b83918b58a5d097cd61e3e1f702/README.md
+    speed = estimate_speed("sdxl-base", device, Workload(steps=20))
+    assert speed.support == "lab/unseen-class"
+    assert speed.seconds_per_image is not None
+    assert seconds in speed.seconds_per_image
+    seen = estimate_speed("sdxl-base", "rx-7900-xtx", Workload(steps=20)).seconds_per_image
+    assert seen is not None
+    assert speed.seconds_per_image.high / speed.seconds_per_image.best > seen.high / seen.best

@@ -134,6 +134,8 @@ def test_another_format_than_the_repository_holds_is_looked_for_elsewhere() -> N
     assert "vllm serve meta-llama/Llama-3.1-8B-Instruct " in command(
         "meta-llama/Llama-3.1-8B-Instruct", "h100-sxm", runtime="vllm"
     )
+    assert "--model timm/resnet50.a1_in1k " in command("timm/resnet50.a1_in1k", "rtx-4090")
+    assert "microsoft" not in command("microsoft/resnet-50", "rtx-4090")
     # The projector of a repository comes along with -hf; of a file it has to be named.
     assert "--mmproj" not in command("bartowski/Qwen2.5-VL-7B-Instruct-GGUF", "rtx-4090")
     assert "--mmproj mmproj-qwen2.5-vl-7b.gguf" in command("qwen2.5-vl-7b", "rtx-4090")

@@ -85,3 +85,25 @@ def test_what_is_wrong_is_said() -> None:
         compare("red", "blue", of="colours")  # type: ignore[arg-type]
     with pytest.raises(InvalidWorkloadError, match="running a model"):
         compare("q4_k_m", "q8_0", of="quantizations", machine="rtx-4090")
+
+
+def test_where_no_format_is_named_all_have_the_same() -> None:
+    """A Mac that holds five bits is not slower than a card for it; nor is vLLM in 16 bits than llama.cpp in eight."""
+    machines = compare("rtx-4090", "m4-max-40gpu:64 GiB", model="llama-3.3-70b").bouts[0]
+    assert len({side.specs["quantization"] for side in machines.contenders}) == 1
+    common = str(machines.contenders[0].specs["quantization"])
+    own = {
+        str(assess("llama-3.3-70b", name).inputs.quantization) for name in ("rtx-4090", "m4-max-40gpu:64 GiB")
+    }
+    assert common in own
+    assert len(own) == 2
+    assert any(f"all were judged at {common}" in line for line in machines.why)
+    runtimes = compare("vllm", "llama.cpp", of="runtimes", model="llama-3.1-8b", machine="rtx-4090").bouts[0]
+    assert {side.specs["quantization"] for side in runtimes.contenders} == {"bf16"}
+    # A format that is named stays, and so do formats that nobody shares.
+    named = compare("vllm", "llama.cpp", of="runtimes", model="llama-3.1-8b", machine="rtx-4060").bouts[0]
+    assert len({side.specs["quantization"] for side in named.contenders}) == 2
+    assert any("formats differ: vllm bf16" in line for line in named.why)
+    given = compare("rtx-4090", "rtx-3090", model="llama-3.1-8b", quantization="q4_k_m")
+    assert not any("format" in line for line in given.bouts[0].why)
+    assert "at q4_k_m" in str(given.rows())

@@ -13,6 +13,7 @@ from willitrun.estimators.llm_evaluation import EvaluatedLlm
 from willitrun.estimators.paged_pools import share_of_memory
 from willitrun.estimators.requests import Request
 from willitrun.estimators.topology import host_numbers
+from willitrun.estimators.workloads import GRAPH_TASKS
 from willitrun.records.models import Model
 
 __all__ = ["commands_of"]
@@ -107,9 +108,12 @@ def _own_repository(request: Request) -> str:
     """Where weights in 16 bits are published, for runtimes that convert them as they load: as asked for, else the model's own."""
     model = request.model
     plain = request.catalog.quantizations[model.quantization].kind == "float"
-    if plain and model.repository and not _holds_gguf(model):
+    own = next((alias for alias in model.aliases if "/" in alias), model.id)
+    # What runs networks of pictures loads those of one publisher, by its own names.
+    foreign = model.task in GRAPH_TASKS and model.repository.partition("/")[0] != own.partition("/")[0]
+    if plain and model.repository and not (foreign or _holds_gguf(model)):
         return model.repository
-    return next((alias for alias in model.aliases if "/" in alias), model.id)
+    return own
 
 
 def _holds_gguf(model: Model) -> bool:

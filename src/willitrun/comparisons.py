@@ -9,6 +9,7 @@ from willitrun.catalog import Catalog, load_catalog
 from willitrun.errors import InvalidWorkloadError, UnknownIdError
 from willitrun.estimators.inverse import TIER_ORDER
 from willitrun.hardware.descriptions import describe_machine
+from willitrun.planning.alike import at_one_format
 from willitrun.records.machines import Machine
 from willitrun.records.presentation import format_field
 from willitrun.records.rankings import AxisDifference, Bout, Comparison, Contender
@@ -54,7 +55,8 @@ def compare(
     workloads
         One or several; each is a bout of its own.
     quantization, runtime, memory, catalog
-        As for `assess`.
+        As for `assess`; where no format is named, machines and runtimes are compared at the smallest that each of them would
+        take, if all of them run it.
 
     Returns
     -------
@@ -87,9 +89,9 @@ def compare(
     names = tuple(_name(side, of) for side in sides)
     bouts = []
     for title, fixed in _bouts(of, model, loads, quantization, catalog):
-        fixed = {"machine": machine, "runtime": runtime} | fixed
-        found = [assess(**_arguments(of, side, fixed), memory=memory, catalog=catalog) for side in sides]
-        bouts.append(_bout(title, names, sides, found))
+        shared = {"machine": machine, "runtime": runtime, "memory": memory, "catalog": catalog} | fixed
+        found, formats = _judged(of, names, sides, shared, catalog)
+        bouts.append(_bout(title, names, sides, found, formats))
     return Comparison(of=of, names=names, bouts=tuple(bouts))
 
 
@@ -130,7 +132,35 @@ def _arguments(of: str, side: Any, fixed: dict[str, Any]) -> dict[str, Any]:
     return fixed | {place[of]: side}
 
 
-def _bout(title: str, names: tuple[str, ...], sides: list[Any], found: list[Verdict]) -> Bout:
+def _judged(
+    of: str, names: tuple[str, ...], sides: list[Any], shared: dict[str, Any], catalog: Catalog
+) -> tuple[list[Verdict], tuple[str, ...]]:
+    """A verdict for each contender, and what is to be said of their weight formats."""
+
+    def at(changed: dict[str, Any]) -> list[Verdict]:
+        return [assess(**_arguments(of, side, shared | changed)) for side in sides]
+
+    found = at({})
+    if of not in ("machines", "runtimes") or shared.get("quantization") is not None:
+        return found, ()
+    found, common = at_one_format(found, lambda name: at({"quantization": name}), catalog)
+    return found, _said_of_formats(names, found, common)
+
+
+def _said_of_formats(names: tuple[str, ...], found: list[Verdict], common: str | None) -> tuple[str, ...]:
+    """That a format was taken for all, or that each has its own: nobody named one."""
+    if common is not None:
+        return (f"Nobody named a weight format; all were judged at {common}, so that they are alike.",)
+    own = [verdict.inputs.quantization for verdict in found]
+    if len(set(own)) < 2:
+        return ()
+    each = ", ".join(f"{name} {form}" for name, form in zip(names, own, strict=True) if form)
+    return (f"The weight formats differ: {each}.",)
+
+
+def _bout(
+    title: str, names: tuple[str, ...], sides: list[Any], found: list[Verdict], formats: tuple[str, ...]
+) -> Bout:
     contenders = tuple(_contender(*parts) for parts in zip(names, sides, found, strict=True))
     order = sorted(range(len(found)), key=lambda i: _key(contenders[i]))
     first, second = contenders[order[0]], contenders[order[1]]
@@ -146,7 +176,7 @@ def _bout(title: str, names: tuple[str, ...], sides: list[Any], found: list[Verd
         winner=first.name if won else None,
         clear=bool(clear),
         ratio=ratio,
-        why=_why(first, second, won, ratio, bool(clear), differences, order, found),
+        why=(*_why(first, second, won, ratio, bool(clear), differences, order, found), *formats),
         differences=differences,
     )
 

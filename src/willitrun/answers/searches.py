@@ -24,6 +24,7 @@ from willitrun.estimators.inverse import (
 )
 from willitrun.estimators.workloads import GRAPH_TASKS
 from willitrun.hardware.descriptions import describe_machine
+from willitrun.planning.alike import at_one_format
 from willitrun.planning.prices import quote_purchase
 from willitrun.planning.runtime_choices import best_runtime
 from willitrun.records.machines import Machine
@@ -139,13 +140,15 @@ def _comparison(case: Case) -> str:
     if len(machines) < 2:
         return fit_answer(case)
     verdicts = _on_each(case, machines)
-    formats = {verdict.inputs.quantization for verdict in verdicts} - {None}
-    if len(formats) > 1:
-        # What is the best that fits differs: the smallest of them makes the comparison fair.
-        ranks = {name: case.catalog.quantizations[str(name)].quality_rank for name in formats}
-        case.quantization = min(formats, key=lambda name: ranks[name])
-        case.assumptions = [f"weights in {format_name(case.quantization)} on all of them"]
-        verdicts = _on_each(case, machines)
+
+    def again(name: str) -> list[Verdict]:
+        case.quantization, case.assumptions = name, []
+        return _on_each(case, machines)
+
+    if case.quantization is None:
+        verdicts, common = at_one_format(verdicts, again, case.catalog)
+        if common is not None:
+            case.assumptions = [f"weights in {format_name(common)} on all of them", *case.assumptions]
     rows = []
     for machine, verdict in zip(machines, verdicts, strict=True):
         head = verdict.speed.headline() if verdict.speed is not None and verdict.feasible else None

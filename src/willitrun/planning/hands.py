@@ -41,6 +41,7 @@ FloatArray = NDArray[np.float64]
 BLOCK_ROWS = 8192
 _ORDER = np.array([TIER_ORDER[name] for name in TIERS])
 """Rank of each tier code: unknown comes below everything."""
+_NONE_RUNS = TIER_ORDER["will-not-run"]
 
 
 @frozen
@@ -83,8 +84,9 @@ def deal(deck: Deck, machine: Machine, catalog: Catalog, *, memory: str = "free"
     for number, (group, rows) in enumerate(zip(deck.groups, played, strict=True)):
         order = _ORDER[rows.tier].tolist() if rows is not None else [-1] * len(group.card)
         for place, (card, tier) in enumerate(zip(group.card.tolist(), order, strict=True)):
-            # Rows of a card come best format first: a later one has to be of a better tier.
-            if card not in best or tier > best[card][0]:
+            # Rows of a card come best format first: a later one has to be of a better tier. Where none runs, the
+            # smallest tells what is missing at least.
+            if card not in best or tier > best[card][0] or tier == best[card][0] == _NONE_RUNS:
                 best[card] = (tier, number, place)
     kept: dict[int, list[int]] = {}
     for _, number, place in best.values():

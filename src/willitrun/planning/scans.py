@@ -67,8 +67,9 @@ def scan(
     prior
         Quality by model id, from wherever you trust it: a mapping or a function. Models without one come last.
     quantizations
-        Formats to choose from, best first; None takes each model's own, or the GGUF ladder: of each model the
-        best format of the best tier is ranked.
+        Formats to choose from, best first; None takes each model's own, or the GGUF ladder down to IQ4_XS (`assess`
+        goes on below four bits): of each model the best format of the best tier is ranked, and the smallest where none
+        runs.
 
     Returns
     -------

@@ -265,6 +265,12 @@ class Comparison(Presented):
         for bout in self.bouts:
             for side in bout.contenders:
                 rate = format_interval(side.headline, side.rate) if side.rate is not None else "unknown speed"
-                shown.append((f"{bout.title}: {side.name}", f"{side.tier}, {rate}"))
+                weights = side.specs.get("quantization")
+                shown.append(
+                    (
+                        f"{bout.title}: {side.name}",
+                        f"{side.tier}, {rate}" + (f" at {weights}" if weights else ""),
+                    )
+                )
             shown += [(f"{bout.title}: why", text) for text in bout.why]
         return tuple(shown)

@@ -273,7 +273,7 @@ def test_a_chip_that_no_runtime_drives_is_not_its_hosts_processor(chip: str) -> 
     [
         (CHAT, "qualcomm-snapdragon-x-elite", "llama.cpp"),
         (CHAT, {"accelerators": [{"name": "a card", "memory": "16 GiB"}]}, None),
-        ("whisper-large-v3", "rx-7900-xtx", "faster-whisper"),
+        ("whisper-large-v3", "arc-b580", "faster-whisper"),
     ],
 )
 def test_a_desktop_whose_card_is_left_aside_says_so(model: str, machine: Any, runtime: str | None) -> None:

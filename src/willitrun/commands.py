@@ -58,6 +58,10 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "context_per_sequence": workload.context_tokens or 0,
         "gpu_layers": placement.gpu_layers if placement.gpu_layers is not None else layers + 1,
         "cpu_moe_layers": _Option(placement.cpu_moe_layers or None),
+        "gpu_share": _gpu_share(placement.gpu_layers, layers + 1),
+        "split_mode": _Option(
+            "tensor" if placement.strategy == "tensor" or (placement.tp or 1) > 1 else None
+        ),
         "parallel": workload.concurrency,
         "kv_k": runtime.kv_dtype_k or "f16",
         "kv_v": runtime.kv_dtype_v or "f16",
@@ -92,6 +96,10 @@ def _chosen(found: Evaluated) -> dict[str, str]:
         "vae_tiling": "on" if runtime.vae_tiling else None,
         "flash_attention": {True: "on", False: "off", None: None}[runtime.flash_attention],
         "swa_full": "on" if runtime.swa_full else None,
+        # Slots that are counted share one cache where nobody says, as they do where nobody counts them.
+        "kv_unified": {True: "on", False: "off", None: "on" if workload.concurrency > 1 else None}[
+            runtime.kv_unified
+        ],
         "kv_dtype_k": runtime.kv_dtype_k,
         "enforce_eager": "on" if runtime.enforce_eager else None,
     }
@@ -162,6 +170,11 @@ def _filled(request: Request, template: str, values: Mapping[str, Any]) -> str:
         ) from error
 
 
+def _gpu_share(told: int | None, layers: int) -> str:
+    """Part of the layers on the card, as LM Studio is told it; the output counts as one."""
+    return "max" if told is None or told >= layers else f"{told / layers:.2f}"
+
+
 def _rpc_flag(request: Request) -> str:
     """The other hosts of a build, for runtimes that reach them by remote procedure calls."""
     others = (
@@ -173,7 +186,7 @@ def _rpc_flag(request: Request) -> str:
 class _Option:
     """A value whose option is written where there is one: ``{pp:--pipeline-parallel-size}``."""
 
-    def __init__(self, value: float | None) -> None:
+    def __init__(self, value: float | str | None) -> None:
         self.value = value
 
     def __format__(self, option: str) -> str:

@@ -31,6 +31,7 @@ CommandField = Literal[
     "vae_tiling",
     "flash_attention",
     "swa_full",
+    "kv_unified",
     "kv_dtype_k",
     "enforce_eager",
 ]

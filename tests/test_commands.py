@@ -115,8 +115,8 @@ def test_training_and_foreign_benchmarks_have_no_line() -> None:
     [
         ("TheBloke/Llama-2-13B-chat-AWQ", "rtx-4090", "vllm serve TheBloke/Llama-2-13B-chat-AWQ "),
         ("RedHatAI/Qwen3-32B-FP8-dynamic", "h100-sxm", "vllm serve RedHatAI/Qwen3-32B-FP8-dynamic "),
-        ("unsloth/Qwen3-8B-bnb-4bit", "rtx-4090", "transformers chat unsloth/Qwen3-8B-bnb-4bit"),
-        ("mlx-community/Qwen3-30B-A3B-4bit", "m3-max-40gpu:64 GiB", "mlx_lm.server --model mlx-community/Qwen3-30B-A3B-4bit "),
+        ("unsloth/Qwen3-8B-bnb-4bit", "rtx-4090", "transformers serve unsloth/Qwen3-8B-bnb-4bit"),
+        ("mlx-community/Qwen3-30B-A3B-4bit", "m3-max-40gpu:64 GiB", "mlx_lm.server --model mlx-community/Qwen3-30B-A3B-4bit"),
         ("bartowski/Qwen2.5-32B-Instruct-GGUF", "h100-sxm", "llama-server -hf bartowski/Qwen2.5-32B-Instruct-GGUF:Q8_0 "),
         ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "rtx-4090", "llama-server -hf unsloth/Qwen3-8B-GGUF:Q4_K_M "),
         ("unsloth/gpt-oss-20b-GGUF", "h100-sxm", "llama-server -hf unsloth/gpt-oss-20b-GGUF:MXFP4 "),

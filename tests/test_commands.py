@@ -38,6 +38,9 @@ def test_speech_is_transcribed_and_not_chatted_with() -> None:
     assert "automatic-speech-recognition" in line
     assert "float16" in line
     assert "chat" not in line
+    for runtime in ("transformers", "faster-whisper"):
+        for load in (Workload(batch_size=16), Workload(concurrency=16)):
+            assert "batch_size=16)" in command("whisper-large-v3", "rtx-4090", load, runtime=runtime)
     # Nothing of Transformers loads it.
     assert command("kokoro-82m", "rtx-4090") == ""
 

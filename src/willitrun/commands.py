@@ -13,7 +13,7 @@ from willitrun.estimators.llm_evaluation import EvaluatedLlm
 from willitrun.estimators.paged_pools import share_of_memory
 from willitrun.estimators.requests import Request
 from willitrun.estimators.topology import host_numbers
-from willitrun.estimators.workloads import GRAPH_TASKS
+from willitrun.estimators.workloads import ASR_TASKS, GRAPH_TASKS
 from willitrun.records.models import Model
 
 __all__ = ["commands_of"]
@@ -73,7 +73,7 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "pp": _Option(placement.pp if (placement.pp or 1) > 1 else None),
         "dp": _Option(placement.dp if (placement.dp or 1) > 1 else None),
         "utilization": _Option(share_of_memory(found) if isinstance(found, EvaluatedLlm) else None),
-        "batch": workload.batch_size or 1,
+        "batch": max(workload.batch_size or 1, workload.concurrency if model.task in ASR_TASKS else 1),
         "image_size": workload.image_size or 0,
         "steps": workload.steps or 0,
         "frames": workload.frames or 0,

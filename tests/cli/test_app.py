@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -369,7 +371,7 @@ def test_any_field_can_be_set(arguments: list[str], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("nonsense=3", "sets no field"), ("gradient_checkpoint=full", "gradient_checkpointing"), ("mode", "sets no field"), ("mode=qlorra", "Workload.mode")],
+    [("nonsense=3", "sets no field"), ("gradient_checkpoint=full", "gradient_checkpointing"), ("mode", "says no value"), ("mode=qlorra", "Workload.mode")],
 )  # fmt: skip
 def test_what_sets_nothing_is_refused(setting: str, said: str) -> None:
     found = run("assess", "llama-3.1-8b", "--on", "rtx-4090", "-s", setting)
@@ -381,3 +383,21 @@ def test_a_build_may_be_a_query() -> None:
     query = describe_machine(["rtx-3090", "rtx-3090"]).to_query()
     found = run("assess", "llama-3.3-70b", "--on", query, "-q", "q4_k_m")
     assert "2 x NVIDIA GeForce RTX 3090" in " ".join(found.output.split())
+
+
+def test_a_log_that_is_not_there_is_no_traceback() -> None:
+    found = run("calibrate", "no-such.log", "--on", "rtx-4090")
+    assert found.exit_code == 2
+    assert "cannot be read" in " ".join(found.output.split())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_a_log(tmp_path: Path) -> None:
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text("torch.OutOfMemoryError: CUDA out of memory.\n"))
+    writer.start()
+    found = run("diagnose", str(pipe))
+    writer.join()
+    assert found.exit_code == 0
+    assert "CUDA out of memory" in found.output

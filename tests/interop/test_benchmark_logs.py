@@ -63,6 +63,32 @@ VLLM = {
 }  # fmt: skip
 
 
+# As printed, of which the first is in a public script: https://github.com/yiliu30/vllm-fork, scripts/pp_local_test_res.sh
+PRINTED = """Traffic request rate: inf
+Burstiness factor: 1.0 (Poisson process)
+Maximum request concurrency: 32
+============ Serving Benchmark Result ============
+Successful requests:                     32
+Benchmark duration (s):                  150.87
+Total input tokens:                      65536
+Total generated tokens:                  65536
+Request throughput (req/s):              0.21
+Output token throughput (tok/s):         434.40
+Total Token throughput (tok/s):          868.80
+---------------Time to First Token----------------
+Mean TTFT (ms):                          7279.56
+Median TTFT (ms):                        7099.88
+P99 TTFT (ms):                           10999.46
+-----Time per Output Token (excl. 1st token)------
+Mean TPOT (ms):                          70.14
+==================================================
+"""
+SGLANG = PRINTED.replace("Traffic", "Not").replace("Maximum", "Not").replace(
+    "Successful requests", "Backend:                                 sglang\nTraffic request rate:                    inf\n"
+    "Max request concurrency:                 16\nSuccessful requests",
+)  # fmt: skip
+
+
 def seen(text: str, **changes: Any) -> list[tuple[str, float]]:
     return [(row.metric, round(row.value, 2)) for row in read_benchmarks(text, **(WHO | changes))]
 
@@ -84,6 +110,23 @@ def seen(text: str, **changes: Any) -> list[tuple[str, float]]:
 )  # fmt: skip
 def test_formats(text: str, expected: list[tuple[str, float]]) -> None:
     assert seen(text) == expected
+
+
+def test_tables_that_servers_clients_print() -> None:
+    """What a client prints is what it saves: pasted from a terminal or behind a shell's comment."""
+    saved = read_benchmarks(json.dumps(VLLM), **WHO)
+    for text in (PRINTED, "".join(f"# {line}\n" for line in PRINTED.splitlines())):
+        printed = read_benchmarks(text, **WHO)
+        assert [(row.metric, row.value, row.concurrency, row.prompt_tokens, row.output_tokens) for row in printed] == [
+            (row.metric, row.value, row.concurrency, row.prompt_tokens, row.output_tokens) for row in saved
+        ]  # fmt: skip
+    assert len(read_benchmarks(PRINTED + PRINTED, **WHO)) == 2 * len(saved)
+    rows = read_benchmarks(SGLANG, **(WHO | {"runtime": None}))
+    assert {(row.runtime, row.concurrency) for row in rows} == {("sglang", 16)}
+    alone = PRINTED[PRINTED.index("====") :]
+    with pytest.raises(WillItRunError, match="max-concurrency"):
+        read_benchmarks(alone, **WHO)
+    assert len(read_benchmarks(PRINTED.replace("concurrency: 32", "concurrency: None"), **WHO)) == len(saved)
 
 
 def test_llama_bench_says_device_format_and_depth() -> None:

@@ -60,13 +60,18 @@ def calibrate(
     on: opt.MachineOption = None,
     quant: opt.QuantOption = None,
     runtime: opt.RuntimeOption = None,
-    format: Annotated[str | None, typer.Option(help="llama-bench, llama.cpp, ollama, vllm, table.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="llama-bench, llama.cpp, ollama, vllm, timm, optimum-benchmark, table.")
+    ] = None,
     save: SaveOption = None,
 ) -> None:
     """Compare measurements with what is predicted, and keep them as an overlay."""
     from willitrun.interop.benchmark_logs import read_benchmarks
 
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error}") from None
     device = _device(on) if on else None
     rows = read_benchmarks(
         text, format=format, model=model, accelerator=device, quantization=quant, runtime=runtime

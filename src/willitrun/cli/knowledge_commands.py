@@ -49,10 +49,15 @@ def diagnose(
         found = willitrun.diagnose(sys.stdin.buffer)
     else:
         path = Path(file)
-        if not path.is_file():
-            report_error(f"there is no file {file!r}")
+        if path.is_fifo():
+            # What a shell substitutes: diagnose <(docker logs server)
+            with path.open("rb") as log:
+                found = willitrun.diagnose(log)
+        elif path.is_file():
+            found = willitrun.diagnose(path)
+        else:
+            report_error(f"there is no file {file!r}; - reads standard input")
             raise typer.Exit(2)
-        found = willitrun.diagnose(path)
     if as_json:
         sys.stdout.write("[" + ",\n".join(item.model_dump_json() for item in found) + "]\n")
     else:

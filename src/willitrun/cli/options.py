@@ -204,7 +204,9 @@ def settings_argument(pairs: list[str] | None) -> Settings:
         if not dot:
             owner = next((key for key, kind in _RECIPES.items() if field in kind.model_fields), "")
         known = owner == "host" or (owner in _RECIPES and field in _RECIPES[owner].model_fields)
-        if not equals or not known:
+        if known and not equals:
+            raise typer.BadParameter(f"{pair!r} says no value; write {name.strip()}=VALUE")
+        if not known:
             every = [field for kind in _RECIPES.values() for field in kind.model_fields]
             near = get_close_matches(field, every, n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ", such as mode=qlora or host.ram=64GiB"

@@ -20,7 +20,7 @@ import re
 from willitrun.interop.benchmark_images import read_optimum, read_timm
 from willitrun.interop.benchmark_llama import read_bench_csv, read_bench_json, read_bench_table, read_timings
 from willitrun.interop.benchmark_rows import MOST_CHARACTERS, MOST_ROWS, Subject, fail, record
-from willitrun.interop.benchmark_servers import read_ollama, read_vllm
+from willitrun.interop.benchmark_servers import PRINTED_HEAD, read_ollama, read_vllm
 from willitrun.records.measurements import Measurement
 
 __all__ = ["FORMATS", "read_benchmarks"]
@@ -54,7 +54,7 @@ def read_benchmarks(
     ----------
     text
         Output of ``llama-bench`` (markdown, JSON, JSONL or CSV), timing lines of llama.cpp's programs and server, the
-        lines of ``ollama run --verbose``, a result of ``vllm bench serve``, timm's ``benchmark.py`` (CSV or JSON),
+        lines of ``ollama run --verbose``, a result of ``vllm bench serve`` (JSON, or the table that it and SGLang's ``bench_serving`` print), timm's ``benchmark.py`` (CSV or JSON),
         ``benchmark.json`` of optimum-benchmark, or CSV with the fields of `Measurement`
         as its header.
     format
@@ -119,6 +119,8 @@ def _format_of(text: str) -> str:
         return "llama-bench" if '"n_prompt"' in text else "vllm"
     if "n_prompt" in first or _TABLE.search(text):
         return "llama-bench"
+    if PRINTED_HEAD in text:
+        return "vllm"
     if "eval time" in text:
         return "llama.cpp"
     if "eval rate:" in text:
@@ -126,7 +128,7 @@ def _format_of(text: str) -> str:
     if "," in first and "metric" in first:
         return "table"
     raise fail(
-        "the text", "is output of no tool that is known.", f"Pass format=, one of {', '.join(FORMATS)}."
+        "the text", "is output of no tool that is known.", f"Pass the format, one of {', '.join(FORMATS)}."
     )
 
 

@@ -13,7 +13,7 @@ from willitrun.errors import WillItRunError
 from willitrun.interop.benchmark_rows import MOST_ROWS, Subject, fail, parse_json, record
 from willitrun.records.measurements import Measurement
 
-__all__ = ["read_ollama", "read_vllm"]
+__all__ = ["PRINTED_HEAD", "read_ollama", "read_vllm"]
 
 _LINE = re.compile(
     r"^\s*(?P<name>prompt eval count|prompt eval rate|eval count|eval rate):\s*(?P<value>\d+(?:\.\d+)?)"
@@ -61,13 +61,67 @@ def read_ollama(text: str, subject: Subject) -> tuple[Measurement, ...]:
     return tuple(found)
 
 
+# What the clients of vLLM and SGLang print, and what vLLM's saves the same as.
+_PRINTED = {
+    "successful requests": "completed",
+    "total input tokens": "total_input_tokens",
+    "total generated tokens": "total_output_tokens",
+    "output token throughput (tok/s)": "output_throughput",
+    "mean ttft (ms)": "mean_ttft_ms",
+    "mean tpot (ms)": "mean_tpot_ms",
+    "maximum request concurrency": "max_concurrency",
+    "max request concurrency": "max_concurrency",
+    "traffic request rate": "request_rate",
+    "backend": "backend",
+}
+_PRINTED_LINE = re.compile(r"^[\s#|]*(?P<name>[A-Za-z][\w ()/.-]{2,50}):\s+(?P<value>\S+)")
+PRINTED_HEAD = "Serving Benchmark Result"
+"""What stands above the table that both clients print."""
+
+
+def read_printed(text: str, subject: Subject) -> tuple[Measurement, ...]:
+    """The table that ``vllm bench serve`` and SGLang's ``bench_serving`` print; several in a row are several runs."""
+    found: list[Measurement] = []
+    run: dict[str, Any] = {}
+    number = 0
+
+    def close() -> None:
+        if "completed" in run:
+            found.extend(_serving_result(dict(run), f"the table above line {number + 1}", subject))
+
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        match = _PRINTED_LINE.match(line[:200])
+        name = _PRINTED.get(match["name"].lower()) if match is not None else None
+        if match is None or name is None:
+            if set(line.strip(" #")) == {"="} and "completed" in run:
+                close()
+                run = {}
+            continue
+        # "None" in vLLM, "not set" in SGLang.
+        run[name] = None if match["value"] in ("None", "not") else _printed_value(match["value"])
+        if len(found) > MOST_ROWS:
+            raise fail(f"line {number + 1}", "is one too many.", f"Pass at most {MOST_ROWS:,} runs.")
+    close()
+    return tuple(found)
+
+
+def _printed_value(text: str) -> int | float | str:
+    plain = text.replace(",", "")
+    if plain.isascii() and plain.isdigit():
+        return int(plain[:18])
+    return float(plain) if re.fullmatch(r"\d{1,15}\.\d{1,15}", plain) else plain
+
+
 def read_vllm(text: str, subject: Subject) -> tuple[Measurement, ...]:
-    """Result files of ``vllm bench serve`` and ``benchmark_serving.py``: one JSON object, or one a line.
+    """Result files of ``vllm bench serve`` and ``benchmark_serving.py``: one JSON object, or one a line; or what it prints.
 
     Sequences in flight are ``max_concurrency``; without it a request rate decides, and only runs at an infinite
     rate have a known number: all prompts at once.
     """
     whole = text.strip()
+    if PRINTED_HEAD in whole:
+        return read_printed(whole, subject)
     try:
         results = [("result", parse_json(whole, "result"))]
     except WillItRunError:
@@ -99,7 +153,7 @@ def _serving_result(result: Any, place: str, subject: Subject) -> list[Measureme
         raise fail(place, "does not say how many requests were in flight.", "Run it with --max-concurrency.")
     common: dict[str, Any] = {
         "model": result.get("model_id"),
-        "runtime": "vllm",
+        "runtime": "sglang" if str(result.get("backend")).startswith("sglang") else "vllm",
         "date": str(result.get("date") or "")[:8],
         "concurrency": min(concurrency, completed),
         "prompt_tokens": max(round(result["total_input_tokens"] / completed), 1),

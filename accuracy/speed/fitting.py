@@ -62,7 +62,7 @@ LEVEL_AXES: dict[str, tuple[str, ...]] = {
     "attention": ("stack", "runtime", "backend"),
     "step": ("stack", "runtime", "system"),
     "layer": ("stack", "runtime", "backend", "era", "vendor", "engine", "system"),
-    "moe_layer": ("stack", "runtime", "backend", "engine"),
+    "moe_layer": ("stack", "runtime", "backend", "engine", "generation"),
     "sequence": ("stack", "runtime", "era"),
     "prefill_linear": ("stack", "runtime", "backend", "format", "era", "vendor", "engine", "product"),
     "prefill_issue": (
@@ -164,9 +164,9 @@ LEVEL_PRIORS |= {
 #: Grouped products of a serving engine's experts take some five times the time per FLOP of its dense ones (the same
 #: measurements: 2.1 to 6 times, above all in FP8, with tokens spread over the experts as routers spread them).
 LEVEL_PRIORS |= {("prefill_experts", "stack", "server"): 1.7}
-#: Prompts of models of experts run kernel by kernel, some 35 operators a layer at 20 us (METHOD 3); those of dense ones
-#: from recorded graphs.
-LEVEL_PRIORS |= {("request", "kind", "dense"): -0.4, ("request", "kind", "moe"): 1.0}
+#: Prompts of models of experts run kernel by kernel, some 35 operators a layer at 20 us (METHOD 3) over sixty layers and
+#: more; those of dense ones from recorded graphs.
+LEVEL_PRIORS |= {("request", "kind", "dense"): -0.4, ("request", "kind", "moe"): 1.25}
 #: Vector operations per stored weight: a byte or a half is ready to multiply; four bits under one scale take a mask and a
 #: shift, those of K-quants scales of scales too, and with fewer than four bits each weight lies in two arrays.
 LEVEL_PRIORS |= {

@@ -8,6 +8,7 @@ from willitrun import Workload, assess, load_catalog
 from willitrun.estimators.inventory import active_parameters, experts_used, parameters, tensor_inventory
 from willitrun.estimators.inventory_cache import kv_layout
 from willitrun.estimators.inventory_sparse import indexers_of
+from willitrun.estimators.llm_models import model_row
 from willitrun.records.models import TransformerConfig
 
 
@@ -148,3 +149,24 @@ def test_an_encoder_of_the_same_blocks_is_half_of_the_layers() -> None:
 def test_indexers_choose_what_a_layer_attends_to(model: str, layers: int, selected: int, width: int) -> None:
     found = indexers_of(_config(model))
     assert (found.layers, found.selected_tokens, found.width) == (layers, selected, width)
+
+
+@pytest.mark.parametrize(
+    ("model", "blocks"),
+    [
+        ("llama-3.1-8b", 0),
+        ("qwen3-235b-a22b", 0),
+        # 61 layers of latent attention, 58 with shared experts.
+        ("deepseek-r1", 61 + 58),
+        # 78 indexers, latent attention in each of these layers, 75 with shared experts.
+        ("glm-5", 2 * 78 + 78 + 75),
+        # A dense block beside the experts of each layer.
+        ("gemma-4-26b-a4b", 30),
+        # Layers of one block, 23 of which route and share.
+        ("nemotron-3-nano-30b-a3b", 23),
+    ],
+)
+def test_blocks_beside_a_mixer_and_a_feed_forward_are_counted(model: str, blocks: int) -> None:
+    catalog = load_catalog()
+    row = model_row(catalog.models[model], catalog.quantizations["bf16"], "safetensors", catalog)
+    assert row.n_extra_blocks == blocks

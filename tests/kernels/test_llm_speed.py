@@ -106,7 +106,7 @@ GLM_5 = LLAMA_8B | {
     "n_experts_used": 8.0,
     "n_layers": 78.0,
     "n_moe_layers": 75.0,
-    "n_launched": 195.0,
+    "n_launched": 232.5,
     "dense_params": 17.2e9,
     "lm_head_params": 0.95e9,
     "expert_params": 724.8e9,

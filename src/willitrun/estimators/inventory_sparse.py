@@ -1,4 +1,5 @@
-"""Indexers: small attention that scores all tokens, so that a layer's own attends to the best of them only."""
+"""What layers run beside a mixer and a feed-forward block: indexers, which score all tokens so that a layer's own attention
+takes the best of them only, the second half of latent attention, and experts that every token passes."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from willitrun.estimators.inventory_traits import traits_of
 from willitrun.frozen import frozen
 from willitrun.records.models import TransformerConfig
 
-__all__ = ["Indexers", "indexers_of", "latent_layers"]
+__all__ = ["Indexers", "indexers_of", "latent_layers", "runs_beside_experts"]
 
 
 @frozen
@@ -68,3 +69,10 @@ def latent_layers(config: TransformerConfig) -> int:
     if traits.attention != "latent":
         return 0
     return sum(attends(config, traits, layer) for layer in range(config.num_hidden_layers))
+
+
+def runs_beside_experts(config: TransformerConfig) -> bool:
+    """Whether tokens pass a dense block, or experts shared by all, beside those that they are routed to."""
+    traits = traits_of(config.model_type)
+    shared = config.n_shared_experts or config.shared_expert_intermediate_size or traits.always_shared
+    return bool(shared or traits.dense_beside_experts or traits.shortcut_experts)

@@ -17,7 +17,7 @@ from willitrun.estimators.inventory_cache import (
 )
 from willitrun.estimators.inventory_formats import era_of, quantiser_spread
 from willitrun.estimators.inventory_gguf import loaded_config
-from willitrun.estimators.inventory_sparse import indexers_of, latent_layers
+from willitrun.estimators.inventory_sparse import indexers_of, latent_layers, runs_beside_experts
 from willitrun.estimators.inventory_traits import traits_of
 from willitrun.estimators.weight_sums import publisher_factors, sums_by_rule, sums_of_table
 from willitrun.estimators.workloads import ENCODER_TASKS
@@ -88,7 +88,7 @@ class ModelRow:
     prefill_attention_width: int
     windowed_width: int
     n_extra_blocks: int
-    """Blocks' worth of kernels that layers start beside: one for latent attention, two for an indexer."""
+    """Blocks' worth of kernels that layers start beside: one for latent attention or shared experts, two for an indexer."""
     index_width: int
     selected_tokens: int
     selected_width: int
@@ -185,6 +185,8 @@ def _row(
     routed = [layer for layer in range(config.num_hidden_layers) if _routes(config, layer)]
     shape = buffer_shape(config)
     one_block = traits_of(config.model_type).one_block_layers
+    routed_blocks = sum(not one_block or config.layer_type(layer) == "moe" for layer in routed)
+    routed_blocks = routed_blocks if weights.experts else 0
     return ModelRow(
         repeating=weights.repeating,
         experts=weights.experts,
@@ -198,9 +200,7 @@ def _row(
         n_layers=config.num_hidden_layers,
         n_moe_layers=len(routed) if weights.experts else 0,
         n_blocks=config.num_hidden_layers * (1 if one_block else 2),
-        n_routed_blocks=len([layer for layer in routed if not one_block or config.layer_type(layer) == "moe"])
-        if weights.experts
-        else 0,
+        n_routed_blocks=routed_blocks,
         dense_bytes=weights.dense_bytes,
         lm_head_bytes=weights.output_matrix,
         dense_params=weights.dense_params,
@@ -247,7 +247,9 @@ def _row(
         attention_width=decode_width,
         prefill_attention_width=prefill_width,
         windowed_width=windowed_width,
-        n_extra_blocks=2 * indexers.layers + latent_layers(config),
+        n_extra_blocks=2 * indexers.layers
+        + latent_layers(config)
+        + (routed_blocks if runs_beside_experts(config) else 0),
         index_width=indexers.width,
         selected_tokens=indexers.selected_tokens,
         selected_width=indexers.selected_width,

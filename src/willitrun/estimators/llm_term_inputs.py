@@ -23,8 +23,8 @@ DECODE_EQUATIONS = {
     "lm-head": "lm_head_bytes / ranks x k_weights / memory_bytes_per_s, its share of the smooth maximum",
     "expert-weights": "expert_bytes x share of experts hit / expert_shards x k_weights x k_experts / memory_bytes_per_s, "
     "its share of the smooth maximum",
-    "kv-cache": "sequences x depth_tokens (chosen ones alone where an indexer chooses) x kv_bytes_per_token / ranks x k_kv / memory_bytes_per_s, "
-    "its share of the smooth maximum",
+    "kv-cache": "sequences x depth_tokens x kv_bytes_per_token / ranks x k_kv / memory_bytes_per_s (chosen_kv_bytes_per_token "
+    "of it for chosen_tokens at most, where an indexer chooses), its share of the smooth maximum",
     "recurrent-state": "sequences x state_bytes x k_kv / memory_bytes_per_s, its share of the smooth maximum",
     "load-issue": "read_bytes x k_fetch / unit_cycles_per_s, its share of the smooth maximum",
     "unpacking": "weights touched x k_unpack / unit_cycles_per_s, its share of the smooth maximum",
@@ -69,6 +69,8 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("depth_tokens", "load", "context_tokens"),
         ("kv_bytes_per_token", "work", "kv_bytes_per_token"),
         ("windowed_kv_bytes_per_token", "work", "windowed_kv_bytes_per_token"),
+        ("chosen_kv_bytes_per_token", "work", "selected_kv_bytes_per_token"),
+        ("chosen_tokens", "work", "selected_tokens"),
         ("k_kv", "coefficients", "kv"),
     ),
     "recurrent-state": (("state_bytes", "work", "state_bytes"), ("k_kv", "coefficients", "kv")),
@@ -139,9 +141,13 @@ def decode_inputs(found: EvaluatedLlm) -> Callable[[str], Inputs]:
     }
 
     def inputs(term: str) -> Inputs:
-        return {
+        shown_inputs: Inputs = {
             shown: float(at(getattr(parts[part], field), place))
             for shown, part, field in _SOURCES.get(term, ())
         }
+        if not shown_inputs.get("chosen_kv_bytes_per_token", 1.0):
+            # No indexer: the other half of the equation would only puzzle.
+            del shown_inputs["chosen_kv_bytes_per_token"], shown_inputs["chosen_tokens"]
+        return shown_inputs
 
     return inputs

@@ -43,7 +43,13 @@ def time_decode_step(
     ranks = load.tensor
     depth = load.context_tokens
     windowed_depth = minimum(depth, work.window_tokens)
-    chosen = minimum(depth, work.selected_tokens)
+    kept = depth * (work.kv_bytes_per_token - work.selected_kv_bytes_per_token)
+    attended = work.attention_width * depth
+    if not is_zero(work.selected_width):
+        # Few models have an indexer: the others are spared two operations on every scenario.
+        chosen = minimum(depth, work.selected_tokens)
+        kept = kept + chosen * work.selected_kv_bytes_per_token
+        attended = attended + work.selected_width * chosen
     hit = share_of_experts_hit(work, tokens * (load.expert_shards / ranks))
     used = work.n_experts_used / work.n_experts
     on_dense = 1.0 - load.host_dense_fraction
@@ -54,12 +60,7 @@ def time_decode_step(
     head = work.lm_head_bytes / ranks
     expert = on_expert * work.expert_bytes
     kv = sequences * (
-        (
-            depth * (work.kv_bytes_per_token - work.selected_kv_bytes_per_token)
-            + chosen * work.selected_kv_bytes_per_token
-            + windowed_depth * work.windowed_kv_bytes_per_token
-        )
-        / minimum(ranks, work.kv_heads)
+        (kept + windowed_depth * work.windowed_kv_bytes_per_token) / minimum(ranks, work.kv_heads)
     )
     state = sequences * (work.state_bytes / ranks)
     per_weight_byte = k.weights / rates.memory_bytes_per_s
@@ -69,9 +70,7 @@ def time_decode_step(
     unpack = k.unpack / rates.issue_per_s
     linear = k.linear / rates.compute_flop_per_s
     each = tokens / ranks
-    attention_flop = (4.0 * each) * (
-        work.attention_width * depth + work.selected_width * chosen + work.windowed_width * windowed_depth
-    )
+    attention_flop = (4.0 * each) * (attended + work.windowed_width * windowed_depth)
 
     def read_bytes() -> FloatArray:
         read: FloatArray = (head + expert + (kv + state)) + on_dense * dense

@@ -42,7 +42,8 @@ class LlmWork:
         The same over sliding-window layers, and their window [tokens].
     n_launched
         Layers' worth of kernels that a step starts. Latent attention takes some ten where others take five, and counts
-        twice; an indexer, which chooses the tokens that a layer attends to, takes as many as a layer.
+        twice; experts that all tokens pass take a block's beside the routed ones; an indexer, which chooses the tokens
+        that a layer attends to, takes as many as a layer.
     selected_width, prefill_selected_width, selected_tokens
         Width of the own attention of layers with an indexer (whose width is in ``attention_width``), decoding and in
         a prefill that attends to all; the tokens they choose.

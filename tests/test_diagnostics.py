@@ -379,6 +379,7 @@ FIRST_CONTACT: list[dict[str, Any]] = tomllib.loads(
         ("mended-twenty-first", 0.9),
         ("mended-twenty-second", 0.9),
         ("mended-twenty-third", 0.9),
+        ("mended-twenty-fourth", 0.9),
         ("held-out", 0.65),
         ("held-out-eighth", 0.3),
         ("held-out-tenth", 0.3),

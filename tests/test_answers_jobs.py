@@ -137,3 +137,51 @@ def test_what_is_not_understood_says_where_to_go() -> None:
     answer = ask("why is the sky blue?", machine="rtx-4090")
     assert not answer
     assert "willitrun diagnose" in answer.text
+
+
+def test_models_and_runtimes_are_set_against_each_other() -> None:
+    """The second model, or runtime, was not read, and the answer was about the first alone."""
+    models = ask("qwen 3 8b vs llama 3.1 8b on a 4060 8gb")
+    assert models.intent == "comparison"
+    assert "Qwen3 8B" in models.text
+    assert "Llama 3.1 8B Instruct" in models.text
+    assert "on all of them" in models.text
+    assert "is faster on NVIDIA GeForce RTX 4060" in models.text
+    runtimes = ask("is vllm faster than ollama for llama 3.1 8b on a 4090?")
+    assert "vLLM" in runtimes.text
+    assert "Ollama" in runtimes.text
+    rates = [
+        assess("llama-3.1-8b", "rtx-4090", quantization="bf16", runtime=name).speed.decode_tokens_per_s.best  # type: ignore[union-attr]
+        for name in ("vllm", "ollama")
+    ]
+    assert runtimes.text.startswith("Ollama is faster" if rates[1] > rates[0] else "vLLM is faster")
+    # One model, and words that only look like a contest.
+    assert ask("will llama 3.1 8b run or not on a 4090").intent == "fit"
+
+
+def test_the_quicker_of_two_videos_takes_less_time() -> None:
+    """The longer time was called faster."""
+    answer = ask("3090 or 4090 for wan2.1-t2v-1.3b")
+    assert answer.text.startswith("NVIDIA GeForce RTX 4090 is faster")
+
+
+def test_a_slash_within_a_name_is_no_publisher() -> None:
+    """ViT-L/16 was ViT-B/16, after the number that stands behind the slash of both."""
+    answer = ask("batch 32 vit-l/16 fp16 on an a100 80gb throughput")
+    assert answer.model == "vit-l-16"
+    assert answer.workload["batch_size"] == 32
+    assert ask("vit-b/16 on a 4090").model == "vit-b-16"
+
+
+def test_what_no_record_goes_by_is_said() -> None:
+    answer = ask("phi 3.5 mini on iphone 15", machine=None)
+    assert "“iphone 15” names no machine that is known" in answer.text
+    assert "names no machine" not in ask("llama 3.1 8b on an rtx 4090").text
+    assert "names no machine" not in ask("llama 3.1 8b on a 24gb card").text
+
+
+def test_most_users_and_a_card_for_a_model_are_searches() -> None:
+    most = ask("max concurrent users for qwen2.5 7b awq on a 4090 with 4k context")
+    assert most.intent == "largest-concurrency"
+    assert ask("gpu for whisper large v3").intent == "smallest-machine"
+    assert ask("best gpu to run phi 4").intent == "smallest-machine"

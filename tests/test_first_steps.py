@@ -119,3 +119,14 @@ def test_a_conversion_to_gguf_is_run_from_gguf() -> None:
         verdict = assess(name, "m3-ultra-80gpu:512 GiB")
         assert verdict.inputs.runtime["name"] == "llama.cpp"
         assert "gguf" in catalog.quantizations[str(verdict.inputs.quantization)].container
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("ViT-L/16", "vit-l-16"), ("vit-b/16", "vit-b-16"), ("vit-b/32", "vit-b-32"), ("vit-h/14", "vit-h-14"), ("microsoft/resnet-50", "resnet-50")],
+)  # fmt: skip
+def test_a_slash_is_a_publisher_or_part_of_a_name(name: str, model: str) -> None:
+    """The number behind the slash of ViT-B/16 was a name of it, and with any publisher's."""
+    assert describe_model(name).id == model
+    with pytest.raises(UnknownIdError):
+        describe_model("someone/16")

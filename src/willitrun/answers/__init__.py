@@ -67,6 +67,7 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
     text = re.sub(r"\s+", " ", question.lower()).strip()
     name, without_model, model_choice = find_model(text, catalog)
     reading = read_question(text, without_model)
+    rivals, reading.rest = _rivals(name, text, reading.rest, catalog)
     named, rest, choices = find_machines(reading.rest, catalog)
     if model_choice is not None:
         choices = [model_choice, *choices]
@@ -96,7 +97,14 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
             if said:
                 reading.fields["split"] = said[0]
     case = _case(text, reading, model, named, machine, catalog)
+    if rivals or (len(reading.runtimes) > 1 and _CONTEST.search(text)):
+        case.rivals = tuple(
+            rival for rival in map(catalog.models.__getitem__, rivals) if rival.task == model.task
+        )
+        reading.intent = "comparison"
     paragraph = reply(case)
+    if not named and machine is None and (unknown := _unknown_machine(reading, rest)):
+        paragraph += f" “{unknown}” names no machine that is known."
     for choice in choices:
         others = f", not {' or '.join(choice.others)}" if choice.others else ""
         paragraph += f" “{choice.said}” was taken for {choice.taken}{others}."
@@ -119,6 +127,30 @@ def ask(question: str, *, machine: Any = None, catalog: Catalog | None = None) -
         verdict=verdict,
         links=verdict.links if verdict is not None else (),
     )
+
+
+_CONTEST = re.compile(r"\bvs\b|\bversus\b|\bor\b|\bthan\b|\bcompare")
+_ON = re.compile(r"\bon (?:an? |my |the )?([a-z]{3,}(?: [a-z0-9]+)*? ?\d[a-z0-9]*)\b")
+
+
+def _rivals(name: str | None, text: str, rest: str, catalog: Catalog) -> tuple[list[str], str]:
+    """Other models that a question sets against the first, by names that fit just one, and the text without them."""
+    found: list[str] = []
+    while name is not None and _CONTEST.search(text) and len(found) < 3:
+        other, shorter, choice = find_model(rest, catalog)
+        if other is None or choice is not None or other in (name, *found):
+            break
+        found.append(other)
+        rest = shorter
+    return found, rest
+
+
+def _unknown_machine(reading: Reading, rest: str) -> str | None:
+    """What a question says to run on and no record goes by: a product with a number."""
+    if reading.vram_gib is not None or reading.ram_gib is not None:
+        return None
+    match = _ON.search(rest)
+    return match[1] if match else None
 
 
 def _case(

@@ -51,6 +51,7 @@ class Case:
     runtime: str | Runtime | None
     catalog: Catalog
     others: tuple[Machine, ...] = ()
+    rivals: tuple[Model, ...] = ()
     assumptions: list[str] = field(default_factory=list)
     value: float | int | str | None = None
     verdict: Verdict | None = None

@@ -100,10 +100,10 @@ _MODES = (
 _INTENTS: tuple[tuple[Intent, str], ...] = (
     ("largest-context", r"\b(?:largest|longest|max(?:imum)?|biggest|how (?:much|long|big|large)(?: of)?(?: an?| is the)?|what|which)\s+(?:\w+\s+)?(?:context|ctx)\b|\bhow many tokens (?:of context|fit|can)"),
     ("largest-batch", r"\b(?:largest|max(?:imum)?|biggest|what)\s+batch\b|\bhow (?:large|big) (?:a |can the )?batch\b"),
-    ("largest-concurrency", r"\bhow many (?:\w+ )?(?:users|people|clients|requests|sequences|sessions|slots)\b"),
+    ("largest-concurrency", r"\bmax(?:imum)?\s+(?:number of\s+)?(?:(?:concurrent|parallel|simultaneous)\s+)?(?:users|clients|requests|sequences|sessions)\b|\bhow many (?:\w+ )?(?:users|people|clients|requests|sequences|sessions|slots)\b"),
     ("best-runtime", r"\b(?:which|what|best)\s+(?:\w+\s+)?(?:runtime|engine|back ?end|inference server|software|program)\b"),
     ("best-quantization", r"\b(?:which|what|best)\s+(?:\w+\s+){0,2}(?:quant\w*|gguf|weight format|bit width)\b"),
-    ("smallest-machine", r"\b(?:which|what|smallest|cheapest|minimum|what kind of)\s+(?:\w+\s+){0,2}(?:gpus?|cards?|graphics cards?|hardware|machine|mac)\b.*\b(?:need|run|runs|for|required?|fits?|buy|hold|serve)\b"),
+    ("smallest-machine", r"\b(?:which|what|smallest|cheapest|minimum|what kind of)\s+(?:\w+\s+){0,2}(?:gpus?|cards?|graphics cards?|hardware|machine|mac)\b.*\b(?:need|run|runs|for|required?|fits?|buy|hold|serve)\b|^(?:(?:good|best|cheapest|smallest) )?(?:gpus?|graphics cards?|cards?|hardware) (?:for|to run)\b"),
     ("models", r"\b(?:what|which)\s+(?:\w+\s+)?(?:models?|llms?)\b|\bwhat can i run\b|\bbest (?:\w+ )?(?:model|llm)\b"),
     ("memory", r"\bhow much (?:\w+ )?(?:vram|memory|ram|gpu memory)\b|\b(?:min(?:imum)?|required|recommended|least) (?:v?ram|(?:gpu |system )?memory)\b|\b(?:v?ram|memory) (?:needed|required|requirements?|usage|use|for)\b|\bhow (?:big|large) is\b"),
     ("speed", r"\bhow fast\b|\bhow many (?:tokens|images|img|pictures|frames)\b|(?:tokens?|tok|images?|img)\s*(?:/|per|a)\s*s(?:ec(?:ond)?)?\b|\b(?:tps|t/s|fps|speed|throughput|latency|how long|time to first token|ttft|seconds per|s/image)\b"),
@@ -121,6 +121,8 @@ class Reading:
     fields: dict[str, Any] = field(default_factory=dict)
     quantization: str | None = None
     runtime: str | None = None
+    runtimes: list[str] = field(default_factory=list)
+    """All that are named; more than one are to be compared."""
     ram_gib: int | None = None
     vram_gib: int | None = None
     target_per_s: float | None = None
@@ -212,9 +214,9 @@ def _scaled(match: re.Match[str]) -> int:
 
 
 def _read_runtime(found: Reading) -> None:
-    match = _take(found, _RUNTIMES)
-    if match is not None:
-        found.runtime = _RUNTIME_NAMES.get(match[1], match[1])
+    while (match := _take(found, _RUNTIMES)) is not None:
+        found.runtimes.append(_RUNTIME_NAMES.get(match[1], match[1]))
+    found.runtime = found.runtimes[0] if found.runtimes else None
 
 
 def _read_quantization(found: Reading) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
 
 from willitrun.answers.capacities import (
     best_format_of_capacity,
@@ -13,6 +12,7 @@ from willitrun.answers.capacities import (
     runtime_of_capacity,
 )
 from willitrun.answers.cases import Case, default_format, format_name, judged
+from willitrun.answers.contests import comparison_answer
 from willitrun.answers.fits import fit_answer
 from willitrun.answers.wording import latency_text, machine_name, memory_text, speed_text, subject
 from willitrun.estimators.inverse import (
@@ -24,13 +24,9 @@ from willitrun.estimators.inverse import (
 )
 from willitrun.estimators.workloads import GRAPH_TASKS
 from willitrun.hardware.descriptions import describe_machine
-from willitrun.planning.alike import at_one_format
 from willitrun.planning.prices import quote_purchase
 from willitrun.planning.runtime_choices import best_runtime
-from willitrun.records.machines import Machine
-from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Workload
-from willitrun.records.results import Verdict
 
 __all__ = ["SEARCHES"]
 
@@ -135,44 +131,6 @@ def _counted(find: Callable[..., int | None], noun: str, name: str) -> Callable[
     return answered
 
 
-def _comparison(case: Case) -> str:
-    machines = [machine for machine in (case.machine, *case.others) if machine is not None]
-    if len(machines) < 2:
-        return fit_answer(case)
-    verdicts = _on_each(case, machines)
-
-    def again(name: str) -> list[Verdict]:
-        case.quantization, case.assumptions = name, []
-        return _on_each(case, machines)
-
-    if case.quantization is None:
-        verdicts, common = at_one_format(verdicts, again, case.catalog)
-        if common is not None:
-            case.assumptions = [f"weights in {format_name(common)} on all of them", *case.assumptions]
-    rows = []
-    for machine, verdict in zip(machines, verdicts, strict=True):
-        head = verdict.speed.headline() if verdict.speed is not None and verdict.feasible else None
-        rows.append((head[1].best if head else 0.0, head, machine.name, verdict))
-    rows.sort(key=lambda row: -row[0])
-    case.verdict, case.value = rows[0][3], rows[0][3].inputs.accelerators[0]
-    told = [
-        f"{name} {format_field(*_best(head))}" if head else f"{name} {verdict.tier}"
-        for _, head, name, verdict in rows
-    ]
-    return f"{rows[0][2]} is faster for {subject(case, rows[0][3])}: {', '.join(told)}."
-
-
-def _on_each(case: Case, machines: Sequence[Machine]) -> list[Verdict]:
-    found = []
-    for case.machine in machines:
-        found.append(judged(case))
-    return found
-
-
-def _best(head: tuple[str, Any]) -> tuple[str, float]:
-    return head[0], head[1].best
-
-
 def _runtime(case: Case) -> str:
     if case.machine is None:
         return runtime_of_capacity(case)
@@ -195,5 +153,5 @@ SEARCHES: Mapping[str, Callable[[Case], str]] = {
     "largest-batch": _counted(largest_batch, "images a batch", "batch_size"),
     "largest-concurrency": _counted(largest_concurrency, "sequences at once", "concurrency"),
     "best-runtime": _runtime,
-    "comparison": _comparison,
+    "comparison": comparison_answer,
 }

@@ -187,7 +187,8 @@ class Table(Mapping[str, R], Generic[R]):
         if found:
             return tuple(found)
         if "/" in name:
-            return self.named(name.rpartition("/")[2])
+            # A repository by its own name alone; else a slash within a name: ViT-L/16.
+            return self.named(name.rpartition("/")[2]) or self.named(name.replace("/", "-"))
         return ()
 
     def variants(self, name: str) -> tuple[str, ...]:

@@ -26,7 +26,9 @@ def spellings(raw: RawRecord, kind: Kind) -> set[str]:
         names += _listed(raw.get(label))
     found = {normalise_name(name) for name in names if name}
     if kind.name in ("model", "checkpoint"):
-        found |= {normalise_name(name.rpartition("/")[2]) for name in names if "/" in name}
+        # Without its publisher; "16" is no name, though a network's is ViT-B/16.
+        tails = [name.rpartition("/")[2] for name in names if "/" in name]
+        found |= {normalise_name(tail) for tail in tails if any(char.isalpha() for char in tail)}
     return found
 
 

@@ -154,7 +154,7 @@ def test_what_changes_an_answer_most_depends_on_its_bound() -> None:
     assert card[bandwidth].ratio > 1.03
     assert card[host].ratio == pytest.approx(1.0, abs=1e-6)
     assert offloaded[host].ratio > 1.03
-    assert picture[bandwidth].ratio < 1.03
+    assert picture[bandwidth].ratio < min(1.05, card[bandwidth].ratio - 0.02)
     assert picture["execution compile"].ratio > 1.5
     order = [abs(effect.ratio - 1) for effect in explain(judged(CASES[5])).sensitivities]
     assert order[0] == max(order)

@@ -67,16 +67,26 @@ def level_codes(observations: Observations) -> np.ndarray:
 
 
 def estimate_variances(
-    ratio: np.ndarray, codes: np.ndarray, generator: np.random.Generator
+    ratio: np.ndarray,
+    codes: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    shares: np.ndarray | None = None,
+    largest: float = LARGEST,
 ) -> dict[str, float]:
-    """Return the variances of the levels and of the noise that make the ratios most likely."""
+    """Return the variances of the levels and of the noise that make the ratios most likely.
+
+    ``shares`` are those of the terms in each prediction's time, (n, terms), where effects are of terms.
+    """
     blocks = []
-    ratio = np.clip(ratio, -LARGEST, LARGEST)
+    ratio = np.clip(ratio, -largest, largest)
     for device in np.unique(codes[:, 0]):
         rows = np.flatnonzero(codes[:, 0] == device)
         if len(rows) > MOST_ROWS:
             rows = generator.choice(rows, MOST_ROWS, replace=False)
         same = (codes[rows][:, None, :] == codes[rows][None, :, :]).astype(np.float64)
+        if shares is not None:
+            same *= (shares[rows] @ shares[rows].T)[:, :, None]
         blocks.append((ratio[rows], same))
 
     def unlikelihood(logs: np.ndarray) -> float:
@@ -180,19 +190,12 @@ def main() -> None:
 METHOD = """Variances of ln(measured / predicted) per level that two tuples may share, by restricted Gaussian likelihood over \
 the calibration data of llm-speed (residuals clipped at 0.4, no crowd-sourced rows, at most 120 rows per device, devices weighted by the inverse root of \
 their rows): device, box (one device of one source), runtime with back end, model family, configuration, and the same configuration \
-on the same box; noise is a single run. Images take the sum of decode's variances scaled to the interval of vision-speed. \
+on the same box; noise is a single run. \
 Written by accuracy.speed.anchored."""
 
 
 def write_calibration(coefficients: Mapping[str, float], digest: str, rows: int, configurations: int) -> None:
     """Write the calibration file."""
-    vision = tomllib.loads(Path("catalogs/calibrations/vision-speed.toml").read_text("utf-8"))
-    scale = vision_scale(coefficients, vision["intervals"])
-    images = {
-        name.replace("decode.", "images."): value * scale
-        for name, value in coefficients.items()
-        if name.startswith("decode.")
-    }
     lines = [
         "# Fitted numbers, not facts. Written by `python -m accuracy.speed.anchored --write`; do not edit by hand.",
         'id = "anchors"',
@@ -204,20 +207,9 @@ def write_calibration(coefficients: Mapping[str, float], digest: str, rows: int,
         f"n_configurations = {configurations}",
         "",
         "[coefficients]",
-        *(f'"{name}" = {value:.6f}' for name, value in (dict(coefficients) | images).items()),
+        *(f'"{name}" = {value:.6f}' for name, value in coefficients.items()),
     ]
     TARGET.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def vision_scale(coefficients: Mapping[str, float], intervals: Mapping[str, Mapping[str, float]]) -> float:
-    """Return the variance behind the widest-supported 90 % interval of images over that of decode."""
-    widths = [
-        np.log(factors["high"] / factors["low"]) / 2.0
-        for name, factors in intervals.items()
-        if name.endswith("/unseen-device")
-    ]
-    total = sum(value for name, value in coefficients.items() if name.startswith("decode."))
-    return float((np.median(widths) / 1.645) ** 2 / total)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,46 @@
 """What own measurements of images per second are worth, by the equations that `calibrate` uses.
 
-The variances of ln(measured / predicted) per level that two configurations may share are those that the library ships.
+The variances of ln(measured / predicted) per level that two configurations may share are estimated from errors of
+devices held out, and shipped in ``catalogs/calibrations/image-anchors.toml``.
 """
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from accuracy.vision.trace_tables import TRACES
+from accuracy.speed.anchored import SEED, estimate_variances
+from accuracy.vision.observations import Observations
+from accuracy.vision.parameters import Parameter, apply, unpack
 from willitrun.estimators.calibration_anchors import LEVELS
-from willitrun.kernels.anchors import condition
+from willitrun.kernels.anchors import reach
+from willitrun.kernels.operators import predict_images
+
+LARGEST = 0.8
+"""Log ratios beyond this are outliers and count as this far."""
+
+
+def term_shares(rows: Observations, free: list[Parameter], theta: np.ndarray) -> np.ndarray:
+    """Return the shares of the terms in the predicted time of each row, (rows, terms)."""
+    resolved, table = apply(rows, *unpack(free, theta))
+    speed = predict_images(resolved.work, resolved.rates, resolved.load, table)
+    return speed.terms / speed.seconds[:, None]
+
+
+def image_variances(frame: pd.DataFrame, error: np.ndarray, shares: np.ndarray) -> dict[str, float]:
+    """Return the coefficients of the record: variances by level, and the noise, of rows without training."""
+    asked = frame["phase"].ne("train").to_numpy()
+    table = frame[asked].reset_index(drop=True)
+    found = estimate_variances(
+        error[asked],
+        level_codes(table),
+        np.random.default_rng(SEED),
+        shares=shares[asked],
+        largest=LARGEST,
+    )
+    return {f"images.{name}": value for name, value in found.items()}
 
 
 def level_codes(frame: pd.DataFrame) -> np.ndarray:
@@ -42,14 +70,17 @@ def level_codes(frame: pd.DataFrame) -> np.ndarray:
     return np.column_stack([pd.factorize(names[level])[0] for level in LEVELS])
 
 
-def anchored(frame: pd.DataFrame, error: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def anchored(
+    frame: pd.DataFrame,
+    error: np.ndarray,
+    shares: np.ndarray,
+    names: tuple[str, ...],
+    variances: Mapping[str, float],
+) -> np.ndarray:
     """Correct rows of a device and execution by measured anchors on it, as `calibrate` does; NaN without an anchor."""
     table = frame.reset_index(drop=True)
     codes = level_codes(table)
-    shipped = tomllib.loads((TRACES.parent / "calibrations" / "anchors.toml").read_text("utf-8"))[
-        "coefficients"
-    ]
-    levels = np.array([shipped[f"images.{level}"] for level in LEVELS])
+    levels, noise = np.array([variances[f"images.{level}"] for level in LEVELS]), variances["images.noise"]
     corrected = np.full(len(table), np.nan)
     for _, rows in table.groupby(
         ["source", "device_id", "profile", "precision", "torch_version"], dropna=False
@@ -57,6 +88,6 @@ def anchored(frame: pd.DataFrame, error: np.ndarray, names: tuple[str, ...]) -> 
         found = rows[rows["arch"].isin(names)].drop_duplicates("arch").index
         rest = rows.index.difference(found)
         if len(found) and len(rest):
-            moved = condition(error[found], codes[found], codes[rest], levels, shipped["images.noise"])
-            corrected[rest] = error[rest] - moved.mean
+            near = reach(error[found], codes[found], codes[rest], levels, noise, shares[found])
+            corrected[rest] = error[rest] - near.at(shares[rest]).mean
     return corrected

@@ -70,7 +70,12 @@ def folded(names: pd.Series) -> np.ndarray:
 
 
 def conformal_interval(
-    error: np.ndarray, group: np.ndarray, weight: np.ndarray | None = None, level: float = LEVEL
+    error: np.ndarray,
+    group: np.ndarray,
+    weight: np.ndarray | None = None,
+    level: float = LEVEL,
+    *,
+    finer: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Return factors (low, high) on the predicted rate that hold at the level for a group that was not seen.
 
@@ -82,6 +87,9 @@ def conformal_interval(
         What each belongs to, and is left out with.
     weight
         How much each counts in the quantiles; all alike where nobody says.
+    finer
+        Groups inside of the groups, left out in turn as well: a device of an unseen class is an unseen device too, and
+        of classes there are few.
 
     Examples
     --------
@@ -102,10 +110,12 @@ def conformal_interval(
         error = np.abs(error)
     low, high = _quantiles(error, weight, level, len(names))
     outside = []
-    for name in names if len(names) > 1 else ():
-        mine = group == name
-        below, above = _quantiles(error[~mine], weight[~mine], level, len(names))
-        outside.append(np.maximum(below - error[mine], error[mine] - above))
+    for unit in (group,) if finer is None else (group, finer):
+        for name in np.unique(unit):
+            mine = unit == name
+            if not mine.all():
+                below, above = _quantiles(error[~mine], weight[~mine], level, len(names))
+                outside.append(np.maximum(below - error[mine], error[mine] - above))
     if outside:
         scores = np.sort(np.concatenate(outside))
         # One more configuration, the one that is asked for, lies anywhere.
@@ -124,7 +134,13 @@ def _quantiles(error: np.ndarray, weight: np.ndarray, level: float, groups: int)
     return weighted_quantile(error, weight, tail), weighted_quantile(error, weight, 1.0 - tail)
 
 
-def nested_coverage(error: np.ndarray, group: np.ndarray, weight: np.ndarray | None = None) -> float:
+def nested_coverage(
+    error: np.ndarray,
+    group: np.ndarray,
+    weight: np.ndarray | None = None,
+    *,
+    finer: np.ndarray | None = None,
+) -> float:
     """Share of configurations inside the interval that is made without their group; NaN for a single group.
 
     Examples
@@ -142,6 +158,7 @@ def nested_coverage(error: np.ndarray, group: np.ndarray, weight: np.ndarray | N
     inside = np.zeros(len(error), dtype=bool)
     for name in names:
         mine = group == name
-        low, high = conformal_interval(error[~mine], group[~mine], weight[~mine])
+        inner = None if finer is None else finer[~mine]
+        low, high = conformal_interval(error[~mine], group[~mine], weight[~mine], finer=inner)
         inside[mine] = (error[mine] >= math.log(low)) & (error[mine] <= math.log(high))
     return float(inside.mean())

@@ -1,6 +1,7 @@
 """Fit the images-per-second model; write ``catalogs/calibrations/vision-speed.toml`` and ``REPORT.md`` beside this file.
 
-Usage: ``python -m accuracy.vision.fit --data ../shared/data [--out catalogs/calibrations/vision-speed.toml]``
+Usage: ``python -m accuracy.vision.fit --data ../shared/data [--out catalogs/calibrations/vision-speed.toml]`` also writes
+``image-anchors.toml``, how far own measurements reach.
 
 The fit is one robust least-squares problem per kind of device (accelerators, host processors) with a prior on
 every parameter, from the prior's means; intervals and report come from the same rows, which their fold did not see.
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from accuracy.vision.anchored import image_variances, term_shares
 from accuracy.vision.conformal import (
     FEWEST_GROUPS,
     LARGEST,
@@ -34,7 +36,7 @@ from accuracy.vision.parameters import Parameter, apply, cpu_parameters, gpu_par
 from accuracy.vision.record import CalibrationRecord, digest, support_of, write_record
 from accuracy.vision.report import tables
 from accuracy.vision.residuals import learn_residuals, residual_of, residual_rows, support_points
-from accuracy.vision.solve import predict_seconds, row_weights, solve
+from accuracy.vision.solve import STILL, predict_seconds, row_weights, solve
 from accuracy.vision.totals import fit_law, sibling_table, totals_intervals
 from accuracy.vision.trace_tables import TRACES
 from willitrun.estimators.graph_intervals import interval_task
@@ -54,7 +56,13 @@ TIERS = {
 is never sure to be one of the fit's, so `near` is a model that was held out, its family and device not."""
 METHOD = (
     "per-operator-class roofline; Huber on log time, Gaussian prior per parameter, rows weighted by"
-    " group size^-1/4; residual by Gaussian process on features of the work and by family, shrunk to zero; intervals split-conformal, one draw per configuration"
+    " group size^-1/3; residual by Gaussian process on features of the work and by family, shrunk to zero; intervals group-conformal, one draw per configuration"
+)
+ANCHOR_METHOD = (
+    "Variances of ln(measured / predicted) on one term of the time per level that two tuples may share, by restricted Gaussian likelihood over"
+    " images per second of devices held out (inference; residuals clipped at 0.8, at most 120 rows per device, devices weighted by the inverse root of"
+    " their rows): device, box (one device of one source), runtime with execution and precision, model family, configuration, and the same"
+    " configuration on the same box; noise is a single run."
 )
 
 
@@ -67,14 +75,28 @@ class Fitted:
     rows: Observations
     residuals: ResidualTable
 
-    def log_error(self, rows: Observations, *, learnt: bool = True) -> np.ndarray:
-        """Return ``log(measured rate / predicted rate)`` of rows."""
-        if learnt:
-            learned = residual_of(self.residuals, rows.frame, rows.network)
-            rows = replace(rows, load=replace(rows.load, log_residual=learned))
-        return np.asarray(
-            np.log(predict_seconds(rows, self.free, self.theta) / rows.frame["seconds"].to_numpy(float))
+    def log_errors(self, rows: Observations) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``log(measured rate / predicted rate)`` of rows, as one asks who states no version of the software,
+        and as one who states it."""
+        learned = residual_of(self.residuals, rows.frame, rows.network)
+        rows = replace(rows, load=replace(rows.load, log_residual=learned))
+        seconds = rows.frame["seconds"].to_numpy(float)
+        open_, stated = (
+            np.log(predict_seconds(asked, self.free, self.theta) / seconds) for asked in (rows, rows.stated())
         )
+        return open_, stated
+
+
+@dataclass
+class HeldOut:
+    """Log errors of rows whose model, family, device or class of devices the fit has not seen."""
+
+    numbers: np.ndarray
+    """Which rows of the fit's."""
+    errors: np.ndarray
+    """Without a version of the software; intervals are made of these."""
+    stated: np.ndarray
+    """With the version that the source states or its age tells, where the library tells eras apart."""
 
 
 def fit_rows(
@@ -95,9 +117,28 @@ def fit_rows(
         for c in ("source", "device_id", "profile", "precision", "torch_version")
     ]
     thin = rows.take(np.flatnonzero(order.groupby(groups).rank(method="first") <= MOST_ROWS))
-    theta = solve(thin.stated(), free, weights=row_weights(thin), start=start, iterations=iterations)
+    weights, asked = row_weights(thin), thin.stated()
+    if start is None:
+        start = laws_first(asked, free, weights)
+        theta = solve(asked, free, weights=weights, start=start, iterations=iterations, still=STILL)
+    else:
+        theta = solve(asked, free, weights=weights, start=start, iterations=iterations)
     error = np.log(rows.frame["seconds"].to_numpy(float) / predict_seconds(rows.stated(), free, theta))
     return Fitted(free, theta, rows, learn_residuals(rows.frame, rows.network, error, points))
+
+
+def laws_first(rows: Observations, free: list[Parameter], weights: np.ndarray) -> np.ndarray:
+    """Return a solution in which all devices and engines are alike, to start from.
+
+    From the prior's means, what classes of devices differ by goes into whichever law moves first, and stays there: an
+    optimum that is not the least.
+    """
+    alike = np.array([not (p.key.startswith("device.") or p.profiles == "engine") for p in free])
+    theta = np.array([p.start for p in free])
+    theta[alike] = solve(
+        rows, [p for p, one in zip(free, alike, strict=True) if one], weights=weights, iterations=100
+    )
+    return theta
 
 
 def fold_of(names: pd.Series) -> np.ndarray:
@@ -105,8 +146,8 @@ def fold_of(names: pd.Series) -> np.ndarray:
     return np.array([zlib.crc32(str(name).encode()) % FOLDS for name in names])
 
 
-def held_out_errors(full: Fitted, tier: str, *, iterations: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Return row numbers and log errors of rows predicted without the model, family or device they belong to.
+def held_out_errors(full: Fitted, tier: str, *, iterations: int = 40) -> HeldOut:
+    """Predict rows without the model, family or device they belong to.
 
     Every fold is refitted from the full solution until it stands: its own optimum, which from the prior's means is
     found less well.
@@ -124,7 +165,7 @@ def held_out_errors(full: Fitted, tier: str, *, iterations: int = 40) -> tuple[n
             name: f"fold {zlib.crc32(name.encode()) % FOLDS}" for name in counts.index if counts[name] < 500
         }
         groups = frame[column].replace(small).astype("category").cat.codes.to_numpy()
-    numbers, errors = [], []
+    numbers, errors, stated = [], [], []
     for group in np.unique(groups):
         inside = np.flatnonzero(groups == group)
         outside = np.flatnonzero(groups != group)
@@ -134,14 +175,16 @@ def held_out_errors(full: Fitted, tier: str, *, iterations: int = 40) -> tuple[n
             full.rows.take(outside), full.free, full.residuals.points, start=full.theta, iterations=iterations
         )
         numbers.append(inside)
-        errors.append(fitted.log_error(full.rows.take(inside)))
-    return np.concatenate(numbers), np.concatenate(errors)
+        for found, values in zip((errors, stated), fitted.log_errors(full.rows.take(inside)), strict=True):
+            found.append(values)
+    return HeldOut(*(np.concatenate(found) for found in (numbers, errors, stated)))
 
 
-def outline(fitted: Fitted, numbers: np.ndarray, values: np.ndarray) -> str:
+def outline(fitted: Fitted, held: HeldOut) -> str:
     """Median, mean and bias by source and execution."""
-    frame = fitted.rows.frame.iloc[numbers]
-    table = frame.assign(lab=frame["source"].ne("timm"), log=values, error=np.abs(np.expm1(values)))
+    frame = fitted.rows.frame.iloc[held.numbers]
+    error = np.abs(np.expm1(held.stated))
+    table = frame.assign(lab=frame["source"].ne("timm"), log=held.stated, error=error)
     grouped = table.groupby(["lab", "profile"])
     found = grouped.agg(
         n=("error", "size"), median=("error", "median"), mean=("error", "mean"), bias=("log", "median")
@@ -160,9 +203,7 @@ FEWEST_DEVICES = 5
 """Devices of a kind below which it has no interval of its own: it takes, and adds to, that of all kinds."""
 
 
-def intervals_of(
-    full: Fitted, errors: dict[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[str, dict[str, float]]:
+def intervals_of(full: Fitted, errors: dict[str, HeldOut]) -> dict[str, dict[str, float]]:
     """Return conformal intervals by execution and tier; tiers that nothing was held out for inherit the next wider one.
 
     Rows are predicted as one asks who states no version of the software, and tiers of unseen devices are balanced by
@@ -183,7 +224,7 @@ def intervals_of(
             far = tier.endswith(("device", "class"))
             if far and devices == 1:
                 continue  # without its only device the execution has no data; eager's interval stands in below
-            numbers, values = errors[tier]
+            numbers, values = errors[tier].numbers, errors[tier].errors
             mine = of_task[numbers]
             if not far:
                 mine &= swept[numbers]
@@ -204,8 +245,10 @@ def interval_row(drawn: pd.DataFrame, tier: str, weight: np.ndarray | None) -> d
     """Return factors and nested coverage of errors, by the groups that a tier holds out; by devices where those are few."""
     unit = UNITS[tier] if drawn[UNITS[tier]].nunique() >= FEWEST_GROUPS else "device_id"
     error, group = drawn["error"].to_numpy(), folded(drawn[unit])
-    low, high = conformal_interval(error, group, weight)
-    return {"low": low, "high": high, "n": len(drawn), "coverage": nested_coverage(error, group, weight)}
+    finer = folded(drawn["device_id"]) if unit == "device_class" else None
+    low, high = conformal_interval(error, group, weight, finer=finer)
+    covered = nested_coverage(error, group, weight, finer=finer)
+    return {"low": low, "high": high, "n": len(drawn), "coverage": covered}
 
 
 def interval_tasks(full: Fitted) -> np.ndarray:
@@ -253,18 +296,18 @@ def fit_everything(data: Path, traces: Path = TRACES) -> tuple[Fitted, Fitted]:
     return gpu, cpu
 
 
-def calibrate(data: Path, traces: Path = TRACES) -> tuple[CalibrationRecord, list[str]]:
-    """Fit, hold out, and return the record and the report, which rest on the same held-out errors."""
+def calibrate(data: Path, traces: Path = TRACES) -> tuple[CalibrationRecord, CalibrationRecord, list[str]]:
+    """Fit, hold out, and return the record, that of anchors, and the report, which rest on the same held-out errors."""
     gpu, cpu = fit_everything(data, traces)
     intervals: dict[str, dict[str, float]] = {}
-    held: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+    held: dict[tuple[str, str], HeldOut] = {}
     for kind, fitted in (("gpu", gpu), ("cpu", cpu)):
         errors = {}
         for tier in TIERS:
             if fitted is cpu and tier == "unseen-class":
                 continue
             errors[tier] = held[kind, tier] = held_out_errors(fitted, tier)
-            print(f"{kind} {tier}\n{outline(fitted, *errors[tier])}", flush=True)
+            print(f"{kind} {tier}\n{outline(fitted, errors[tier])}", flush=True)
         intervals |= intervals_of(fitted, errors)
     shared, levels = merge(gpu, cpu)
     law = fit_law(sibling_table(traces))
@@ -278,7 +321,20 @@ def calibrate(data: Path, traces: Path = TRACES) -> tuple[CalibrationRecord, lis
         coefficients=shared, levels=levels, intervals=intervals, residuals=residual_rows(gpu.residuals, cpu.residuals),
         support=support_of(frame, load_hardware(data)),
     )  # fmt: skip
-    return record, tables(gpu, cpu, held, intervals)
+    anchors = anchor_record(gpu, held["gpu", "unseen-device"], record.data_digest)
+    return record, anchors, tables(gpu, cpu, held, intervals, anchors.coefficients)
+
+
+def anchor_record(gpu: Fitted, held: HeldOut, data_digest: str) -> CalibrationRecord:
+    """How far a measurement of images reaches, from errors of devices held out."""
+    rows = gpu.rows.take(held.numbers)
+    inference = rows.frame[rows.frame["phase"].ne("train")]
+    variances = image_variances(rows.frame, held.stated, term_shares(rows.stated(), gpu.free, gpu.theta))
+    return CalibrationRecord(
+        id="image-anchors", kind="anchors", method=ANCHOR_METHOD, data_digest=data_digest, n_rows=len(inference),
+        n_configurations=int(inference.groupby(["arch", "size", "device_id", "profile"]).ngroups),
+        coefficients=variances, levels={}, intervals={},
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -287,11 +343,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--traces", type=Path, default=TRACES)
     parser.add_argument("--out", type=Path, default=TRACES.parent / "calibrations" / "vision-speed.toml")
+    parser.add_argument("--anchors", type=Path, default=TRACES.parent / "calibrations" / "image-anchors.toml")
     parser.add_argument("--report", type=Path, default=Path(__file__).parent / "REPORT.md")
     options = parser.parse_args()
-    record, lines = calibrate(options.data, options.traces)
+    record, anchors, lines = calibrate(options.data, options.traces)
     fitted_on = datetime.date.fromisoformat(os.environ.get("FIT_DATE", datetime.date.today().isoformat()))
     write_record(record, options.out, fitted=fitted_on)
+    write_record(anchors, options.anchors, fitted=fitted_on)
     options.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(
         f"{record.n_rows} rows, {record.n_configurations} configurations -> {options.out}, {options.report}"

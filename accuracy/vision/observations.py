@@ -135,9 +135,24 @@ def _lab_rows(data: Path) -> pd.DataFrame:
     # MLPerf's Offline scenario leaves the batch open; submissions fill the device. Latency rows are batch 1.
     offline = mlperf & table["batch_size"].isna() & table["notes"].fillna("").str.startswith("Offline")
     table.loc[offline, "batch_size"] = 256.0
-    table["torch_version"] = table["runtime_version"].fillna("").str.extract(r"torch ?(\d[\d.x]*)")[0]
+    table["torch_version"] = [
+        version_of(str(stated), str(device))
+        for stated, device in zip(table["runtime_version"].fillna(""), table["device"], strict=True)
+    ]
     # Rates of MLPerf are per accelerator already; other sources ran on one device.
     return table[table["batch_size"].notna() & (mlperf | table["n_devices"].fillna(1.0).eq(1.0))]
+
+
+def version_of(stated: str, device: str) -> str | None:
+    """Version of PyTorch that a source states, by vendor where it states several.
+
+    >>> version_of("nvidia: torch1.x ngc20.10 or older; amd: ROCm torch 2.3/2.4", "AMD Radeon 680M")
+    '2.3'
+    """
+    parts = dict(re.findall(r"(\w+): ([^;]*)", stated))
+    vendor = "amd" if device.startswith(("AMD", "Radeon")) else "nvidia"
+    found = re.search(r"torch ?(\d[\d.x]*)", parts.get(vendor, stated))
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)
@@ -283,7 +298,10 @@ def load_observations(data: Path, folder: Path = TRACES) -> Observations:
         profile=np.array([PROFILES.index(p) for p in profiles]),
         act_bytes=size[:, 0], wide_bytes=size[:, 1], weight_bytes=np.minimum(size[:, 0], size[:, 2]), autocast=amp,
         parameters=np.where(train, params, 0.0),
-        input_bytes=3.0 * rows["size"].to_numpy(float) ** 2 * size[:, 1],
+        # An engine takes its images in single precision, whatever it computes in, unless it is built otherwise.
+        input_bytes=3.0
+        * rows["size"].to_numpy(float) ** 2
+        * np.where(rows["profile"].eq("engine"), 4.0, size[:, 1]),
         decode_images_per_s=np.full(len(rows), np.inf), log_residual=np.zeros(len(rows)),
     )  # fmt: skip
     network = stack_works(work, keys, [True] * len(keys))

@@ -45,6 +45,11 @@ ERA = 0.3
 """Half of what an era of PyTorch is expected to change of it, so that who states none is told the middle."""
 
 
+POWER_SIGMA = 0.1
+"""How tightly FLOPs per joule are held from one generation to the next: looser, they took what a class of devices lacks
+otherwise, and a card that is held out paid for it."""
+
+
 ENGINE_HELD = (
     "compute.matmul", "memory.gemm", "memory.bmm", "memory.sdpa", "memory.copy", "memory.elementwise",
 )  # fmt: skip
@@ -115,7 +120,7 @@ def gpu_parameters() -> list[Parameter]:
                 Parameter("device.compute", level, 0.0, 0.15 if level in engine else 0.2),
                 Parameter("device.memory", level, 0.0, 0.2),
             ]
-    free += [Parameter("device.power", name, 0.0, 0.3) for name in STEPS]
+    free += [Parameter("device.power", name, 0.0, POWER_SIGMA) for name in STEPS]
     free += [Parameter("host_scale", name, math.log(prior), 0.5) for name, prior in HOSTS.items()]
     free += [Parameter("host_scale", name, 0.0, 0.3) for name in STEPS]
     free += [Parameter("host_scale", "torch-1", ERA, 0.3), Parameter("host_scale", "torch-2", -ERA, 0.3)]

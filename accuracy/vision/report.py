@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from accuracy.vision.anchored import anchored
+from accuracy.vision.anchored import anchored, term_shares
 from accuracy.vision.trace_tables import TRACES
 from willitrun.kernels.operator_work import MATMUL_KINDS, OPERATOR_CLASSES
 
 if TYPE_CHECKING:
-    from accuracy.vision.fit import Fitted
+    from accuracy.vision.fit import Fitted, HeldOut
 
 TARGETS = {
     ("unseen-model", "eager"): "4 / 9", ("unseen-model", "compile"): "6 / 11",
@@ -59,11 +59,12 @@ def baseline(frame: pd.DataFrame, fitted: Fitted, *, activations: bool) -> np.nd
 def tables(
     gpu: Fitted,
     cpu: Fitted,
-    held: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]],
+    held: Mapping[tuple[str, str], HeldOut],
     intervals: Mapping[str, Mapping[str, float]],
+    variances: Mapping[str, float],
 ) -> list[str]:
-    """Return the report as lines of Markdown, from the held-out errors by kind of device and tier, and the record's
-    intervals, which come from the same errors."""
+    """Return the report as lines of Markdown, from the held-out errors by kind of device and tier, and the records'
+    intervals and variances of anchors, which come from the same errors."""
     lines = [
         "# Images per second: accuracy out of sample",
         "",
@@ -92,7 +93,7 @@ def tables(
 
     for kind, fitted in (("gpu", gpu), ("cpu", cpu)):
         for tier in REPORTED:
-            numbers, error = held[kind, tier]
+            numbers, error = held[kind, tier].numbers, held[kind, tier].stated
             frame = fitted.rows.frame.iloc[numbers]
             ours = frame["source"].eq("timm").to_numpy()
             for profile in sorted(frame.loc[ours, "profile"].unique()):
@@ -101,8 +102,12 @@ def tables(
                     continue  # one device only: without it the execution has no data
                 add(tier, profile, error[mine])
             if tier == "unseen-device":
+                shares = term_shares(fitted.rows.take(numbers).stated(), fitted.free, fitted.theta)
                 for label, names in (("one-anchor", ANCHORS[:1]), ("three-anchors", ANCHORS)):
-                    moved = anchored(frame, error, names)
+                    moved = anchored(frame, error, shares, names, variances)
+                    away = ~ours & np.isfinite(moved)
+                    if away.any():
+                        add(label, "labs", moved[away])
                     for profile in ("eager", "eager-nhwc", "cpu-compile"):
                         mine = ours & frame["profile"].eq(profile).to_numpy() & np.isfinite(moved)
                         if mine.any():
@@ -135,7 +140,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--traces", type=Path, default=TRACES)
     options = parser.parse_args()
-    _, lines = calibrate(options.data, options.traces)
+    *_, lines = calibrate(options.data, options.traces)
     print("\n".join(lines))
 
 

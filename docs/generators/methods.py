@@ -29,7 +29,7 @@ ESTIMATORS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool], ...] 
     ("Tiers, reasons and scores", "tiers", ("placement", "reason_codes", "scores"), (), False),
     ("Energy and costs", "costs", ("costs",), ("power",), False),
     ("Services under load", "services", ("queueing",), (), False),
-    ("Own measurements", "anchors", ("anchors",), ("anchors",), False),
+    ("Own measurements", "anchors", ("anchors",), ("anchors", "image-anchors"), False),
     ("Rooflines and smooth maxima", "rooflines", ("roofline", "smoothing"), (), False),
 )  # fmt: skip
 

@@ -180,6 +180,27 @@ def test_a_sweep_says_what_the_scalar_door_says() -> None:
     assert number == len(table)
 
 
+def test_a_launch_bound_measurement_says_little_of_the_device() -> None:
+    """One pass of one image is the host's time; a large batch of another network is the card's."""
+    load = Workload(precision="amp-fp16", batch_size=1)
+
+    def images(model: str, batch: int, catalog: Catalog | None = None) -> float:
+        found = estimate_speed(
+            model, "rtx-4070", load.model_copy(update={"batch_size": batch}), catalog=catalog
+        ).images_per_s
+        assert found is not None
+        return found.best
+
+    own = {"model": "resnet50", "accelerator": "rtx-4070", "runtime": "pytorch", "metric": "images_per_s",
+           "value": images("resnet50", 1) / 2.0, "precision": "amp-fp16", "execution": "eager", "batch_size": 1}  # fmt: skip
+    catalog = calibrate([own])
+    small, large = (
+        images("efficientnet-b0", batch, catalog) / images("efficientnet-b0", batch) for batch in (1, 256)
+    )
+    assert small < 0.75
+    assert 0.9 < large <= 1.05
+
+
 def test_images_move_too() -> None:
     def images(catalog: Catalog | None = None) -> Any:
         load = Workload(batch_size=32, precision="amp-fp16")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from willitrun.kernels.anchors import condition, narrowing
+from willitrun.kernels.anchors import condition, narrowing, reach
 
 variance = st.floats(1e-4, 0.2)
 ratio = st.floats(-1.0, 1.0)
@@ -59,3 +59,19 @@ def test_no_anchor_changes_nothing() -> None:
 def test_an_unknown_level_shares_nothing() -> None:
     unknown = np.array([[-1]])
     assert condition(np.array([0.5]), unknown, unknown, np.array([0.1]), 0.01).mean[0] == 0.0
+
+
+@given(ratio, variance, variance, st.floats(0.0, 1.0))
+def test_an_anchor_moves_the_terms_that_it_measured(
+    r: float, device: float, noise: float, share: float
+) -> None:
+    """What was measured where the host decides says nothing of a pass that the device decides."""
+    one = np.ones((1, 1), dtype=int)
+    found = reach(np.array([r]), one, one, np.array([device]), noise, np.array([[1.0, 0.0]]))
+    same, part, other = (found.at(np.array([[s, 1.0 - s]])) for s in (1.0, share, 0.0))
+    alone = condition(np.array([r]), one, one, np.array([device]), noise)
+    assert same.mean[0] == pytest.approx(alone.mean[0], abs=1e-12)
+    assert same.variance[0] == pytest.approx(alone.variance[0], abs=1e-12)
+    assert part.mean[0] == pytest.approx(share * same.mean[0], abs=1e-12)
+    assert other.mean[0] == 0.0
+    assert narrowing(other, noise)[0] == 1.0

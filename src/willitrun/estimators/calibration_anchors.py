@@ -13,7 +13,7 @@ import numpy as np
 from willitrun.catalog import Catalog
 from willitrun.estimators.calibration_rows import METRICS, AnchorKeys, Comparison, compare
 from willitrun.frozen import derived, frozen
-from willitrun.kernels.anchors import condition, narrowing
+from willitrun.kernels.anchors import Reach, narrowing, reach
 from willitrun.records.calibrations import Calibration
 from willitrun.records.results import Term
 
@@ -32,11 +32,15 @@ __all__ = [
 #: Id of the calibration that holds the variances, and the log ratios that `calibrate` found.
 ANCHORS = "anchors"
 
+#: Id of the calibration that holds the variances of images, whose times are of several terms.
+IMAGES = "image-anchors"
+
 #: Levels of effects: a device, one box with it, its runtime, a model family on it, one configuration anywhere,
 #: and that configuration on the same box.
 LEVELS = ("device", "box", "runtime", "family", "configuration", "run")
 
 _KEYS = tuple(field.name for field in fields(AnchorKeys))
+_ONE_TERM = np.ones(1)
 
 
 @frozen
@@ -93,23 +97,69 @@ class DeviceAnchors:
         return found
 
     @derived
+    def _reaches(self) -> dict[tuple[str, AnchorKeys], Reach | None]:
+        return {}
+
+    @derived
     def _shifts(self) -> dict[tuple[str, AnchorKeys], Shift]:
         return {}
 
     def shift(self, phase: str, keys: AnchorKeys) -> Shift:
-        """The posterior for one tuple: mean and narrowing of its log ratio."""
-        # What nothing was measured with is all alike: a sweep over a thousand models asks for few shifts.
-        known = self._known.get(phase, {})
-        keys = AnchorKeys(*(value if value in known.get(name, ()) else "" for name, value in _named(keys)))
-        place = (phase, keys)
+        """The posterior for one tuple whose time is of one term: mean and narrowing of its log ratio."""
+        place = (phase, self._known_keys(phase, keys))
         if place not in self._shifts:
-            self._shifts[place] = self._condition(phase, keys)
+            self._shifts[place] = self.shift_by_term(phase, keys, _ONE_TERM)
         return self._shifts[place]
 
-    def _condition(self, phase: str, keys: AnchorKeys) -> Shift:
-        near = [found for found in self.comparisons if found.phase == phase and found.keys is not None]
-        if not near:
+    def shift_by_term(self, phase: str, keys: AnchorKeys, shares: np.ndarray) -> Shift:
+        """The posterior for one tuple whose time is of terms with these shares, shape (terms,)."""
+        found = self.reach(phase, keys)
+        if found is None:
             return NO_SHIFT
+        posterior = found.at(shares[None])
+        return Shift(
+            float(posterior.mean[0]),
+            float(narrowing(posterior, self.noise(phase))[0]),
+            len(self._near(phase)),
+            self.cites(phase),
+        )
+
+    def cites(self, phase: str) -> tuple[str, ...]:
+        """Where the measurements of a phase come from."""
+        return tuple(dict.fromkeys(found.measurement.source_url for found in self._near(phase)))
+
+    def noise(self, phase: str) -> float:
+        """Variance of a single measurement."""
+        return self.variances[f"{phase}.noise"]
+
+    def reach(self, phase: str, keys: AnchorKeys) -> Reach | None:
+        """What the measurements say of a tuple, whatever the shares of its terms; None without measurements."""
+        keys = self._known_keys(phase, keys)
+        place = (phase, keys)
+        if place not in self._reaches:
+            self._reaches[place] = self._reach(phase, keys)
+        return self._reaches[place]
+
+    def _known_keys(self, phase: str, keys: AnchorKeys) -> AnchorKeys:
+        # What nothing was measured with is all alike: a sweep over a thousand models asks for few shifts.
+        known = self._known.get(phase, {})
+        return AnchorKeys(*(value if value in known.get(name, ()) else "" for name, value in _named(keys)))
+
+    def _near(self, phase: str) -> list[Comparison]:
+        return self._by_phase.get(phase, [])
+
+    @derived
+    def _by_phase(self) -> dict[str, list[Comparison]]:
+        found: dict[str, list[Comparison]] = {}
+        for comparison in self.comparisons:
+            if comparison.keys is not None:
+                found.setdefault(comparison.phase, []).append(comparison)
+        return found
+
+    def _reach(self, phase: str, keys: AnchorKeys) -> Reach | None:
+        near = self._near(phase)
+        if not near:
+            return None
         codes: defaultdict[str, int] = defaultdict(lambda: len(codes))
         rows = np.array(
             [
@@ -119,14 +169,8 @@ class DeviceAnchors:
         )
         ratios = np.array([found.log_ratio for found in near])
         variances = np.array([self.variances[f"{phase}.{level}"] for level in LEVELS])
-        noise = self.variances[f"{phase}.noise"]
-        found = condition(ratios, rows[:-1], rows[-1:], variances, noise)
-        return Shift(
-            float(found.mean[0]),
-            float(narrowing(found, noise)[0]),
-            len(near),
-            tuple(dict.fromkeys(comparison.measurement.source_url for comparison in near)),
-        )
+        shares = np.array([found.shares for found in near])
+        return reach(ratios, rows[:-1], rows[-1:], variances, self.noise(phase), shares)
 
 
 def with_anchor_term(terms: tuple[Term, ...], shift: Shift) -> tuple[Term, ...]:
@@ -179,11 +223,12 @@ def _device_anchors(catalog: Catalog, key: tuple[str, int, bool]) -> DeviceAncho
     if not rows or ANCHORS not in catalog.calibrations:
         return None
     record = catalog.calibrations[ANCHORS]
+    variances = catalog.calibrations[IMAGES].coefficients if key[2] else record.coefficients
     known = read_posterior(record, catalog)
     unknown = [catalog.measurements[name] for name in rows if name not in known]
     found = [known[name] for name in rows if name in known] + compare(unknown, catalog)
     kept = tuple(comparison for comparison in found if not comparison.refused)
-    return DeviceAnchors(kept, record.coefficients) if kept else None
+    return DeviceAnchors(kept, variances) if kept else None
 
 
 def _rows_of(catalog: Catalog, device: str, count: int, images: bool) -> list[str]:
@@ -205,6 +250,7 @@ def read_posterior(record: Calibration, catalog: Catalog) -> dict[str, Compariso
             AnchorKeys(*(row[name] for name in _KEYS)),
             row["phase"],
             row["log_ratio"],
+            shares=tuple(row["shares"]),
         )
         for row in record.residuals
         if "log_ratio" in row
@@ -219,5 +265,6 @@ def write_posterior(comparison: Comparison) -> dict[str, Any]:
         "measurement": comparison.measurement.id,
         "phase": comparison.phase,
         "log_ratio": comparison.log_ratio,
+        "shares": list(comparison.shares),
     }
     return head | {name: getattr(keys, name) for name in _KEYS}

@@ -47,13 +47,18 @@ class AnchorKeys:
 
 @frozen
 class Comparison:
-    """One measurement and its prediction. ``refused`` says why it may not carry a verdict."""
+    """One measurement and its prediction.
+
+    ``refused`` says why it may not carry a verdict; ``shares`` are those of the terms of a pass of images, in the
+    order of the kernel's, and of one term where terms are not told apart.
+    """
 
     measurement: Measurement
     keys: AnchorKeys | None
     phase: str
     log_ratio: float
     refused: str = ""
+    shares: tuple[float, ...] = (1.0,)
 
 
 def phase_of(metric: str, concurrency: int | None) -> str:
@@ -253,7 +258,12 @@ def _implausible(rate: float, limit: float, what: str) -> str:
 
 
 def _compare_graphs(members: list[tuple[int, Measurement, Request]]) -> list[tuple[int, Comparison]]:
-    from willitrun.estimators.graph_evaluation import PreparedGraph, prepare_graph, run_graphs
+    from willitrun.estimators.graph_evaluation import (
+        PreparedGraph,
+        prepare_graph,
+        run_graphs,
+        term_shares,
+    )
 
     results: list[tuple[int, Comparison]] = []
     rows: list[tuple[int, Measurement, PreparedGraph]] = []
@@ -278,5 +288,6 @@ def _compare_graphs(members: list[tuple[int, Measurement, Request]]) -> list[tup
             continue
         keys = _keys(row.request, measurement)
         ratio = float(np.log(measurement.value / at(block.speed.images_per_s, place)))
-        results.append((number, Comparison(measurement, keys, "images", ratio)))
+        shares = tuple(term_shares(block.speed, place).tolist())
+        results.append((number, Comparison(measurement, keys, "images", ratio, shares=shares)))
     return results

@@ -31,7 +31,7 @@ GENERATIONS = ("pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwel
 _SIMD = ("avx512", "avx2", "neon")
 
 
-ERA_TOLD = GENERATIONS.index("ampere")
+ERA_TOLD = GENERATIONS.index("turing")
 """Generation since which hosts were measured under both eras of PyTorch. What is known of older cards is of PyTorch 1."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from willitrun.errors import MissingDataError
+from willitrun.estimators.calibration_anchors import Shift
 from willitrun.estimators.datasets import dataset_reasons
 from willitrun.estimators.evaluation import Evaluated, from_error
 from willitrun.estimators.graph_intervals import interval_key, narrowed, spread_factors, spread_kind
@@ -34,15 +35,29 @@ from willitrun.kernels.elementwise import numbers_of
 from willitrun.kernels.graph_block import GraphBlock
 from willitrun.kernels.operator_inputs import DeviceRates
 from willitrun.kernels.operator_work import OperatorWork
-from willitrun.kernels.operators import waits_for_host
+from willitrun.kernels.operators import ImageSpeed, waits_for_host
 from willitrun.kernels.placement import TIERS
 from willitrun.records.recipes import Placement
 from willitrun.records.results import MemoryEstimate, Reason, SpeedEstimate, Tier
 from willitrun.records.traces import OperatorTrace
 
-__all__ = ["EvaluatedGraph", "PreparedGraph", "evaluate_graphs", "prepare_graph", "run_graphs"]
+__all__ = [
+    "EvaluatedGraph",
+    "PreparedGraph",
+    "evaluate_graphs",
+    "prepare_graph",
+    "run_graphs",
+    "term_shares",
+]
 
 CALIBRATION = "vision-speed"
+
+
+def term_shares(speed: ImageSpeed, place: int) -> np.ndarray:
+    """Shares of the terms in the time of one pass, (terms,)."""
+    parts = np.array([float(at(share, place)) for share in speed.shares])
+    total: np.ndarray = parts / parts.sum()
+    return total
 
 
 @frozen
@@ -217,6 +232,11 @@ class EvaluatedGraph:
         row = self.prepared
         return spread_kind(row.request, row.view)
 
+    @derived
+    def shift(self) -> Shift:
+        """How measurements near by move the speed: by the terms of its time, as far as theirs say something of them."""
+        return self.support.shift_images(term_shares(self.block.speed, self.place))
+
     def interval_task(self) -> str:
         """Key of the calibration's intervals."""
         calibration = self.request.catalog.calibrations[CALIBRATION]
@@ -231,8 +251,7 @@ class EvaluatedGraph:
     def _factors(self) -> np.ndarray:
         row, level = self.prepared, LEVELS.index(self.support.level)
         factors = spread_factors(self.request.catalog, row.profile, self._kind)[int(self._launch), level]
-        narrowing = self.support.shift("images").narrowing
-        return narrowed(self.request.catalog, row.profile, factors, narrowing, self.from_totals)
+        return narrowed(self.request.catalog, row.profile, factors, self.shift.narrowing, self.from_totals)
 
     def headline(self) -> tuple[str, Interval] | None:
         """Images per second; None where nothing of the kind was measured."""
@@ -242,7 +261,7 @@ class EvaluatedGraph:
     def _headline(self) -> tuple[str, Interval] | None:
         if not self.is_calibrated:
             return None
-        best = float(at(self.block.speed.images_per_s, self.place)) * self.support.shift("images").factor
+        best = float(at(self.block.speed.images_per_s, self.place)) * self.shift.factor
         low, high = self._factors.tolist()
         return "images_per_s", Interval(best * low, best, best * high)
 

@@ -139,7 +139,7 @@ def pack_graph_speed(found: EvaluatedGraph) -> SpeedEstimate | None:
             )
             for i, name in enumerate(TERMS)
         ),
-        found.support.shift("images"),
+        found.shift,
     )
     return SpeedEstimate.model_construct(
         images_per_s=rate,
@@ -197,7 +197,7 @@ def graph_reasons(found: EvaluatedGraph) -> list[Reason]:
     if not found.is_calibrated:
         return [*reasons, _not_measured(found)]
     bound = graph_bound(found)
-    step = float(at(found.block.speed.seconds, place)) / found.support.shift("images").factor
+    step = float(at(found.block.speed.seconds, place)) / found.shift.factor
     batch = found.request.workload.batch_size or 1
     if bound in ("input", "disk"):
         reasons += input_reasons(found.request, batch / step)

@@ -59,6 +59,18 @@ class Support:
             return NO_SHIFT
         return self.anchors.shift(phase, self.keys)
 
+    def anchor_cites(self, phase: str) -> tuple[str, ...]:
+        """Where the measurements near by come from that have a say in a phase."""
+        if self.anchors is None or self.keys is None:
+            return ()
+        return self.anchors.cites(phase)
+
+    def shift_images(self, shares: NDArray[np.float64]) -> Shift:
+        """The same of images per second, by the shares of a pass's terms."""
+        if self.anchors is None or self.keys is None:
+            return NO_SHIFT
+        return self.anchors.shift_by_term("images", self.keys, shares)
+
 
 def support_level(
     calibration: Calibration, devices: tuple[str, ...], classes: tuple[str, ...], family: str
@@ -138,8 +150,7 @@ def _support_of(request: Request, device_ids: tuple[str, ...], calibration: str)
         evidence = "measured-near"
     cites = (nearest.measurement.source_url,) if nearest.measurement is not None else ()
     found = Support(level, evidence, cites, nearest, reasons, anchors, keys)
-    shift = found.shift(headline_phase(request))
-    return replace(found, cites=tuple(dict.fromkeys((*cites, *shift.cites))))
+    return replace(found, cites=tuple(dict.fromkeys((*cites, *found.anchor_cites(headline_phase(request))))))
 
 
 def headline_phase(request: Request) -> str:

@@ -7,6 +7,10 @@ tuples can share (device, runtime, family, configuration), and noise:
     mean     = k^T K^-1 r                    k the covariances of the target with the measurements, K among them
     variance = sum tau_l^2 - k^T K^-1 k
 
+Where a prediction is a time of several terms, every level has an effect of its own on each of them, and a tuple takes
+those of its terms by their shares s of its time: what was measured where the host decides says nothing of the device.
+The covariances then count s_i . s_j, which is 1 for a time of one term.
+
 That is normal-normal shrinkage with nested groups (Rasmussen and Williams, Gaussian Processes for Machine
 Learning, 2006, eq. 2.25-2.26, https://gaussianprocess.org/gpml/). A target that shares no level gets mean 0 and
 the prior variance: nothing moves.
@@ -26,7 +30,17 @@ from willitrun.frozen import frozen
 from willitrun.kernels.llm_inputs import LlmCoefficients, LlmLoad, LlmRates, LlmWork
 from willitrun.kernels.llm_speed import LlmSpeed, predict
 
-__all__ = ["LLM_METRICS", "SLACK", "Posterior", "condition", "llm_limits", "llm_rate", "narrowing"]
+__all__ = [
+    "LLM_METRICS",
+    "SLACK",
+    "Posterior",
+    "Reach",
+    "condition",
+    "llm_limits",
+    "llm_rate",
+    "narrowing",
+    "reach",
+]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -49,11 +63,43 @@ _COMPUTES = ("linear", "attention", "prefill_linear", "prefill_attention")
 
 @frozen
 class Posterior:
-    """Mean and variance of a target's log ratio, shape (m,), and the variance without measurements."""
+    """Mean and variance of a target's log ratio, and its variance without measurements, shape (m,)."""
 
     mean: FloatArray
     variance: FloatArray
+    prior: FloatArray
+
+
+@frozen(eq=False)
+class Reach:
+    """What anchors say of targets whose terms are not known yet.
+
+    Attributes
+    ----------
+    moved
+        Mean log ratio of each term, shape (m, terms).
+    explained
+        Variance that the anchors explain, by pairs of terms, shape (m, terms, terms).
+    prior
+        Variance of the effects on one term.
+    """
+
+    moved: FloatArray
+    explained: FloatArray
     prior: float
+
+    def at(self, shares: FloatArray) -> Posterior:
+        """The posterior of targets by the shares of their terms, shape (..., terms), against (m, ...).
+
+        >>> one = Reach(np.array([[0.2, 0.0]]), np.array([[[0.01, 0.0], [0.0, 0.0]]]), 0.04)
+        >>> one.at(np.array([[0.5, 0.5]])).mean.tolist()
+        [0.1]
+        """
+        mean = np.einsum("...t,...t->...", self.moved, shares)
+        half = np.einsum("...t,...tu->...u", shares, self.explained)
+        explained = np.einsum("...u,...u->...", half, shares)
+        prior = self.prior * np.einsum("...t,...t->...", shares, shares)
+        return Posterior(mean, np.maximum(prior - explained, 0.0), prior)
 
 
 def _covariance(left: IntArray, right: IntArray, variances: FloatArray) -> FloatArray:
@@ -86,15 +132,33 @@ def condition(
     >>> [round(value, 3) for value in found.mean.tolist()]
     [0.133, 0.0]
     """
+    single = np.ones((len(log_ratios), 1))
+    return reach(log_ratios, anchors, targets, variances, noise, single).at(np.ones((len(targets), 1)))
+
+
+def reach(
+    log_ratios: FloatArray,
+    anchors: IntArray,
+    targets: IntArray,
+    variances: FloatArray,
+    noise: float,
+    shares: FloatArray,
+) -> Reach:
+    """Return what anchors, whose terms have ``shares`` of their times (n, terms), say of targets of any shares.
+
+    Other parameters as of :func:`condition`.
+    """
+    count, terms = shares.shape
     prior = float(variances.sum())
-    if len(log_ratios) == 0:
-        return Posterior(np.zeros(len(targets)), np.full(len(targets), prior), prior)
-    among = _covariance(anchors, anchors, variances) + noise * np.eye(len(log_ratios))
-    across = _covariance(targets, anchors, variances)
-    weights = np.linalg.solve(among, np.column_stack((log_ratios, across.T)))
-    mean = across @ weights[:, 0]
-    explained = np.einsum("mn,nm->m", across, weights[:, 1:])
-    return Posterior(mean, np.maximum(prior - explained, 0.0), prior)
+    if count == 0:
+        return Reach(np.zeros((len(targets), terms)), np.zeros((len(targets), terms, terms)), prior)
+    among = _covariance(anchors, anchors, variances) * (shares @ shares.T) + noise * np.eye(count)
+    across = _covariance(targets, anchors, variances)[:, :, None] * shares
+    by_term = across.transpose(1, 0, 2).reshape(count, -1)
+    solved = np.linalg.solve(among, np.column_stack((log_ratios, by_term)))
+    moved = np.einsum("mnt,n->mt", across, solved[:, 0])
+    explained = np.einsum("mnt,nmu->mtu", across, solved[:, 1:].reshape(count, len(targets), terms))
+    return Reach(moved, explained, prior)
 
 
 def narrowing(posterior: Posterior, noise: float) -> FloatArray:
@@ -102,7 +166,7 @@ def narrowing(posterior: Posterior, noise: float) -> FloatArray:
 
     ``sqrt((variance + sigma^2) / (prior + sigma^2))``.
 
-    >>> float(narrowing(Posterior(np.zeros(1), np.array([0.0]), 0.03), 0.01)[0])
+    >>> float(narrowing(Posterior(np.zeros(1), np.array([0.0]), np.array([0.03])), 0.01)[0])
     0.5
     """
     result: FloatArray = np.sqrt((posterior.variance + noise) / (posterior.prior + noise))

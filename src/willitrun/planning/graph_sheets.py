@@ -73,10 +73,14 @@ def _span(values: NDArray[np.int64]) -> NDArray[np.int64] | slice:
 class GraphSpread:
     """Factors of intervals, shape (networks, devices, 2, 2): by whether the host bounds the speed, low and high.
 
-    NaN where nothing of the kind was measured.
+    NaN where nothing of the kind was measured. ``widened`` are those of networks whose work is spread from totals.
     """
 
+    catalog: Catalog
+    profile: str
     factors: FloatArray
+    widened: FloatArray
+    from_totals: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -84,21 +88,40 @@ class GraphSpread:
         catalog: Catalog,
         profile: str,
         factors: FloatArray,
-        narrowing: FloatArray,
         from_totals: NDArray[np.bool_],
     ) -> GraphSpread:
-        """Factors as measurements near by narrow them, and as work that is spread from totals widens them."""
-        wide = narrowing[..., None, None]
-        return cls(narrowed(catalog, profile, factors, wide, from_totals[:, None, None]))
+        """Factors as the calibration has them, and as work that is spread from totals widens them."""
+        widened = narrowed(catalog, profile, factors, 1.0, from_totals[:, None, None])
+        return cls(catalog, profile, factors, widened, from_totals)
 
     def take(self, down: slice, across: slice) -> GraphSpread:
         """A box of the grid."""
-        return GraphSpread(self.factors[down, across])
+        return GraphSpread(
+            self.catalog,
+            self.profile,
+            self.factors[down, across],
+            self.widened[down, across],
+            self.from_totals[down],
+        )
 
-    def end(self, tile: GraphTile, end: int, launch: NDArray[np.bool_]) -> FloatArray:
-        """Low (0) or high (1) factor of rows."""
-        other, host = (tile.face(self.factors[:, :, row, end, None]) for row in (0, 1))
-        return np.where(launch, host, other)
+    def ends(
+        self, tile: GraphTile, launch: NDArray[np.bool_], narrowing: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Low and high factors of rows, as measurements near by narrow them."""
+        table = self.widened if narrowing is None else self.factors
+
+        def end(which: int) -> FloatArray:
+            other, host = (tile.face(table[:, :, row, which, None]) for row in (0, 1))
+            return np.where(launch, host, other)
+
+        low, high = end(0), end(1)
+        if narrowing is None:
+            return low, high
+        totals = self.from_totals[:, None, None]
+        found = narrowed(
+            self.catalog, self.profile, np.stack((low, high), axis=-1), narrowing[..., None], totals
+        )
+        return found[..., 0], found[..., 1]
 
 
 def store_unknown(sheet: Sheet, tile: GraphTile) -> None:
@@ -136,10 +159,12 @@ def store_graphs(
     tile.write(out["fit_reason"], block.fit)
     tile.write(out["blocked_by"], stops)
     launch = waits_for_host(speed)
-    low, high = (spread.end(tile, end, launch) for end in (0, 1))
+    shift = anchors.shift(speed, turned=tile.turned)
+    low, high = spread.ends(tile, launch, None if shift is None else shift[1])
     # What does not run, and what was never measured, has no speed.
     rate = np.where((tier == WILL_NOT_RUN) | np.isnan(low), np.nan, speed.images_per_s)
-    rate = rate * tile.face(anchors.factor[..., None])
+    if shift is not None:
+        rate = rate * shift[0]
     unknown = np.isnan(rate)
     bound = np.where(disk & (speed.bound == _INPUT), _DISK, _BOUNDS[speed.bound])
     tile.write(out["bound"], np.where(unknown, np.int8(0), bound))

@@ -239,7 +239,6 @@ class _Grid:
             catalog,
             profile,
             tables[pairs, :, levels],
-            anchors.narrowing,
             np.array([one.row.from_totals for one in networks]),
         )
         disk = np.array([_waits_for_disk(one.request) for one in used])

@@ -228,6 +228,27 @@ def test_llama_server_is_told_to_split_tensors() -> None:
         assert ("-sm tensor" in chosen) is said
 
 
+@pytest.mark.parametrize(
+    ("model", "splits"),
+    [("nemotron-nano-9b-v2", False), ("deepseek-v2-lite", False), ("olmo-3-7b", False), ("qwen3-8b", True)],
+)
+def test_llama_server_refuses_to_split_the_tensors_of_some(model: str, splits: bool) -> None:
+    pair = {"name": "pair", "accelerators": [{"id": "rtx-4090", "count": 2}], "host": {"ram": "64 GiB"}}
+    verdict = assess(
+        model, pair, quantization="q4_k_m", runtime="llama.cpp", placement=Placement(strategy="tensor")
+    )
+    assert verdict.feasible is splits
+    assert ("placement-not-supported-by-runtime" in {reason.code for reason in verdict.reasons}) is not splits
+    assert assess(model, pair, quantization="q4_k_m", runtime="llama.cpp").feasible
+
+
+def test_types_of_models_that_are_not_split_are_types_of_models() -> None:
+    known = {model.transformer.model_type for model in CATALOG.models.values() if model.transformer}
+    for profile in CATALOG.runtimes.values():
+        assert set(profile.tensor_split_lacks) <= known
+        assert "tensor" in profile.multi_gpu or not profile.tensor_split_lacks
+
+
 def test_lm_studio_is_told_how_much_lies_on_the_card() -> None:
     assert "--gpu max" in _line("llama-3.1-8b", "rtx-4090", "lm-studio", quantization="q4_k_m")
     desk = {"name": "desk", "accelerators": ["rtx-3060-12gb"], "host": {"ram": "64 GiB"}}

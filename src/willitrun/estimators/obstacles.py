@@ -50,7 +50,7 @@ def find_obstacles(
         return found
     if model.task in LLM_TASKS | ENCODER_TASKS:
         found = (*_of_options(placement, model, profile), *found)
-    return (*found, *_of_placement(placement, machine, profile))
+    return (*found, *_of_placement(placement, model, machine, profile))
 
 
 def _does_not_train(profile: RuntimeProfile, workload: Workload) -> Reason:
@@ -61,7 +61,9 @@ def _does_not_train(profile: RuntimeProfile, workload: Workload) -> Reason:
     )
 
 
-def _of_placement(placement: Placement, machine: Machine, profile: RuntimeProfile) -> Iterator[Reason]:
+def _of_placement(
+    placement: Placement, model: Model, machine: Machine, profile: RuntimeProfile
+) -> Iterator[Reason]:
     """What the placement asks for and the machine or the runtime does not have."""
     ranks = [placement.tp or 1, placement.pp or 1, placement.dp or 1]
     needed = max(math.prod(ranks), placement.ep or 1, len(placement.split or ()))
@@ -79,6 +81,17 @@ def _of_placement(placement: Placement, machine: Machine, profile: RuntimeProfil
             yield Reason(
                 code="placement-not-supported-by-runtime",
                 message=f"{profile.name} does not split by {mode}; it knows {', '.join(profile.multi_gpu) or 'one device'}.",
+                numbers={"runtime": profile.id, "placement": mode},
+            )
+        elif (
+            mode == "tensor"
+            and model.transformer
+            and model.transformer.model_type in profile.tensor_split_lacks
+        ):
+            yield Reason(
+                code="placement-not-supported-by-runtime",
+                message=f"{profile.name} does not split the tensors of {model.name}: it refuses its architecture, "
+                f"{model.transformer.model_type}.",
                 numbers={"runtime": profile.id, "placement": mode},
             )
 

@@ -74,6 +74,8 @@ class RuntimeProfile(CitedRecord):
     cpu_offload: Literal["layers", "experts", "experts-only", "components", "none"] = "none"
     """What may lie in host memory: whole layers, experts and layers, experts alone, components of a pipeline."""
     multi_gpu: tuple[Literal["layer", "tensor", "pipeline", "expert", "data"], ...] = ()
+    tensor_split_lacks: tuple[str, ...] = ()
+    """`TransformerSpec.model_type` of models whose tensors it doesn't split, though it splits those of others."""
     kv_policy: Literal["cells", "pages", "dynamic", "none"] = "none"
     kv_formats: tuple[str, ...] = ("f16",)
     trains: bool = False

@@ -75,6 +75,10 @@ _SYSTEM = re.compile(r"\bos=(Linux|Windows|Darwin)")
 _RAM = re.compile(r"\bram=([\d.]+)GB")
 #: A sweep with and without hipBLASLt: no request can say which, and what stays is what the source found better.
 _SWITCHED_OFF = re.compile(r"\bbuild=\S*(?:hip|rocwmma)\S*.*\bhipblaslt=(?:\s|;|$)")
+#: A client takes an estimate of the network and of the server's front off what it measures, which is some tens of
+#: milliseconds either way: shorter prompts tell little [s].
+LEAST_PROMPT_S = 0.25
+_FROM_CLIENT = "client-side measured"
 #: Memory per core below which a processor's name is that of a virtual machine's host [GiB].
 LEAST_RAM = 0.75
 #: A prompt of this many times the answer takes about as long as it, on cards of any size.
@@ -316,6 +320,8 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
             "concurrency": batch,
         }
     elif phase == "prefill":
+        if _FROM_CLIENT in record["notes"] and prompt * batch < LEAST_PROMPT_S * value:
+            raise RowSkipped("prompt too short to time from the client")
         if _SERVER_CONTEXT.search(record["notes"]) and not prompt:
             raise RowSkipped("prompt not stated")
         load = {"prompt_tokens": prompt or 512, "output_tokens": 1, "concurrency": batch}

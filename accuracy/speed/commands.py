@@ -12,8 +12,6 @@ __all__ = ["Command", "read_command"]
 
 _COMMAND = re.compile(r"\bcmd=(.*)$", re.DOTALL)
 _CONTEXT = re.compile(r"\bctx=(\d+)")
-#: Commands are kept up to 160 characters or a little fewer: a value at the very end of one that long may be cut.
-KEPT_CHARACTERS = 150
 #: The context that the form fills in by itself.
 DEFAULT_CONTEXT = 2048
 _DRAFT = re.compile(r"(?:^|\s)(?:-md|--model-draft|--draft\S*|--spec\S*|--num-speculative\S*)(?:[\s=]|$)")
@@ -40,6 +38,8 @@ def read_command(notes: str) -> Command:
     >>> found = read_command("ctx=180000; cmd=llama-server -m a.gguf -ngl 99 --n-cpu-moe 26 -c 180000 -ub 1024 -fa on")
     >>> found.cpu_moe_layers, found.microbatch, found.depth
     (26, 1024, None)
+    >>> read_command("cmd= -m a.gguf -p 4096 -n 512 -b 4096 -ub 10").microbatch is None
+    True
     >>> read_command("os=Linux")
     Command(depth=None, microbatch=None, cpu_moe_layers=None, by_pattern=False, drafts=False)
     """
@@ -63,7 +63,6 @@ def read_command(notes: str) -> Command:
 
 def _value(command: str, *names: str) -> int | None:
     options = "|".join(re.escape(name) for name in names)
-    match = re.search(rf"(?:^|\s)(?:{options})[\s=]+(\d+)(?=\s|$)", command)
-    if match is None or (match.end() == len(command) and len(command) >= KEPT_CHARACTERS):
-        return None
-    return int(match.group(1))
+    # Commands are cut somewhere: a number at the very end may be the beginning of one.
+    match = re.search(rf"(?:^|\s)(?:{options})[\s=]+(\d+)(?=\s)", command)
+    return None if match is None else int(match.group(1))

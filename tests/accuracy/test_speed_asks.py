@@ -217,7 +217,8 @@ def test_llama_bench_times_prompts_apart() -> None:
 
 def test_a_command_says_what_a_form_leaves_out() -> None:
     bench = one(
-        DECODE | {"context_depth": "", "notes": "ctx=131072; cmd=llama-bench -m  -p 512 -n 128 -d 131072 -o json"}
+        DECODE
+        | {"context_depth": "", "notes": "ctx=131072; cmd=llama-bench -m  -p 512 -n 128 -d 131072 -o json"}
     )
     assert dict(bench.workload)["cached_tokens"] == 131072
     served = one(

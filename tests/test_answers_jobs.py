@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from willitrun import Answer, Workload, ask, assess, load_catalog, plan_batch
+from willitrun import Answer, Workload, ask, assess, estimate_memory, load_catalog, plan_batch
+from willitrun.units import format_bytes
 
 
 def accelerator(answer: Answer) -> str:
@@ -185,3 +186,17 @@ def test_most_users_and_a_card_for_a_model_are_searches() -> None:
     assert most.intent == "largest-concurrency"
     assert ask("gpu for whisper large v3").intent == "smallest-machine"
     assert ask("best gpu to run phi 4").intent == "smallest-machine"
+
+
+def test_memory_of_training_says_what_it_is_of() -> None:
+    """Activations of 8,192 tokens, all kept, were most of 52 GiB "to fine-tune a 3B", and nothing said so."""
+    answer = ask("how much vram to lora finetune llama 3.2 3b")
+    load = Workload(mode="lora", gradient_checkpointing="full")
+    again = estimate_memory("llama-3.2-3b", None, load).total_bytes.best
+    assert f"it is {format_bytes(again)}" in answer.text
+    assert {"sequences of 8,192 tokens", "batch 1", "activations are kept for the backward pass"} <= set(
+        answer.assumptions
+    )
+    # QLoRA recomputes by itself, and pictures have no such switch.
+    assert "computed again" not in ask("how much vram for qlora of llama 3.2 3b").text
+    assert "computed again" not in ask("how much vram to train resnet-50").text

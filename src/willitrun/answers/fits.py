@@ -5,6 +5,8 @@ from __future__ import annotations
 from willitrun.answers.capacities import fit_of_capacity, need_of
 from willitrun.answers.cases import Case, default_format, judged
 from willitrun.answers.wording import TIER_WORDS, interval_text, memory_text, speed_text, subject
+from willitrun.errors import MissingDataError
+from willitrun.estimators.workloads import complete_workload
 from willitrun.records.presentation import format_field
 from willitrun.records.results import Verdict
 
@@ -86,9 +88,34 @@ def memory_answer(case: Case) -> str:
                 if term.value
             )
             return f"{subject(case, verdict)} {memory_text(verdict)} on {case.machine.name}: {parts}."
-    found = need_of(case, quantization=case.quantization or default_format(case))
+    chosen = case.quantization or default_format(case)
+    found = need_of(case, quantization=chosen)
     case.value = found.total_bytes.best
     parts = ", ".join(
         f"{term.name} {format_field('bytes', term.value)}" for term in found.terms if term.value
     )
-    return f"{case.model.name} needs {interval_text('total_bytes', found.total_bytes)}: {parts}."
+    told = f"{case.model.name} needs {interval_text('total_bytes', found.total_bytes)}: {parts}."
+    return told + _of_training(case, chosen) if case.workload.mode != "inference" else told
+
+
+def _of_training(case: Case, chosen: str | None) -> str:
+    """What recomputing would leave of the memory for training, and the load that was assumed."""
+    load, filled = complete_workload(case.model, case.workload)
+    case.assumptions += [
+        text
+        for field, text in (
+            ("context_tokens", f"sequences of {load.context_tokens or 0:,} tokens"),
+            ("batch_size", f"batch {load.batch_size}"),
+        )
+        if field in filled
+    ]
+    if "gradient_checkpointing" not in filled or load.gradient_checkpointing == "full":
+        return ""
+    lighter = case.workload.model_copy(update={"gradient_checkpointing": "full"})
+    try:
+        need = need_of(case, workload=lighter, quantization=chosen)
+    except MissingDataError:
+        # What is computed again is not modelled for networks of pictures.
+        return ""
+    case.assumptions.append("activations are kept for the backward pass")
+    return f" With activations computed again (gradient_checkpointing='full') it is {interval_text('total_bytes', need.total_bytes)}."

@@ -105,7 +105,7 @@ def test_what_is_longer_than_its_context_is_refused(load: dict[str, Any]) -> Non
 
 
 def test_a_plan_has_the_same_texts_per_second_and_bound() -> None:
-    loads = [Workload(prompt_tokens=128), Workload(prompt_tokens=512)]
+    loads = [Workload(prompt_tokens=128), Workload(prompt_tokens=2048)]
     table = plan(models=["qwen3-embedding-0.6b"], machines=[CARD], workloads=loads, runtimes=["vllm"])
     rates, bounds = table.columns["samples_per_s"].tolist(), []
     for planned, bound, load in zip(rates, table["bound"].tolist(), loads, strict=True):

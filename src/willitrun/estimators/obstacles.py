@@ -221,6 +221,8 @@ def _lasting(
                         numbers={"runtime": profile.id, "backend": str(runtime.backend)},
                     )
                 )
+            if quantization is not None and runtime.backend == "cuda":
+                found += _too_old(machine, quantization, profile)
         elif not machine.accelerators and "cpu" not in profile.backends:
             found.append(
                 Reason.model_construct(
@@ -230,6 +232,26 @@ def _lasting(
                 )
             )
     return of_model, tuple(found)
+
+
+def _too_old(machine: Machine, quantization: Quantization, profile: RuntimeProfile) -> Iterator[Reason]:
+    """Cards of a generation for which the runtime has no kernels of the format."""
+    least = profile.least_capability.get(quantization.id, 0.0)
+    for device in machine.accelerators:
+        stated = device.compute_capability or device.accelerator.compute_capability
+        if stated is not None and float(stated) < least:
+            yield Reason.model_construct(
+                code="format-not-supported-by-runtime",
+                message=f"{profile.name} runs {quantization.name} from compute capability {least} on; "
+                f"{device.accelerator.name} has {stated}.",
+                numbers={
+                    "runtime": profile.id,
+                    "quantization": quantization.id,
+                    "compute_capability": stated,
+                    "compute_capability_needed": least,
+                },
+            )
+            return
 
 
 CONTRADICTION = 0.2

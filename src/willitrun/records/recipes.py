@@ -67,6 +67,8 @@ class RuntimeProfile(CitedRecord):
     containers: tuple[str, ...]
     formats: tuple[str, ...] = ()
     """Quantizations it runs; empty means all of its containers'."""
+    least_capability: dict[str, float] = Field(default_factory=dict)
+    """Quantization -> the least compute capability of an NVIDIA card that it runs it on, whichever way it is stored."""
     backends: tuple[Backend, ...]
     vendors: tuple[str, ...] = ()
     systems: tuple[Literal["linux", "windows", "macos"], ...] = ("linux", "windows", "macos")

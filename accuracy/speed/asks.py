@@ -73,8 +73,6 @@ _BOARD = re.compile(r"\b(?:HiFive|DC-ROMA)\b|\bRISC-V\b")
 _HOST = re.compile(r"\bcpu=([^;]+)")
 _SYSTEM = re.compile(r"\bos=(Linux|Windows|Darwin)")
 _RAM = re.compile(r"\bram=([\d.]+)GB")
-#: A sweep with and without hipBLASLt: no request can say which, and what stays is what the source found better.
-_SWITCHED_OFF = re.compile(r"\bbuild=\S*(?:hip|rocwmma)\S*.*\bhipblaslt=(?:\s|;|$)")
 #: A client takes an estimate of the network and of the server's front off what it measures, which is some tens of
 #: milliseconds either way: shorter prompts tell little [s].
 LEAST_PROMPT_S = 0.25
@@ -275,8 +273,6 @@ def ask_single(record: Mapping[str, str]) -> Iterator[Ask]:
         raise RowSkipped("end-to-end decode figure")
     if record["prompt_tokens"] and record["gen_tokens"] and not prompt and not output:
         raise RowSkipped("neither prompt nor answer stated")
-    if record["phase"] == "prefill" and _SWITCHED_OFF.search(record["notes"]):
-        raise RowSkipped("library of matrix products left off in a sweep over it")
     if "/" in record["backend"]:
         raise RowSkipped("several back ends named")
     backend = _BACKENDS.get(record["backend"].lower())

@@ -1,7 +1,7 @@
 """Measured rows that contradict others of their own source, and copies: found in the columns, before anything is predicted.
 
 Nothing here knows a prediction, a device or a model by name. A source's own rows on one device and program are the
-measure: what is a small part of their median, or disagrees with the other figure of its own run, measures something
+measure: what is a small part of their median, or reads no faster than the same run writes, measures something
 else than its columns say (a cached prompt, a unit, a machine that was busy or swapped).
 """
 
@@ -20,8 +20,6 @@ Row = Mapping[str, str]
 FAR = 4.0
 #: Runs of one configuration differ by their options; by more than this one of them was not the configuration.
 FAR_ALONE = 5.0
-#: Prefill over decode rate of a run, beside other runs of that model and back end.
-FAR_IN_RUN = 10.0
 #: A median of fewer rows says little.
 FEW = 4
 #: Models from this size on are bound by arithmetic in a prefill [1e9 parameters].
@@ -37,7 +35,6 @@ COPY = "figure stated twice by its source"
 SLOW_PROMPT = "prompt read no faster than its answer was written"
 SLOW_ARITHMETIC = "prefill under a quarter of the arithmetic of the source's other runs on the device"
 ALONE = "under a fifth of what its source measured of the same configuration"
-RUN = "prefill and decode of one run disagree tenfold with other runs"
 
 
 def contradicted(rows: Sequence[Row]) -> dict[str, str]:
@@ -57,7 +54,6 @@ def contradicted(rows: Sequence[Row]) -> dict[str, str]:
         (SLOW_PROMPT, _slow_prompts),
         (SLOW_ARITHMETIC, _slow_arithmetic),
         (ALONE, _alone),
-        (RUN, _runs),
     ):
         for row in rule(sound):
             found.setdefault(row["row_id"], reason)
@@ -134,20 +130,3 @@ def _alone(rows: Sequence[Row]) -> Iterator[Row]:
         if len(group) >= FEW - 1:
             middle = statistics.median(_number(row["value_tok_s"]) for row in group)
             yield from (row for row in group if _number(row["value_tok_s"]) < middle / FAR_ALONE)
-
-
-def _runs(rows: Sequence[Row]) -> Iterator[Row]:
-    """Of runs that state both rates, those where one is off by an order."""
-    runs: dict[tuple[str, ...], list[tuple[float, list[Row]]]] = defaultdict(list)
-    named = (row for row in rows if "#test_num=" in row["source_repo_path"])
-    for run in _groups(named, "source_id", "source_repo_path", "model_norm", "backend"):
-        rate = {row["phase"]: _number(row["value_tok_s"]) for row in run}
-        if len(run) == 2 and {"decode", "prefill"} <= rate.keys():
-            key = (run[0]["source_id"], run[0]["model_norm"], run[0]["backend"])
-            runs[key].append((rate["prefill"] / rate["decode"], run))
-    for members in runs.values():
-        if len(members) >= FEW:
-            middle = statistics.median(ratio for ratio, _ in members)
-            for ratio, run in members:
-                if max(ratio / middle, middle / ratio) > FAR_IN_RUN:
-                    yield from run

@@ -229,12 +229,10 @@ def test_a_command_says_what_a_form_leaves_out() -> None:
     assert dict(served.runtime)["n_ubatch"] == 1024
 
 
-def test_a_switch_of_a_library_that_was_left_off_counts_for_prefill_only() -> None:
-    off = {"notes": "build=llama.cpp-hip fa=-fa 1 b= hipblaslt= avg_power_w=97.1;"}
-    with pytest.raises(RowSkipped, match="left off"):
-        one(PREFILL | off)
-    assert one(DECODE | off).actual == 140
-    assert one(PREFILL | {"notes": off["notes"].replace("hipblaslt=", "hipblaslt=1")})
+def test_both_settings_of_a_switch_that_no_request_has_are_asked() -> None:
+    for switch in ("", "1"):
+        notes = f"build=llama.cpp-hip fa=-fa 1 b= hipblaslt={switch} avg_power_w=97.1;"
+        assert one(PREFILL | {"notes": notes})
 
 
 def test_weights_that_no_memory_holds_and_reads_that_no_memory_allows_are_left_out() -> None:

@@ -59,16 +59,5 @@ def test_one_of_many_runs_of_a_configuration_stands_alone() -> None:
     assert contradicted(rows(*deep)) == {}
 
 
-def test_both_rates_of_a_run_are_off_when_they_disagree_with_all_others() -> None:
-    pairs = [("100", "20"), ("120", "22"), ("90", "19"), ("101", "1.5")]
-    found = [
-        ROW | {"row_id": f"{n}{phase}", "source_repo_path": f"f#test_num={n}", "phase": phase, "value_tok_s": value,
-               "source_id": f"s{n}" if n < 0 else "a", "device": f"host {n}"}
-        for n, pair in enumerate(pairs)
-        for phase, value in zip(("prefill", "decode"), pair, strict=True)
-    ]  # fmt: skip
-    assert contradicted(found) == dict.fromkeys(("3prefill", "3decode"), contradictions.RUN)
-
-
 def test_flagged_rows_take_no_part() -> None:
     assert contradicted(rows({"value_tok_s": "2080.83"}, {"value_tok_s": "2080.83", "qc_flag": "x;"})) == {}

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from willitrun import CatalogError, UnknownIdError, estimate_memory, load_catalog
-from willitrun.expressions import evaluate_expression, render_text
+from willitrun import CatalogError, UnknownIdError, diagnose, estimate_memory, load_catalog
+from willitrun.expressions import evaluate_expression, render_text, rendered_data
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,14 @@ def test_rendering_does_not_evaluate_its_own_output() -> None:
         render_text('{{ dataset("imagenet-1k").name }} has {{ 2 * 500 }} classes', catalog)
         == "ImageNet-1k has 1,000 classes"
     )
+
+
+def test_what_a_log_says_is_no_expression_of_ours() -> None:
+    hostile = "{{ memory('nonesuch').total_bytes }}"
+    found = diagnose("CUDA out of memory. Tried to allocate 2.00 GiB.")[0].model_copy(
+        update={"details": {"path": hostile}}
+    )
+    shown = rendered_data(found, load_catalog(), ("fixes",))
+    assert shown["details"]["path"] == hostile
+    assert any("{{" in fix.effect for fix in found.fixes)
+    assert "{{" not in str(shown["fixes"])

@@ -10,7 +10,7 @@ import ast
 import inspect
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from willitrun.catalog import Catalog
@@ -22,7 +22,7 @@ from willitrun.records.presentation import format_field
 from willitrun.records.recipes import Placement, Runtime, Workload
 from willitrun.units import format_count
 
-__all__ = ["evaluate_expression", "render_entry", "render_text", "show_value"]
+__all__ = ["evaluate_expression", "render_entry", "rendered_data", "render_text", "show_value"]
 
 LONGEST = 500
 """Characters of one expression: deeper trees than the interpreter walks need more."""
@@ -175,6 +175,28 @@ def show_value(value: Any, field: str) -> str:
 def render_text(text: str, catalog: Catalog) -> str:
     """Prose with every ``{{ expression }}`` replaced by its value in a readable unit."""
     return _EXPRESSION.sub(lambda match: show_value(*evaluate_expression(match[1], catalog)), text)
+
+
+def rendered_data(record: Record, catalog: Catalog, fields: Collection[str] | None = None) -> Any:
+    """What a record dumps as JSON, with the texts of the catalog in it as a reader sees them.
+
+    ``fields`` hold such texts, all if None: what was read in somebody's log is no expression of ours.
+
+    >>> from willitrun.catalog import load_catalog
+    >>> catalog = load_catalog()
+    >>> "{{" in str(rendered_data(catalog.glossary["kv-cache"], catalog))
+    False
+    """
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, str):
+            return render_text(value, catalog)
+        if isinstance(value, dict):
+            return {key: shown(each) for key, each in value.items()}
+        return [shown(each) for each in value] if isinstance(value, list) else value
+
+    data = record.model_dump(mode="json")
+    return {name: shown(value) if fields is None or name in fields else value for name, value in data.items()}
 
 
 def render_entry(ref: str, catalog: Catalog) -> str:

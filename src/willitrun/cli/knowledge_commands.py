@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +60,11 @@ def diagnose(
             report_error(f"there is no file {file!r}; - reads standard input")
             raise typer.Exit(2)
     if as_json:
-        sys.stdout.write("[" + ",\n".join(item.model_dump_json() for item in found) + "]\n")
+        from willitrun.expressions import rendered_data
+
+        catalog = willitrun.load_catalog()
+        shown = (json.dumps(rendered_data(item, catalog, ("fixes",)), ensure_ascii=False) for item in found)
+        sys.stdout.write("[" + ",\n".join(shown) + "]\n")
     else:
         _print_diagnoses(found)
     raise typer.Exit(0 if found else 1)
@@ -92,12 +97,13 @@ def glossary(
     as_json: opt.JsonOption = False,
 ) -> None:
     """Explain a term or a failure, with numbers from the engine."""
-    from willitrun.expressions import render_entry
+    from willitrun.expressions import render_entry, rendered_data
 
     catalog = willitrun.load_catalog()
     ref = term if term.startswith(("glossary:", "troubleshooting:")) else f"glossary:{term}"
     if as_json:
-        print_json(catalog.entry(ref))
+        entry = rendered_data(catalog.entry(ref), catalog)
+        sys.stdout.write(json.dumps(entry, ensure_ascii=False, indent=2) + "\n")
         return
     heading, _, rest = render_entry(ref, catalog).partition("\n")
     out = console()

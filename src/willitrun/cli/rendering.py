@@ -53,7 +53,6 @@ _LABELS = {
     "real_time_factor": "audio seconds per second",
     "training_step_s": "training step",
     "samples_per_s": "samples",
-    "load_s": "load time",
     "energy_j_per_unit": "energy per token, image or second",
 }
 
@@ -100,6 +99,10 @@ def render_verdict(verdict: Verdict) -> RenderableType:
             parts.append(devices)
     if verdict.speed is not None and verdict.speed.headline() is not None:
         parts.append(_quantities(f"Speed (90 % intervals, {verdict.evidence})", verdict.speed))
+        if verdict.speed.load_s is not None:
+            loading = _table("Loading (bounds, not calibrated)")
+            loading.add_row("from a cold disk", format_interval("load_s", verdict.speed.load_s))
+            parts.append(loading)
     if verdict.reasons:
         table = _table("Why")
         for reason in verdict.reasons:

@@ -20,9 +20,10 @@ LEVEL = 0.9
 def load_time(found: Evaluated) -> Interval | None:
     """Seconds from files on a disk to weights on the devices [s]; None where nobody knows the disk's rate.
 
-    The low end hides the copies behind the reads, the best estimate does one after the other, and the high end is that
+    The ends are two ways in which loaders work, and no calibrated interval. The low end hides the copies behind the reads, the best estimate does one after the other, and the high end is that
     of a mapped file. A file that is still in the host's memory loads faster than this, one from a network slower: logs
-    of vLLM, which name no disk, run from 0.012 to 20 GB/s. Devices of one tensor-parallel group copy at the same time.
+    of vLLM, which name no disk, run from 0.012 to 20 GB/s. Ranks that are processes of their own, of tensor or data
+    parallelism, copy at the same time.
     """
     machine = found.request.machine
     rate = machine.host.disk_read_bytes_per_s if machine is not None else None
@@ -42,4 +43,5 @@ def _copies(found: Evaluated, machine: Machine, memory: MemoryEstimate) -> tuple
     if not cards or found.request.runtime.backend == "cpu":
         return 0.0, 1.0
     weights = sum(device.weights_bytes for device in memory.per_device)
-    return weights / (found.placement.tp or 1), min(host_link_bytes_per_s(card, machine) for card in cards)
+    ranks = (found.placement.tp or 1) * (found.placement.dp or 1)
+    return weights / ranks, min(host_link_bytes_per_s(card, machine) for card in cards)

@@ -135,7 +135,8 @@ class SpeedEstimate(Presented):
     samples_per_s: IntervalField | None = None
     training_step_s: IntervalField | None = None
     load_s: IntervalField | None = None
-    """From a cold disk to the devices; None unless the host's ``disk_read_bytes_per_s`` is known."""
+    """From a cold disk to the devices; None unless the host's ``disk_read_bytes_per_s`` is known. Its ends are those of
+    two kinds of loaders, not calibrated."""
     energy_j_per_unit: IntervalField | None = None
     bound: Bound | None = None
     evidence: Evidence = "estimated"
